@@ -1,0 +1,1 @@
+"""Running things: the loop, checkpoints, metrics, evaluation."""

@@ -1,0 +1,246 @@
+"""Checkpoints on disk: a new folder each time, safetensors and JSON under a manifest of sizes and hashes.
+
+    checkpoints/
+      step-000020000/  agent.safetensors agent.json  replay.safetensors replay.json  ...
+      step-000040000/  manifest.json
+      best/            agent.safetensors agent.json best.json manifest.json
+      .tmp-...         being written; swept at the next start
+
+A folder is written under a temporary name, every file and the folder are fsynced, and one rename
+publishes it: it is there whole or not at all. `manifest.json` names every file with its size and
+sha256 and carries the hash of itself, so that any flipped or missing byte is noticed. There is no
+pointer file that could be torn: the newest folder that verifies is the latest. Nothing is pickled,
+and nothing outside the manifest is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import uuid
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from dreamer_plugin.errors import CheckpointError
+from dreamer_plugin.run.packing import Tree, pack, unpack
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+BEST = "best"
+_RETIRED_BEST = ".old-best"
+_STEP = re.compile(r"step-(\d{9,})")
+_CHUNK = 1 << 24
+
+
+class DamagedCheckpointWarning(UserWarning):
+    """A checkpoint did not verify and an older one is used instead."""
+
+
+def step_name(step: int) -> str:
+    """Folder name of the checkpoint taken at this agent step."""
+    return f"step-{step:09d}"
+
+
+def write(folder: Path, parts: Mapping[str, Tree], meta: Mapping[str, Any]) -> Path:
+    """Write one checkpoint atomically.
+
+    Args:
+        folder: where it will stand; one that stands there already is replaced.
+        parts: name -> state tree (see `packing.pack`); each becomes `<name>.json` and, when it
+            holds tensors, `<name>.safetensors`.
+        meta: plain facts for the manifest (step, updates ...), readable without the tensors.
+
+    Returns:
+        `folder`.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.parent / f".tmp-{folder.name}-{uuid.uuid4().hex[:8]}"
+    temporary.mkdir()
+    try:
+        for name, tree in parts.items():
+            _write_part(temporary / name, tree)
+        files = {path.name: _describe(path) for path in sorted(temporary.iterdir())}
+        body = {"format": FORMAT, "meta": dict(meta), "files": files}
+        (temporary / MANIFEST).write_bytes(_render_manifest(body))
+        _fsync(temporary / MANIFEST)
+        _fsync(temporary)
+        _publish(temporary, folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return folder
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """Check every byte of a checkpoint against its manifest.
+
+    Returns:
+        The manifest's `meta`.
+
+    Raises:
+        CheckpointError: naming the file that is missing, of the wrong size or of the wrong content.
+    """
+    body = _read_manifest(folder)
+    for name, expected in body["files"].items():
+        path = folder / name
+        if path.is_symlink() or not path.is_file():
+            raise CheckpointError(f"{folder}: {name} is missing.")
+        if path.stat().st_size != expected["size"]:
+            raise CheckpointError(f"{folder}: {name} is cut short or grown.")
+        if _sha256(path) != expected["sha256"]:
+            raise CheckpointError(f"{folder}: {name} is damaged (not the sha256 written).")
+    return body["meta"]
+
+
+def read(folder: Path, names: Iterable[str] | None = None) -> dict[str, Tree]:
+    """Verify a checkpoint and read parts of it.
+
+    Args:
+        folder: a folder made by `write`.
+        names: which parts; all of them by default.
+
+    Raises:
+        CheckpointError: when it does not verify or lacks a part.
+    """
+    verify(folder)
+    files = _read_manifest(folder)["files"]
+    present = sorted(name.removesuffix(".json") for name in files if name.endswith(".json"))
+    missing = set(present if names is None else names) - set(present)
+    if missing:
+        raise CheckpointError(f"{folder} holds {present}, not {sorted(missing)}.")
+    return {name: _read_part(folder / name) for name in (present if names is None else names)}
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether this looks like one checkpoint folder (verified only when read)."""
+    return (folder / MANIFEST).is_file()
+
+
+def steps(checkpoints: Path) -> list[tuple[int, Path]]:
+    """All step-numbered checkpoints of a run, newest first, not verified."""
+    if not checkpoints.is_dir():
+        return []
+    matches = [(_STEP.fullmatch(path.name), path) for path in checkpoints.iterdir()]
+    return sorted(((int(match[1]), path) for match, path in matches if match), reverse=True)
+
+
+def newest(checkpoints: Path) -> Path | None:
+    """The newest checkpoint that verifies; damaged ones are passed over with a warning."""
+    for _, folder in steps(checkpoints):
+        try:
+            verify(folder)
+        except CheckpointError as error:
+            message = f"Passing over a damaged checkpoint: {error}"
+            warnings.warn(message, DamagedCheckpointWarning, stacklevel=2)
+        else:
+            return folder
+    return None
+
+
+def best(checkpoints: Path) -> Path | None:
+    """The best checkpoint, also when the process died between the two renames that replace it."""
+    candidates = (checkpoints / BEST, checkpoints / _RETIRED_BEST)
+    return next((path for path in candidates if is_checkpoint(path)), None)
+
+
+def sweep(checkpoints: Path) -> None:
+    """Remove what a killed process left half written. Call it only while no one else writes there."""
+    if not checkpoints.is_dir():
+        return
+    for path in checkpoints.glob(".tmp-*"):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in checkpoints.glob(".old-*"):
+        final = checkpoints / path.name.removeprefix(".old-")
+        if final.exists():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.rename(final)
+
+
+def prune(checkpoints: Path, keep: int) -> None:
+    """Remove step-numbered checkpoints beyond the newest `keep` (at least one stays)."""
+    for _, folder in steps(checkpoints)[max(keep, 1) :]:
+        shutil.rmtree(folder)
+
+
+def _write_part(stem: Path, tree: Tree) -> None:
+    tensors, plain = pack(tree)
+    if tensors:
+        save_file(tensors, stem.with_name(f"{stem.name}.safetensors"))
+    stem.with_name(f"{stem.name}.json").write_text(json.dumps(plain, allow_nan=False))
+
+
+def _read_part(stem: Path) -> Tree:
+    file = stem.with_name(f"{stem.name}.safetensors")
+    try:
+        tensors = load_file(file) if file.exists() else {}
+        plain = json.loads(stem.with_name(f"{stem.name}.json").read_text())
+    except (SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{stem} cannot be read: {error}.") from error
+    return unpack(tensors, plain)
+
+
+def _publish(temporary: Path, folder: Path) -> None:
+    """Rename into place; what stands there already (the last best) steps aside first."""
+    retired = folder.parent / f".old-{folder.name}"
+    if folder.exists():
+        shutil.rmtree(retired, ignore_errors=True)
+        folder.rename(retired)
+    temporary.rename(folder)
+    _fsync(folder.parent)
+    shutil.rmtree(retired, ignore_errors=True)
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    _fsync(path)
+    return {"size": path.stat().st_size, "sha256": _sha256(path)}
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _render_manifest(body: Mapping[str, Any]) -> bytes:
+    """The manifest's exact bytes, closed by the hash of everything before."""
+    text = json.dumps(body, indent=1, sort_keys=True, allow_nan=False)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return (json.dumps({**body, "self": digest}, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    try:
+        raw = (folder / MANIFEST).read_bytes()
+        body = json.loads(raw)
+        body.pop("self")
+        intact = raw == _render_manifest(body)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        message = f"{folder} is not a whole checkpoint: {MANIFEST} cannot be read ({error})."
+        raise CheckpointError(message) from error
+    if not intact:
+        raise CheckpointError(f"{folder}: {MANIFEST} is damaged.")
+    if body["format"] != FORMAT:
+        message = f"{folder} has checkpoint format {body['format']!r}; this version reads {FORMAT}."
+        raise CheckpointError(message)
+    if any(Path(name).name != name for name in body["files"]):
+        raise CheckpointError(f"{folder}: {MANIFEST} names a file outside its folder.")
+    return body

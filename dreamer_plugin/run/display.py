@@ -1,0 +1,197 @@
+"""What a person sees of a run: a live table on a terminal, plain lines at intervals elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+RECENT = 10  # episodes whose mean return is shown
+
+
+@dataclass
+class Progress:
+    """The state of a run as the display needs it."""
+
+    env: str
+    steps: int  # planned agent steps
+    action_repeat: int
+    prefill: int  # windows needed before the first update
+    capacity: int  # windows the replay can hold
+    step: int = 0  # agent steps over all envs, reset frames included
+    updates: int = 0
+    windows: int = 0
+    returns: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+    losses: dict[str, float] = field(default_factory=dict)
+    evaluation: str = ""
+
+    @property
+    def frames(self) -> int:
+        """Simulator frames, agent steps times the action repeat."""
+        return self.step * self.action_repeat
+
+    @property
+    def prefilling(self) -> bool:
+        """Whether the replay still fills and nothing is learned yet."""
+        return self.updates == 0 and self.windows < self.prefill
+
+    @property
+    def last_return(self) -> float | None:
+        """Mean return of the most recent episodes, None before the first one ends."""
+        return sum(self.returns) / len(self.returns) if self.returns else None
+
+
+class Speed:
+    """Rates over the last `span` seconds."""
+
+    def __init__(self, span: float = 30.0) -> None:
+        self._span = span
+        self._marks: deque[tuple[float, int, int]] = deque()
+
+    def mark(self, now: float, step: int, updates: int) -> None:
+        """Note the counters at a time in seconds."""
+        self._marks.append((now, step, updates))
+        while len(self._marks) > 2 and now - self._marks[0][0] > self._span:
+            self._marks.popleft()
+
+    def rates(self) -> tuple[float, float]:
+        """Agent steps and updates per second."""
+        if len(self._marks) < 2 or self._marks[-1][0] <= self._marks[0][0]:
+            return 0.0, 0.0
+        (start, step0, updates0), (end, step1, updates1) = self._marks[0], self._marks[-1]
+        return (step1 - step0) / (end - start), (updates1 - updates0) / (end - start)
+
+
+class Display:
+    """Shows a `Progress`; a context, so that the terminal is left in order."""
+
+    def __init__(
+        self,
+        progress: Progress,
+        console: Console | None = None,
+        refresh: float = 0.25,
+        interval: float = 15.0,
+    ) -> None:
+        """Prepare a display.
+
+        Args:
+            progress: read at every refresh.
+            console: where to; standard output by default.
+            refresh: seconds between two refreshes on a terminal.
+            interval: seconds between two lines elsewhere.
+        """
+        self.console = console or Console()
+        self.progress = progress
+        self._live: Live | None = None
+        self._every = refresh if self.console.is_terminal else interval
+        self._next = 0.0
+        self._speed = Speed()
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self._live = Live(self._table(), console=self.console, auto_refresh=False)
+            self._live.__enter__()
+        self._next = time.monotonic() + self._every
+        self._speed.mark(time.monotonic(), self.progress.step, self.progress.updates)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._show(time.monotonic())
+        if self._live is not None:
+            self._live.__exit__(kind, error, trace)
+            self._live = None
+
+    def tick(self) -> None:
+        """Refresh when it is time to; cheap otherwise."""
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + self._every
+            self._show(now)
+
+    def note(self, message: RenderableType) -> None:
+        """Print above the live table."""
+        self.console.print(message, highlight=False)
+
+    def _show(self, now: float) -> None:
+        self._speed.mark(now, self.progress.step, self.progress.updates)
+        if self._live is not None:
+            self._live.update(self._table(), refresh=True)
+        else:
+            self.console.print(self._line(), highlight=False, soft_wrap=True)
+
+    def _counters(self) -> dict[str, str]:
+        p = self.progress
+        steps_per_second, updates_per_second = self._speed.rates()
+        frames = f" ({p.frames:,} frames)" if p.action_repeat > 1 else ""
+        return {
+            "step": f"{p.step:,}/{p.steps:,}{frames}",
+            "updates": f"{p.updates:,}",
+            "steps/s": f"{steps_per_second:,.1f}",
+            "updates/s": f"{updates_per_second:,.2f}",
+            "ETA": _duration((p.steps - p.step) / steps_per_second if steps_per_second else None),
+            "return": "-" if p.last_return is None else f"{p.last_return:,.2f}",
+            "replay": f"{p.windows:,}/{p.capacity:,}",
+        }
+
+    def _line(self) -> str:
+        p = self.progress
+        parts = [f"{name} {value}" for name, value in self._counters().items()]
+        if p.prefilling:
+            parts.append(f"prefill {p.windows:,}/{p.prefill:,} windows")
+        parts += [f"{name} {value:.3g}" for name, value in p.losses.items()]
+        return " | ".join(parts + ([p.evaluation] if p.evaluation else []))
+
+    def _table(self) -> RenderableType:
+        p = self.progress
+        counters = Table.grid(padding=(0, 2))
+        values = self._counters()
+        counters.add_row(*(Text(name, style="dim") for name in values))
+        counters.add_row(*values.values())
+        done, total = (p.windows, p.prefill) if p.prefilling else (p.step, p.steps)
+        bar = Table.grid(padding=(0, 2))
+        label = f"{p.env} fills its replay before it learns" if p.prefilling else p.env
+        bar.add_row(
+            Text(label, style="bold"), ProgressBar(total=max(total, 1), completed=done, width=40)
+        )
+        losses = "  ".join(f"{name} {value:.3g}" for name, value in p.losses.items())
+        rows = [bar, counters, Text(losses), Text(p.evaluation)]
+        return Group(*(row for row in rows if not isinstance(row, Text) or row.plain))
+
+
+def describe(facts: Mapping[str, Any]) -> Table:
+    """A two-column table of facts, printed before a run."""
+    table = Table.grid(padding=(0, 2))
+    for name, value in facts.items():
+        table.add_row(Text(name, style="dim"), Text(str(value)))
+    return table
+
+
+def size(nbytes: float) -> str:
+    """Bytes in the unit people read."""
+    for unit in ("B", "KB", "MB"):
+        if nbytes < 1000:
+            return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.1f} {unit}"
+        nbytes /= 1000
+    return f"{nbytes:.2f} GB"
+
+
+def _duration(seconds: float | None) -> str:
+    return "-" if seconds is None else str(timedelta(seconds=int(seconds)))

@@ -1,0 +1,122 @@
+"""The folder of one run: what it is called, what lies in it, and who may write there.
+
+<run>/config.yaml  metrics.jsonl  events.out.tfevents.*  checkpoints/  .lock
+"""
+
+from __future__ import annotations
+
+import fcntl
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from dreamer_plugin.config.schema import Config
+from dreamer_plugin.errors import UsageError
+from dreamer_plugin.run import checkpoint
+
+RUNS = Path("runs")
+
+
+class RunFolder:
+    """Paths of one run."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config_path = self.path / "config.yaml"
+        self.checkpoints = self.path / "checkpoints"
+
+    def is_run(self) -> bool:
+        """Whether a run was started here."""
+        return self.config_path.is_file()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for one writer; the lock vanishes with the process.
+
+        Raises:
+            UsageError: when another process trains in it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                message = f"{self.path} is in use by another process; pass another --logdir."
+                raise UsageError(message) from error
+            yield
+
+
+def run_prefix(cfg: Config) -> str:
+    """How the automatic name of this config's runs begins: env, agent, size and seed."""
+    env = re.sub(r"[^A-Za-z0-9.]+", "-", cfg.env.id).strip("-") or "env"
+    return f"{env}-{cfg.agent}-{cfg.size}-s{cfg.seed}-"
+
+
+def new_folder(cfg: Config) -> RunFolder:
+    """The folder of a fresh run: `cfg.run.logdir`, or a new name below `runs/`.
+
+    Raises:
+        UsageError: when a run already stands there.
+    """
+    if cfg.run.logdir:
+        folder = RunFolder(cfg.run.logdir)
+    else:
+        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+        folder = RunFolder(RUNS / f"{run_prefix(cfg)}{stamp}")
+    if folder.is_run():
+        message = (
+            f"{folder.path} already holds a run. Continue it with --resume auto, "
+            "or pass another --logdir."
+        )
+        raise UsageError(message)
+    return folder
+
+
+def find_run(path: str | Path, prefix: str = "") -> Path | None:
+    """The run folder at `path`, or the one below it that was written to last.
+
+    Args:
+        path: a run folder, a checkpoint inside one, or a folder of runs.
+        prefix: only runs below `path` whose name begins so.
+    """
+    path = Path(path)
+    if path.name == "checkpoints":
+        path = path.parent
+    elif checkpoint.is_checkpoint(path) and path.parent.name == "checkpoints":
+        path = path.parent.parent
+    if RunFolder(path).is_run():
+        return path
+    if not path.is_dir():
+        return None
+    runs = [run for run in path.iterdir() if run.name.startswith(prefix)]
+    runs = [run for run in runs if RunFolder(run).is_run()]
+    return max(runs, key=lambda run: (_last_written(run), run.name), default=None)
+
+
+def resumed_folder(cfg: Config, resume: str | Path) -> RunFolder | None:
+    """The run to continue.
+
+    Args:
+        resume: `"auto"` (the run of `cfg.run.logdir`, or the newest of the same env, agent, size
+            and seed below `runs/`), or the path of a run.
+
+    Returns:
+        None when `auto` finds nothing to continue.
+
+    Raises:
+        UsageError: when the path is no run.
+    """
+    if str(resume) == "auto":
+        found = find_run(cfg.run.logdir) if cfg.run.logdir else find_run(RUNS, run_prefix(cfg))
+        return RunFolder(found) if found else None
+    found = find_run(resume)
+    if found is None:
+        raise UsageError(f"{resume} is not a run folder: it has no config.yaml.")
+    return RunFolder(found)
+
+
+def _last_written(run: Path) -> float:
+    files = [run / "metrics.jsonl", RunFolder(run).config_path]
+    return max(file.stat().st_mtime for file in files if file.exists())

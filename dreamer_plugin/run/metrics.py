@@ -1,0 +1,97 @@
+"""Numbers of a run: averaged where they were computed, written to `metrics.jsonl` and TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+JSONL = "metrics.jsonl"
+
+
+class MeanMetrics:
+    """Means of 0-d tensors over many updates, without waiting for the device before `drain`."""
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[str, ...], Tensor] = {}
+        self._counts: dict[tuple[str, ...], int] = {}
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        """Add the metrics of one update, 0-d tensors of one device."""
+        names = tuple(values)
+        row = torch.stack([value.detach().float() for value in values.values()])
+        self._sums[names] = self._sums[names] + row if names in self._sums else row
+        self._counts[names] = self._counts.get(names, 0) + 1
+
+    def drain(self) -> dict[str, float]:
+        """Means since the last call; one copy to the host per set of names."""
+        means: dict[str, float] = {}
+        for names, total in self._sums.items():
+            means.update(zip(names, (total / self._counts[names]).tolist(), strict=True))
+        self._sums.clear()
+        self._counts.clear()
+        return means
+
+
+class MetricsLog:
+    """Appends rows to `metrics.jsonl` and TensorBoard events, both by agent step."""
+
+    def __init__(self, folder: Path, resumed_at: int | None = None) -> None:
+        """Open the log of a run.
+
+        Args:
+            folder: the run folder.
+            resumed_at: agent step of the checkpoint that the run continues from; what a killed run
+                had logged after it is dropped, since those steps are run again.
+        """
+        self._path = folder / JSONL
+        if resumed_at is not None and self._path.exists():
+            _drop_rows_after(self._path, resumed_at)
+        self._file = self._path.open("a", encoding="utf-8")
+        purge = None if resumed_at is None else resumed_at + 1
+        self._events = SummaryWriter(log_dir=str(folder), purge_step=purge)
+
+    def write(self, step: int, values: Mapping[str, float], **axes: float) -> None:
+        """Write one row.
+
+        Args:
+            step: agent steps over all envs, reset frames included.
+            values: name -> number; a number that is not finite becomes `null` in the JSON.
+            axes: further axes of the row (frames, updates, seconds), not plotted.
+        """
+        row: dict[str, Any] = {"step": step, **axes, **values}
+        self._file.write(json.dumps({name: _finite(value) for name, value in row.items()}) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._events.add_scalar(name, value, global_step=step)
+
+    def close(self) -> None:
+        """Flush and close both files."""
+        self._file.close()
+        self._events.close()
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """All whole rows of a run's `metrics.jsonl`; a line cut by a kill is left out."""
+    rows = []
+    for line in (folder / JSONL).read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+def _finite(value: float) -> float | None:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _drop_rows_after(path: Path, step: int) -> None:
+    rows = [row for row in read_metrics(path.parent) if row["step"] <= step]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

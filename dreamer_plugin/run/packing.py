@@ -1,0 +1,120 @@
+"""State trees (nested dicts and lists) split into named tensors and plain JSON, and joined again.
+
+    {"adam": {0: {"m": Tensor}}, "rng": {"state": 2**100}, "beta": nan}
+       tensors  {"adam.0.m": Tensor}
+       plain    {"adam": {"$pairs": [[0, {"m": {"$tensor": "adam.0.m"}}]]},
+                 "rng": {"state": 2**100}, "beta": {"$float": "nan"}}
+
+safetensors holds only tensors, and JSON only finite numbers and string keys; the four `$` forms
+cover the rest, so that nothing has to be pickled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dreamer_plugin.errors import CheckpointError
+
+Tree = Any  # nested dict / list / tuple of tensors, arrays, numbers, strings, booleans and None
+
+
+def pack(tree: Tree) -> tuple[dict[str, Tensor], Any]:
+    """Split a state tree.
+
+    Args:
+        tree: nested dicts (any plain key), lists and tuples over tensors, numpy arrays, numbers,
+            strings, booleans and None. Tuples come back as lists.
+
+    Returns:
+        `tensors`, contiguous on the CPU and each with memory of its own, and `plain`, ready for
+        `json.dumps`.
+
+    Raises:
+        TypeError: for a value of another kind, naming where it stands.
+    """
+    tensors: dict[str, Tensor] = {}
+    plain = _pack(tree, (), tensors)
+    return _separate(tensors), plain
+
+
+def unpack(tensors: Mapping[str, Tensor], plain: Any) -> Tree:
+    """The tree that `pack` split, arrays as arrays and tensors as tensors on the CPU.
+
+    Raises:
+        CheckpointError: when `plain` names a tensor that is not there.
+    """
+    if isinstance(plain, list):
+        return [unpack(tensors, item) for item in plain]
+    if not isinstance(plain, dict):
+        return plain
+    if len(plain) == 1:
+        form, value = next(iter(plain.items()))
+        if form == "$tensor":
+            return _lookup(tensors, value)
+        if form == "$array":
+            return _lookup(tensors, value).numpy()
+        if form == "$float":
+            return float(value)
+        if form == "$pairs":
+            return {key: unpack(tensors, item) for key, item in value}
+    return {key: unpack(tensors, item) for key, item in plain.items()}
+
+
+def _lookup(tensors: Mapping[str, Tensor], name: str) -> Tensor:
+    if name not in tensors:
+        raise CheckpointError(f"The checkpoint names a tensor {name!r} that it does not hold.")
+    return tensors[name]
+
+
+def _pack(tree: Tree, path: tuple[str, ...], tensors: dict[str, Tensor]) -> Any:
+    if isinstance(tree, Tensor):
+        return {"$tensor": _store(tree, path, tensors)}
+    if isinstance(tree, np.ndarray):
+        return {"$array": _store(torch.from_numpy(tree), path, tensors)}
+    if isinstance(tree, np.generic):
+        tree = tree.item()
+    if isinstance(tree, Mapping):
+        return _pack_mapping(tree, path, tensors)
+    if isinstance(tree, (list, tuple)):
+        return [_pack(item, (*path, str(i)), tensors) for i, item in enumerate(tree)]
+    if isinstance(tree, float) and not math.isfinite(tree):
+        return {"$float": repr(tree)}
+    if tree is None or isinstance(tree, (bool, int, float, str)):
+        return tree
+    kind = type(tree).__name__
+    raise TypeError(f"Cannot save {'.'.join(path)!r}: a {kind} is neither a tensor nor plain data.")
+
+
+def _pack_mapping(
+    tree: Mapping[Any, Tree], path: tuple[str, ...], tensors: dict[str, Tensor]
+) -> Any:
+    packed = [(key, _pack(value, (*path, str(key)), tensors)) for key, value in tree.items()]
+    if all(isinstance(key, str) and not key.startswith("$") for key, _ in packed):
+        return dict(packed)
+    return {"$pairs": [list(pair) for pair in packed]}
+
+
+def _store(tensor: Tensor, path: tuple[str, ...], tensors: dict[str, Tensor]) -> str:
+    name = ".".join(path) or "value"
+    while name in tensors:  # {"a.b": x, "a": {"b": y}} would meet here
+        name += "'"
+    tensors[name] = tensor.detach().to("cpu").contiguous()
+    return name
+
+
+def _separate(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies of those that share memory, which safetensors refuses; large buffers stay as they are."""
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        storage = tensor.untyped_storage()
+        if storage.nbytes() != tensor.nbytes or storage.data_ptr() in seen:
+            tensors[name] = tensor.clone()
+        elif tensor.nbytes:
+            seen.add(storage.data_ptr())
+    return tensors
