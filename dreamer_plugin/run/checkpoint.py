@@ -1,4 +1,4 @@
-"""Checkpoints on disk: a new folder each time, safetensors and JSON under a manifest of sizes and hashes.
+"""Checkpoints on disk: a new folder each time, safetensors and JSON under a hashed manifest.
 
     checkpoints/
       step-000020000/  agent.safetensors agent.json  replay.safetensors replay.json  ...
@@ -152,7 +152,7 @@ def best(checkpoints: Path) -> Path | None:
 
 
 def sweep(checkpoints: Path) -> None:
-    """Remove what a killed process left half written. Call it only while no one else writes there."""
+    """Remove what a killed process left half written; only while no one else writes there."""
     if not checkpoints.is_dir():
         return
     for path in checkpoints.glob(".tmp-*"):

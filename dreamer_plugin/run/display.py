@@ -76,7 +76,14 @@ class Speed:
 
 
 class Display:
-    """Shows a `Progress`; a context, so that the terminal is left in order."""
+    """Shows a `Progress`; a context, so that the terminal is left in order.
+
+    Args:
+        progress: read at every refresh.
+        console: where to; standard output by default.
+        refresh: seconds between two refreshes on a terminal.
+        interval: seconds between two lines elsewhere.
+    """
 
     def __init__(
         self,
@@ -85,14 +92,6 @@ class Display:
         refresh: float = 0.25,
         interval: float = 15.0,
     ) -> None:
-        """Prepare a display.
-
-        Args:
-            progress: read at every refresh.
-            console: where to; standard output by default.
-            refresh: seconds between two refreshes on a terminal.
-            interval: seconds between two lines elsewhere.
-        """
         self.console = console or Console()
         self.progress = progress
         self._live: Live | None = None

@@ -99,6 +99,7 @@ def resumed_folder(cfg: Config, resume: str | Path) -> RunFolder | None:
     """The run to continue.
 
     Args:
+        cfg: names the run that `auto` looks for.
         resume: `"auto"` (the run of `cfg.run.logdir`, or the newest of the same env, agent, size
             and seed below `runs/`), or the path of a run.
 

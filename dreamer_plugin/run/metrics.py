@@ -1,4 +1,4 @@
-"""Numbers of a run: averaged where they were computed, written to `metrics.jsonl` and TensorBoard."""
+"""Numbers of a run: averaged where they were computed, written as JSON lines and TensorBoard."""
 
 from __future__ import annotations
 
@@ -40,16 +40,15 @@ class MeanMetrics:
 
 
 class MetricsLog:
-    """Appends rows to `metrics.jsonl` and TensorBoard events, both by agent step."""
+    """Appends rows to `metrics.jsonl` and TensorBoard events, both by agent step.
+
+    Args:
+        folder: the run folder.
+        resumed_at: agent step of the checkpoint that the run continues from; what a killed run
+            had logged after it is dropped, since those steps are run again.
+    """
 
     def __init__(self, folder: Path, resumed_at: int | None = None) -> None:
-        """Open the log of a run.
-
-        Args:
-            folder: the run folder.
-            resumed_at: agent step of the checkpoint that the run continues from; what a killed run
-                had logged after it is dropped, since those steps are run again.
-        """
         self._path = folder / JSONL
         if resumed_at is not None and self._path.exists():
             _drop_rows_after(self._path, resumed_at)

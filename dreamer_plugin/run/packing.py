@@ -109,7 +109,7 @@ def _store(tensor: Tensor, path: tuple[str, ...], tensors: dict[str, Tensor]) ->
 
 
 def _separate(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Copies of those that share memory, which safetensors refuses; large buffers stay as they are."""
+    """Copies of those that share memory, which safetensors refuses; the others as they are."""
     seen: set[int] = set()
     for name, tensor in tensors.items():
         storage = tensor.untyped_storage()

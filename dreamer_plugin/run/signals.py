@@ -17,7 +17,7 @@ class StopSignals:
     """Context in which the first INT, TERM or USR1 only sets `received`.
 
     After it the handlers that stood before are back, so that a second signal ends the process as it
-    would have without us. Outside the main thread, where Python allows no handlers, it does nothing.
+    would have without us. Outside the main thread Python allows no handlers, and nothing changes.
     """
 
     def __init__(self) -> None:
