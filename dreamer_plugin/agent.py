@@ -1,0 +1,271 @@
+"""The agent: acting, all losses in one sum, one update.
+
+One batch holds the records of a stretch of frames with one context column before it:
+
+    column        0        1     2     …   T
+    obs                    o1    o2        oT        encoded
+    action        a0       a1    …                   shifted: a(t-1) led to o(t)
+    deter, stoch  h0,z0                              stored latents: the start state
+
+Source: `dreamerv3/agent.py`, `Agent`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor, nn
+
+from dreamer_plugin.behavior.actor_critic import ActorCritic
+from dreamer_plugin.behavior.imagine import imagine
+from dreamer_plugin.optim import LaProp
+from dreamer_plugin.world.model import WorldModel
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What one batch gives: losses, states to write back, numbers to log.
+
+    Args:
+        each: loss name to its values, `[B, T]`-like. total: the weighted sum of means, 0-d.
+        states: `[B, T]` from the world's `observe`. metrics: name to 0-d tensor.
+    """
+
+    each: dict[str, Tensor]
+    total: Tensor
+    states: TensorDict
+    metrics: dict[str, Tensor]
+
+
+class Agent(nn.Module):
+    """World model, behavior and optimiser.
+
+    Args:
+        world, behavior: the parts.
+        scales: weight of every loss; its names must be exactly the losses' names.
+        optimizer: over all trained parameters, made by the builder.
+        action_size: A.
+        imag_horizon: H. imag_last: dream only from the last so many steps, 0 is from all.
+        precision: `torch.float32` or `torch.bfloat16`, of the networks' inner computation.
+        seed: of the noise drawn in updates.
+
+    Raises:
+        ValueError: when a loss has no scale or a scale no loss, at the first update.
+    """
+
+    def __init__(
+        self,
+        world: WorldModel,
+        behavior: ActorCritic,
+        scales: Mapping[str, float],
+        optimizer: LaProp,
+        action_size: int,
+        imag_horizon: int = 15,
+        imag_last: int = 0,
+        precision: torch.dtype = torch.float32,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.world, self.behavior = world, behavior
+        self.scales = dict(scales)
+        self.optimizer = optimizer
+        self.action_size = action_size
+        self.imag_horizon, self.imag_last = imag_horizon, imag_last
+        self.precision = precision
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
+    @property
+    def updates(self) -> int:
+        """Updates made so far."""
+        return self.optimizer.updates
+
+    # Acting.
+
+    @property
+    def noise_size(self) -> int:
+        """Uniform numbers that one decision takes."""
+        return self._latent_noise + self.behavior.actor.noise_size
+
+    @property
+    def _latent_noise(self) -> int:
+        return int(torch.Size(self.world.rssm.latent.noise_shape).numel())
+
+    def initial(self, batch: int) -> TensorDict:
+        """State before the first frame: `[batch]` with deter, stoch, prev_action, all zero."""
+        deter, stoch = self.world.rssm.initial(batch)
+        action = deter.new_zeros(batch, self.action_size)
+        state = {"deter": deter, "stoch": stoch, "prev_action": action}
+        return TensorDict(state, batch_size=[batch])
+
+    @torch.no_grad()
+    def act(
+        self,
+        obs: Mapping[str, Tensor] | TensorDict,
+        is_first: Tensor,
+        state: TensorDict,
+        noise: Tensor,
+        deterministic: bool = False,
+    ) -> tuple[Tensor, TensorDict]:
+        """One decision for N envs.
+
+        Args:
+            obs: `{name: [N, *shape]}` as the env gives it.
+            is_first: `[N]` bool; those rows start from zero.
+            state: `[N]`, from `initial` or the last call.
+            noise: `[N, noise_size]` uniform in [0, 1).
+            deterministic: mode of posterior and policy instead of samples.
+
+        Returns:
+            Actions `[N, A]` encoded, unclipped; the next state.
+        """
+        rssm = self.world.rssm
+        latent_noise = self._latent_noise
+        with self._autocast(acting=True):
+            deter, stoch = rssm.reset(state["deter"], state["stoch"], is_first)
+            prev_action = state["prev_action"] * (~is_first).unsqueeze(-1)
+            deter = rssm.core(deter, rssm.flat(stoch), rssm.core.embed_action(prev_action))
+            post = rssm.post(deter, self.world.encoder(obs))
+            if deterministic:
+                stoch = rssm.latent.mode(post)
+            else:
+                z_noise = noise[:, :latent_noise].unflatten(-1, rssm.latent.noise_shape)
+                stoch = rssm.latent.sample(post, z_noise)
+            policy = self.behavior.actor(rssm.feat(deter, stoch))
+            action = policy.mode() if deterministic else policy.sample(noise[:, latent_noise:])
+        after = {"deter": deter, "stoch": stoch, "prev_action": action}
+        return action, TensorDict(after, batch_size=state.batch_size)
+
+    def latents(self, states: TensorDict) -> TensorDict:
+        """deter and stoch of any states as replay stores them, detached."""
+        stored = {
+            "deter": states["deter"].detach(),
+            "stoch": self.world.rssm.latent.to_storage(states["stoch"].detach()),
+        }
+        return TensorDict(stored, batch_size=states.batch_size)
+
+    # Learning.
+
+    def update(self, batch: TensorDict) -> tuple[TensorDict, dict[str, Tensor]]:
+        """One gradient step on one batch.
+
+        Args:
+            batch: `[B, 1+T]` records as replay samples them, on the agent's device.
+
+        Returns:
+            Fresh latents `[B, T]` to write back, and metrics (0-d tensors, not synchronised).
+        """
+        losses = self.losses(self.unroll_context(batch))
+        self.optimizer.zero_grad(set_to_none=True)
+        losses.total.backward()
+        self.optimizer.step()
+        self.behavior.follow(self.updates - 1)
+        return self.latents(losses.states), losses.metrics
+
+    def unroll_context(self, batch: TensorDict) -> TensorDict:
+        """Cut the context column off: `[B, 1+T]` records to the `[B, T]` the world observes."""
+        inputs = batch[:, 1:].select("obs", "reward", "is_first", "is_last", "is_terminal")
+        stoch = self.world.rssm.latent.from_storage(batch["stoch"][:, :1])
+        start = {"deter": batch["deter"][:, :1].float(), "stoch": stoch}
+        length = inputs.batch_size[1]
+        inputs["start"] = TensorDict(
+            {key: value.expand(-1, length, *value.shape[2:]) for key, value in start.items()},
+            batch_size=inputs.batch_size,
+        )
+        inputs["prev_action"] = batch["action"][:, :-1]
+        return inputs
+
+    def losses(self, batch: TensorDict) -> Losses:
+        """All losses of one batch, with gradients.
+
+        Args:
+            batch: `[B, T]`, from `unroll_context`.
+        """
+        with self._autocast():
+            rssm = self.world.rssm
+            noise = self._noise(*batch.batch_size, *rssm.latent.noise_shape)
+            states = self.world.observe(batch, noise)
+            each = self.world.losses(states, batch)
+            starts = states[:, -self.imag_last :].detach()
+            dream = imagine(
+                rssm,
+                self.behavior.actor,
+                starts["deter"].flatten(0, 1),
+                starts["stoch"].flatten(0, 1),
+                self.imag_horizon,
+                self._noise(self.imag_horizon + 1, starts.numel(), self.noise_size),
+            )
+            reward, cont = self.world.judge(dream["feat"])
+            dreamed, ret, metrics = self.behavior.dream_losses(dream, reward, cont)
+            each |= dreamed
+            last = batch[:, -self.imag_last :]
+            bootstrap = ret[:, 0].unflatten(0, starts.batch_size)
+            feat = states["feat"][:, -self.imag_last :]
+            each["repval"] = self.behavior.replay_loss(feat, last, bootstrap)
+        metrics |= {f"loss/{name}": value.detach().mean() for name, value in each.items()}
+        metrics |= self._latent_metrics(states)
+        return Losses(each, self._total(each), states, metrics)
+
+    def _total(self, each: Mapping[str, Tensor]) -> Tensor:
+        """Weighted sum of mean losses; names of losses and of scales must be the same."""
+        if each.keys() != self.scales.keys():
+            odd = sorted(each.keys() ^ self.scales.keys())
+            raise ValueError(f"losses and loss scales differ in {odd}")
+        total = [self.scales[name] * value.mean() for name, value in each.items()]
+        return torch.stack(total).sum()
+
+    @torch.no_grad()
+    def _latent_metrics(self, states: TensorDict) -> dict[str, Tensor]:
+        latent = self.world.rssm.latent
+        return {
+            "kl": latent.kl(states["post"], states["prior"]).mean(),
+            "post_entropy": latent.entropy(states["post"]).mean(),
+            "prior_entropy": latent.entropy(states["prior"]).mean(),
+        }
+
+    def _noise(self, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=self.generator, device=self.device)
+
+    def _autocast(self, acting: bool = False) -> contextlib.AbstractContextManager[Any]:
+        """Reduced precision for matrix products; small acting batches on a CPU stay in float32.
+
+        Casting the weights costs a CPU more than one frame's products gain.
+        """
+        if self.precision == torch.float32 or (acting and self.device.type == "cpu"):
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, self.precision)
+
+    # Saving: parameters alone are `state_dict`; an exact resume needs this.
+
+    def training_state(self) -> dict[str, Tensor]:
+        """Parameters, buffers, optimiser slots, number of updates and noise generator, flat."""
+        state = dict(self.state_dict())
+        for name, param in self.named_parameters():
+            for slot, value in self.optimizer.state.get(param, {}).items():
+                state[f"optimizer.{slot}.{name}"] = value
+        state["optimizer.updates"] = torch.tensor(self.updates)
+        state["generator"] = self.generator.get_state()
+        return state
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """The inverse of `training_state`; raises if a tensor is missing or has another shape."""
+        params = dict(self.named_parameters())
+        weights = {k: v for k, v in state.items() if k.startswith(("world.", "behavior."))}
+        self.load_state_dict(weights)
+        self.optimizer.state.clear()
+        for key, value in state.items():
+            if key.startswith("optimizer.") and key != "optimizer.updates":
+                _, slot, name = key.split(".", 2)
+                param = params[name]
+                self.optimizer.state[param][slot] = value.to(param.device).reshape(param.shape)
+        self.optimizer.updates = int(state["optimizer.updates"])
+        self.generator.set_state(state["generator"].cpu())

@@ -1,0 +1,1 @@
+"""What to do in the world: imagination, actor, critic and their losses."""

@@ -1,0 +1,46 @@
+"""Dreaming: roll the prior forward under the actor.
+
+    step    0     1     …    H
+    state   s0    s1         sH       s0 is a replayed posterior state
+    action  a0    a1         aH       a(t) ~ actor(s(t)); aH is drawn but leads nowhere
+"""
+
+from __future__ import annotations
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from dreamer_plugin.behavior.actor import Actor
+from dreamer_plugin.world.rssm import RSSM
+
+
+@torch.no_grad()
+def imagine(
+    rssm: RSSM, actor: Actor, deter: Tensor, stoch: Tensor, horizon: int, noise: Tensor
+) -> TensorDict:
+    """Dream `horizon` steps from each start, without a graph.
+
+    Policy-gradient losses need states and actions as data only, so nothing here is differentiated;
+    the actor and the critic are evaluated again where their losses are made.
+
+    Args:
+        deter, stoch: start states `[N, D]`, `[N, *latent]`.
+        horizon: H.
+        noise: uniform `[H + 1, N, latent noise + action noise]`.
+
+    Returns:
+        TensorDict `[N, H+1]` with feat `[F]` and action `[A]`.
+    """
+    latent_noise = int(torch.Size(rssm.latent.noise_shape).numel())
+    feats, actions = [], []
+    for t in range(horizon + 1):
+        feat = rssm.feat(deter, stoch)
+        action = actor(feat).sample(noise[t, :, latent_noise:])
+        feats.append(feat)
+        actions.append(action)
+        if t < horizon:
+            z_noise = noise[t, :, :latent_noise].unflatten(-1, rssm.latent.noise_shape)
+            deter, stoch = rssm.imagine_step(deter, stoch, action, z_noise)
+    dream = {"feat": torch.stack(feats, 1), "action": torch.stack(actions, 1)}
+    return TensorDict(dream, batch_size=dream["feat"].shape[:2])

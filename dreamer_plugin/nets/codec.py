@@ -1,0 +1,154 @@
+"""Dictionaries of observations to one vector, and back.
+
+Images of one size are concatenated on channels; vectors and discrete observations on features. The
+encoder takes keys in alphabetical order; the decoder splits image channels in the order of the
+observation space. Source: `dreamerv3/rssm.py`, Encoder and Decoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dreamer_plugin.nets.layers import MLP, Linear
+from dreamer_plugin.nets.vision import ImageDecoder, ImageEncoder
+from dreamer_plugin.ops.distributions import MSE, DiscreteTarget, Output
+from dreamer_plugin.ops.scaling import symlog
+from dreamer_plugin.spaces import ObsKey
+
+
+def flat_size(key: ObsKey) -> int:
+    """Features a vector or discrete observation has once flattened (one-hot where discrete)."""
+    size = 1
+    for n in key.shape:
+        size *= n
+    return size * (key.classes if key.kind == "discrete" else 1)
+
+
+def image_layout(keys: Sequence[ObsKey]) -> tuple[tuple[int, int], int]:
+    """Common `(H, W)` and total channels of image keys; an error names the one that differs."""
+    size = keys[0].shape[:2]
+    for key in keys:
+        if key.shape[:2] != size:
+            raise ValueError(
+                f"image {key.name!r} is {key.shape[0]}x{key.shape[1]} but {keys[0].name!r} is "
+                f"{size[0]}x{size[1]}: all images must have one size, set it with env.size"
+            )
+    return (size[0], size[1]), sum(key.shape[2] for key in keys)
+
+
+class Encoder(nn.Module):
+    """Observation dictionary to one embedding; stateless.
+
+    Args:
+        keys: what is encoded. vector: builds the MLP from a number of features.
+        image: builds the image encoder from size and channels.
+        symlog_vectors: squash continuous vectors first.
+
+    Attributes:
+        out_features: length of the embedding E.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[ObsKey],
+        vector: MLP | None,
+        image: ImageEncoder | None,
+        symlog_vectors: bool = True,
+    ) -> None:
+        super().__init__()
+        ordered = sorted(keys, key=lambda k: k.name)
+        self.images = [k for k in ordered if k.kind == "image"]
+        self.vectors = [k for k in ordered if k.kind != "image"]
+        self.mlp = vector
+        self.cnn = image
+        self.symlog_vectors = symlog_vectors
+        self.out_features = sum(net.out_features for net in (vector, image) if net is not None)
+
+    def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
+        """`{name: [*batch, *shape]} -> [*batch, E]`."""
+        parts = []
+        if self.mlp is not None:
+            flat = [self._flat(key, obs[key.name]) for key in self.vectors]
+            parts.append(self.mlp(torch.cat(flat, -1)))
+        if self.cnn is not None:
+            image = torch.cat([obs[key.name] for key in self.images], -1)
+            batch = image.shape[:-3]
+            parts.append(self.cnn(image.flatten(0, -4).float() / 255).unflatten(0, batch))
+        return torch.cat(parts, -1)
+
+    def _flat(self, key: ObsKey, value: Tensor) -> Tensor:
+        if key.kind == "discrete":
+            value = F.one_hot(value.long(), key.classes).float()
+        elif self.symlog_vectors:
+            value = symlog(value.float())
+        event = len(key.shape) + (key.kind == "discrete")
+        return value.flatten(-event) if event else value.unsqueeze(-1)
+
+
+class VectorDecoder(nn.Module):
+    """MLP with one linear layer per vector or discrete key."""
+
+    def __init__(self, keys: Sequence[ObsKey], mlp: MLP, symlog_target: bool) -> None:
+        super().__init__()
+        self.keys = list(keys)
+        self.mlp = mlp
+        # A list, not a dictionary: a module name may not hold a dot, an observation's name may.
+        self.heads = nn.ModuleList(Linear(mlp.out_features, flat_size(key)) for key in keys)
+        self.symlog_target = symlog_target
+
+    def forward(self, x: Tensor) -> dict[str, Output]:
+        """`[..., S*K + D] ->` one output per key over `[...]`."""
+        x = self.mlp(x)
+        heads = zip(self.keys, self.heads, strict=True)
+        return {key.name: self._output(key, head(x)) for key, head in heads}
+
+    def _output(self, key: ObsKey, flat: Tensor) -> Output:
+        if key.kind == "discrete":
+            return DiscreteTarget(flat.unflatten(-1, (*key.shape, key.classes)), len(key.shape))
+        mean = flat.unflatten(-1, key.shape) if key.shape else flat.squeeze(-1)
+        return MSE(mean, len(key.shape), self.symlog_target)
+
+
+class ImageOutput(MSE):
+    """Squared error of images in [0, 1] against uint8 ones, summed over pixels."""
+
+    def __init__(self, mean: Tensor) -> None:
+        super().__init__(mean, 3)
+
+    def loss(self, target: Tensor) -> Tensor:
+        """Summed squared error with `target / 255`."""
+        return super().loss(target.float() / 255)
+
+
+class Decoder(nn.Module):
+    """Model state to one `Output` per observation key.
+
+    Args:
+        keys: what is decoded, in the order of the observation space.
+        vector: MLP and heads on `[stoch, deter]`. image: image decoder.
+    """
+
+    def __init__(
+        self, keys: Sequence[ObsKey], vector: VectorDecoder | None, image: ImageDecoder | None
+    ) -> None:
+        super().__init__()
+        self.images = [k for k in keys if k.kind == "image"]
+        self.vector = vector
+        self.image = image
+
+    def forward(self, deter: Tensor, stoch: Tensor) -> dict[str, Output]:
+        """`[*batch, D], [*batch, S*K] ->` outputs over `[*batch]`. Vectors see [stoch, deter]."""
+        outputs: dict[str, Output] = {}
+        if self.vector is not None:
+            outputs |= self.vector(torch.cat([stoch, deter], -1))
+        if self.image is not None:
+            batch = deter.shape[:-1]
+            image = self.image(deter.flatten(0, -2), stoch.flatten(0, -2)).unflatten(0, batch)
+            channels = [key.shape[2] for key in self.images]
+            for key, part in zip(self.images, image.split(channels, -1), strict=True):
+                outputs[key.name] = ImageOutput(part)
+        return outputs

@@ -1,0 +1,66 @@
+"""Scalar heads: an MLP and an output layer that knows its distribution."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from dreamer_plugin.nets.layers import MLP, Linear
+from dreamer_plugin.ops.distributions import MSE, Binary, Output, TwoHot
+from dreamer_plugin.ops.scaling import symexp_bins
+
+
+class TwoHotLayer(nn.Module):
+    """Linear layer whose output is a two-hot distribution over `bins` bins."""
+
+    def __init__(self, in_features: int, bins: int, outscale: float) -> None:
+        super().__init__()
+        self.linear = Linear(in_features, bins, outscale)
+        self.bins: Tensor
+        self.register_buffer("bins", symexp_bins(bins), persistent=False)
+
+    def forward(self, x: Tensor) -> TwoHot:
+        """`[..., F] ->` two-hot over `[...]`."""
+        return TwoHot(self.linear(x), self.bins)
+
+
+class BinaryLayer(nn.Module):
+    """Linear layer whose output is a Bernoulli."""
+
+    def __init__(self, in_features: int, outscale: float) -> None:
+        super().__init__()
+        self.linear = Linear(in_features, 1, outscale)
+
+    def forward(self, x: Tensor) -> Binary:
+        """`[..., F] ->` Bernoulli over `[...]`."""
+        return Binary(self.linear(x).squeeze(-1))
+
+
+class MSELayer(nn.Module):
+    """Linear layer with a squared error, optionally against the symlog of the target."""
+
+    def __init__(self, in_features: int, outscale: float, symlog: bool) -> None:
+        super().__init__()
+        self.linear = Linear(in_features, 1, outscale)
+        self.symlog = symlog
+
+    def forward(self, x: Tensor) -> MSE:
+        """`[..., F] ->` squared error over `[...]`."""
+        return MSE(self.linear(x).squeeze(-1), 0, self.symlog)
+
+
+class Head(nn.Module):
+    """MLP, then an output layer; returns an `Output`.
+
+    Args:
+        mlp: `[..., F] -> [..., U]`. layer: `[..., U] -> Output` over `[...]`.
+    """
+
+    def __init__(self, mlp: MLP, layer: nn.Module) -> None:
+        super().__init__()
+        self.mlp = mlp
+        self.layer = layer
+
+    def forward(self, feat: Tensor) -> Output:
+        """`[..., F] ->` output over `[...]`."""
+        output: Output = self.layer(self.mlp(feat))
+        return output

@@ -1,0 +1,39 @@
+"""Copies of a module that follow it."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+
+class SlowCopy(nn.Module):
+    """A copy that moves towards its source by a fixed share every few updates.
+
+    `slow <- rate * source + (1 - rate) * slow`; rate 1 is a hard copy. It never receives
+    gradients. Source: `embodied/jax/utils.py`, SlowModel.
+
+    Args:
+        source: the module to follow; it is not stored inside.
+        rate: share taken over, in (0, 1]. every: updates between two moves.
+    """
+
+    def __init__(self, source: nn.Module, rate: float, every: int = 1) -> None:
+        super().__init__()
+        if not (0 < rate <= 1 and every >= 1):
+            raise ValueError(f"slow copy needs 0 < rate <= 1 and every >= 1, got {rate}, {every}")
+        self.copy = copy.deepcopy(source).requires_grad_(False)
+        self.rate = rate
+        self.every = every
+
+    @torch.no_grad()
+    def follow(self, source: nn.Module, update: int) -> None:
+        """Move towards `source` if it is its turn after update number `update`, counted from 0."""
+        if update % self.every == 0:
+            slow, fast = list(self.copy.parameters()), list(source.parameters())
+            torch._foreach_lerp_(slow, fast, self.rate)
+
+    def forward(self, *args: Tensor) -> object:
+        """What the copied module returns."""
+        return self.copy(*args)

@@ -1,0 +1,208 @@
+"""Image encoder and decoder.
+
+Images come as uint8 `[..., H, W, C]`; inside, convolutions run on `[N, C, H, W]` in channels-last
+memory; feature maps are flattened in (h, w, c) order. Source: `dreamerv3/rssm.py`, Encoder and
+Decoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dreamer_plugin.nets.layers import BlockLinear, Linear, RMSNorm, Unit, init_fan_in
+
+
+class Conv(nn.Conv2d):
+    """Same-size convolution with the project's initialisation; `stride` 2 halves even sizes.
+
+    With stride 2 the padding is one more after than before, as XLA's SAME.
+    """
+
+    def __init__(self, cin: int, cout: int, kernel: int, stride: int = 1) -> None:
+        super().__init__(cin, cout, kernel, stride)
+        total = kernel - stride
+        self.pads = (total // 2, total - total // 2) * 2
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew; zero the bias."""
+        init_fan_in(self.weight, self.in_channels * self.kernel_size[0] * self.kernel_size[1])
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[N, cin, H, W] -> [N, cout, H/stride, W/stride]`."""
+        return super().forward(F.pad(x, self.pads))
+
+
+class UpConv(Conv):
+    """Doubles the size: nearest neighbour, then a convolution."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[N, cin, H, W] -> [N, cout, 2H, 2W]`."""
+        return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+class TransposedConv(Conv):
+    """Doubles the size: zeros are interleaved so that data sit on odd indices, then a convolution."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[N, cin, H, W] -> [N, cout, 2H, 2W]`."""
+        n, c, h, w = x.shape
+        wide = x.new_zeros(n, c, h, 2, w, 2)
+        wide[:, :, :, 1, :, 1] = x
+        return super().forward(wide.reshape(n, c, 2 * h, 2 * w))
+
+
+def max_pool(x: Tensor) -> Tensor:
+    """2x2 maximum, `[N, C, H, W] -> [N, C, H/2, W/2]`.
+
+    Tied maxima share the gradient equally, where `max_pool2d` gives all of it to one.
+    """
+    return x.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2)).amax((-3, -1))
+
+
+class ChannelNorm(nn.Module):
+    """RMS norm over channels, then SiLU, of feature maps `[N, C, H, W]`."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = RMSNorm(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[N, C, H, W] -> [N, C, H, W]`."""
+        return F.silu(self.norm(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+
+
+class ConvStage(nn.Module):
+    """Convolution -> optional 2x2 pooling -> norm -> SiLU."""
+
+    def __init__(self, conv: Conv, pool: bool = False) -> None:
+        super().__init__()
+        self.conv, self.pool = conv, pool
+        self.norm = ChannelNorm(conv.out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[N, cin, H, W] -> [N, cout, H', W']`."""
+        x = self.conv(x)
+        normed: Tensor = self.norm(max_pool(x) if self.pool else x)
+        return normed
+
+
+def _check_stages(size: tuple[int, int], stages: int, key: str) -> tuple[int, int]:
+    """Size of the map after `stages` halvings; an error names the key if it is no use."""
+    factor = 2**stages
+    out = (size[0] // factor, size[1] // factor)
+    if any(s % factor for s in size) or not all(3 <= s <= 16 for s in out):
+        raise ValueError(
+            f"image {key!r} of size {size[0]}x{size[1]} does not fit: {stages} halvings must end in "
+            f"3..16 pixels and leave no remainder; sizes that fit are multiples of {factor} from "
+            f"{3 * factor} to {16 * factor}, set with env.size"
+        )
+    return out
+
+
+class ImageEncoder(nn.Module):
+    """Stages of convolution -> halving -> norm -> SiLU, flattened to one vector.
+
+    Args:
+        size: `(H, W)` of the images. channels: of all images together.
+        depths: channels of each stage. kernel: side of the filters.
+        downsample: `"pool"` (stride 1, then 2x2 maximum) or `"stride"`.
+        outer: the first stage does not halve.
+        key: name for errors.
+
+    Attributes:
+        out_features: length of the vector.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        channels: int,
+        depths: Sequence[int],
+        kernel: int = 5,
+        downsample: str = "pool",
+        outer: bool = False,
+        key: str = "image",
+    ) -> None:
+        super().__init__()
+        if downsample not in ("pool", "stride"):
+            raise ValueError(f"unknown downsample {downsample!r}; valid: pool, stride")
+        h, w = _check_stages(size, len(depths) - outer, key)
+        stages = []
+        for i, (cin, cout) in enumerate(zip([channels, *depths], depths, strict=False)):
+            halve = not (outer and i == 0)
+            stride = 2 if halve and downsample == "stride" else 1
+            pool = halve and downsample == "pool"
+            stages.append(ConvStage(Conv(cin, cout, kernel, stride), pool))
+        self.stages = nn.Sequential(*stages)
+        self.out_features = h * w * depths[-1]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """`[N, H, W, C]` in [0, 1] `-> [N, h * w * depth]`."""
+        x = (image - 0.5).permute(0, 3, 1, 2)  # channels-last memory already
+        x = self.stages(x)
+        return x.permute(0, 2, 3, 1).flatten(1)
+
+
+class ImageDecoder(nn.Module):
+    """From the latent state to images in [0, 1].
+
+    The recurrent state enters through a block-linear layer whose blocks become channel groups, the
+    stochastic state through a two-layer MLP; their sum is the smallest map.
+
+    Args:
+        deter, stoch: sizes of the two inputs. size: `(H, W)`. channels: of all images together.
+        depths: as in the encoder. units: half the width of the layer on the stochastic state.
+        blocks: channel groups of the smallest map. kernel, upsample (`"nearest"` or
+        `"transposed"`), outer, key: as in `ImageEncoder`.
+    """
+
+    def __init__(
+        self,
+        deter: int,
+        stoch: int,
+        size: tuple[int, int],
+        channels: int,
+        depths: Sequence[int],
+        units: int,
+        blocks: int = 8,
+        kernel: int = 5,
+        upsample: str = "nearest",
+        outer: bool = False,
+        key: str = "image",
+    ) -> None:
+        super().__init__()
+        if upsample not in ("nearest", "transposed"):
+            raise ValueError(f"unknown upsample {upsample!r}; valid: nearest, transposed")
+        h, w = _check_stages(size, len(depths) - outer, key)
+        self.map = (h, w, depths[-1])
+        self.blocks = blocks
+        flat = h * w * depths[-1]
+        self.from_deter = BlockLinear(deter, flat, blocks)
+        self.from_stoch = nn.Sequential(Unit(stoch, 2 * units), Linear(2 * units, flat))
+        self.norm = ChannelNorm(depths[-1])
+        conv = UpConv if upsample == "nearest" else TransposedConv
+        widths = list(depths)[::-1]
+        self.stages = nn.Sequential(
+            *(
+                ConvStage(conv(cin, cout, kernel))
+                for cin, cout in zip(widths, widths[1:], strict=False)
+            )
+        )
+        self.out = (Conv if outer else conv)(depths[0], channels, kernel)
+
+    def forward(self, deter: Tensor, stoch: Tensor) -> Tensor:
+        """`[N, D], [N, S*K] -> [N, H, W, C]` in (0, 1)."""
+        h, w, c = self.map
+        # Each block's output is a map of its own: N G (h w c/G) -> N h w (G c/G).
+        x0 = self.from_deter(deter).unflatten(-1, (self.blocks, h, w, c // self.blocks))
+        x0 = x0.permute(0, 2, 3, 1, 4).flatten(3)
+        x1 = self.from_stoch(stoch).unflatten(-1, (h, w, c))
+        x = self.norm((x0 + x1).permute(0, 3, 1, 2))
+        x = self.out(self.stages(x))
+        return torch.sigmoid(x.float()).permute(0, 2, 3, 1)

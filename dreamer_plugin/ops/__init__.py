@@ -1,0 +1,1 @@
+"""Pure mathematics: tensors in, tensors out. No module, no TensorDict, no config."""

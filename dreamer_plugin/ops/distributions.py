@@ -1,0 +1,233 @@
+"""What networks put out, with one vocabulary: `pred loss sample mode logp entropy`.
+
+All of them are plain objects around tensors. Computation is in float32 whatever the network's
+precision. Samples are functions of uniform noise in [0, 1), drawn by the caller, so that a run is
+a function of its noise (`noise_shape` says how much).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dreamer_plugin.ops.scaling import symlog
+
+# torch.rand has steps of 2**-24: half a step keeps the normal quantile finite at both ends.
+_TINY = 2.0**-25
+
+
+class Output(Protocol):
+    """What a head of the world model or the critic returns."""
+
+    def pred(self) -> Tensor:
+        """Point prediction, in the units of the target."""
+
+    def loss(self, target: Tensor) -> Tensor:
+        """Negative log-likelihood (or squared error), event axes summed."""
+
+
+def normal_quantile(uniform: Tensor) -> Tensor:
+    """Standard normal draws from uniform ones by the inverse distribution function."""
+    return torch.special.ndtri(uniform.float().clamp(_TINY, 1 - _TINY))
+
+
+def mix_uniform(logits: Tensor, unimix: float) -> Tensor:
+    """Log-probabilities of `(1 - unimix) softmax(logits) + unimix / K` over the last axis.
+
+    Source: DreamerV3 paper, "1% uniform"; `embodied/jax/outs.py`, Categorical.
+    """
+    if not unimix:
+        return torch.log_softmax(logits.float(), -1)
+    probs = torch.softmax(logits.float(), -1)
+    return torch.log((1 - unimix) * probs + unimix / logits.shape[-1])
+
+
+def categorical_index(probs: Tensor, uniform: Tensor) -> Tensor:
+    """Inverse-CDF draw: one uniform number per categorical.
+
+    Args:
+        probs: `[..., K]`, non-negative. uniform: `[...]` in [0, 1).
+
+    Returns:
+        `[...]` int64 class index.
+    """
+    cdf = torch.cumsum(probs, -1)
+    # Scaling by the total keeps rounding of the sum from ever selecting class K.
+    return (cdf[..., :-1] <= uniform.unsqueeze(-1) * cdf[..., -1:]).sum(-1)
+
+
+class Categorical:
+    """Independent categoricals over the last axis; values are one-hot vectors.
+
+    Args:
+        logits: `[..., K]` unnormalised. unimix: share of the uniform distribution mixed in.
+    """
+
+    def __init__(self, logits: Tensor, unimix: float = 0.0) -> None:
+        self.logprobs = mix_uniform(logits, unimix)
+        self.probs = self.logprobs.exp()
+
+    def straight_through(self, onehot: Tensor) -> Tensor:
+        """`onehot` forwards, the gradient of the probabilities backwards."""
+        return onehot + (self.probs - self.probs.detach())
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """One-hot draw `[..., K]` from uniform noise `[...]`, straight-through gradient."""
+        index = categorical_index(self.probs.detach(), noise)
+        return self.straight_through(F.one_hot(index, self.probs.shape[-1]).to(self.probs.dtype))
+
+    def mode(self) -> Tensor:
+        """Most likely class as one-hot `[..., K]`, straight-through gradient."""
+        index = self.logprobs.argmax(-1)
+        return self.straight_through(F.one_hot(index, self.probs.shape[-1]).to(self.probs.dtype))
+
+    def logp(self, onehot: Tensor) -> Tensor:
+        """Log-probability `[...]` of one-hot values `[..., K]`."""
+        return (onehot * self.logprobs).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """Entropy `[...]` in nats."""
+        return -(self.probs * self.logprobs).sum(-1)
+
+
+class DiscreteTarget:
+    """Class prediction for integer observations: cross entropy, event axes summed.
+
+    Args:
+        logits: `[..., *shape, K]`. event_dims: number of axes in `shape`.
+    """
+
+    def __init__(self, logits: Tensor, event_dims: int) -> None:
+        self.logprobs = torch.log_softmax(logits.float(), -1)
+        self.event_dims = event_dims
+
+    def pred(self) -> Tensor:
+        """Most likely class, `[..., *shape]`."""
+        return self.logprobs.argmax(-1)
+
+    def loss(self, target: Tensor) -> Tensor:
+        """Cross entropy with class indices `[..., *shape]`, summed over `shape`."""
+        picked = self.logprobs.gather(-1, target.long().unsqueeze(-1)).squeeze(-1)
+        return -_sum_event(picked, self.event_dims)
+
+
+class BoundedNormal:
+    """Normal with mean `tanh(raw_mean)` and std between two bounds; neither truncated nor squashed.
+
+    `std = (max - min) sigmoid(raw_std + 2) + min`. Actions beyond [-1, 1] are clipped by the env,
+    not here. Source: `embodied/jax/heads.py`, `bounded_normal`.
+
+    Args:
+        raw_mean, raw_std: `[..., A]`. min_std, max_std: bounds of the standard deviation.
+    """
+
+    def __init__(self, raw_mean: Tensor, raw_std: Tensor, min_std: float, max_std: float) -> None:
+        self.mean = torch.tanh(raw_mean.float())
+        self.std = (max_std - min_std) * torch.sigmoid(raw_std.float() + 2.0) + min_std
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Reparameterised draw `[..., A]` from uniform noise `[..., A]`."""
+        return self.mean + self.std * normal_quantile(noise)
+
+    def mode(self) -> Tensor:
+        """The mean, `[..., A]`."""
+        return self.mean
+
+    def logp(self, value: Tensor) -> Tensor:
+        """Log-density per dimension, `[..., A]`, of the unclipped value."""
+        z = (value - self.mean) / self.std
+        return -0.5 * z**2 - torch.log(self.std) - 0.5 * math.log(2 * math.pi)
+
+    def entropy(self) -> Tensor:
+        """Entropy per dimension, `[..., A]`, in nats."""
+        return torch.log(self.std) + 0.5 * math.log(2 * math.pi * math.e)
+
+
+class Binary:
+    """Bernoulli from a logit `[...]`; soft targets in [0, 1] are allowed."""
+
+    def __init__(self, logit: Tensor) -> None:
+        self.logit = logit.float()
+
+    def pred(self) -> Tensor:
+        """Probability of 1."""
+        return torch.sigmoid(self.logit)
+
+    def loss(self, target: Tensor) -> Tensor:
+        """Cross entropy with the target probability."""
+        return -(target * F.logsigmoid(self.logit) + (1 - target) * F.logsigmoid(-self.logit))
+
+
+class MSE:
+    """Squared error, summed over the last `event_dims` axes, with an optional squash of the target.
+
+    The prediction stays in squashed space, as in the official code.
+
+    Args:
+        mean: `[..., *event]`. event_dims: how many axes an event has.
+        symlog_target: compare with `symlog(target)`.
+    """
+
+    def __init__(self, mean: Tensor, event_dims: int, symlog_target: bool = False) -> None:
+        self.mean = mean.float()
+        self.event_dims = event_dims
+        self.symlog_target = symlog_target
+
+    def pred(self) -> Tensor:
+        """The mean, in squashed space where there is one."""
+        return self.mean
+
+    def loss(self, target: Tensor) -> Tensor:
+        """Summed squared error `[...]`; no factor one half."""
+        target = symlog(target.float()) if self.symlog_target else target.float()
+        return _sum_event((self.mean - target.detach()) ** 2, self.event_dims)
+
+
+class TwoHot:
+    """Scalar as a distribution over bins in raw value space.
+
+    Source: DreamerV3 paper eq. 10; `embodied/jax/outs.py`, TwoHot.
+
+    Args:
+        logits: `[..., n]`. bins: `[n]` ascending, mirrored around zero (`symexp_bins`).
+    """
+
+    def __init__(self, logits: Tensor, bins: Tensor) -> None:
+        self.logits = logits.float()
+        self.bins = bins
+
+    def pred(self) -> Tensor:
+        """Expected value `[...]`; mirrored pairs are added first, so symmetric logits give 0."""
+        weighted = torch.softmax(self.logits, -1) * self.bins
+        n = weighted.shape[-1]
+        pairs = weighted[..., : n // 2].flip(-1) + weighted[..., n - n // 2 :]
+        total = pairs.sum(-1)
+        return total + weighted[..., n // 2] if n % 2 else total
+
+    def loss(self, target: Tensor) -> Tensor:
+        """Cross entropy `[...]` with the target spread linearly over its two nearest bins."""
+        target = target.detach().float()
+        below, above, weight_below = self._neighbours(target)
+        logit_below = self.logits.gather(-1, below.unsqueeze(-1)).squeeze(-1)
+        logit_above = self.logits.gather(-1, above.unsqueeze(-1)).squeeze(-1)
+        picked = weight_below * logit_below + (1 - weight_below) * logit_above
+        return torch.logsumexp(self.logits, -1) - picked
+
+    def _neighbours(self, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Bin below, bin above and the share of the one below, each `[...]`."""
+        last = self.bins.shape[0] - 1
+        not_above = torch.searchsorted(self.bins, target.contiguous(), right=True)
+        below, above = (not_above - 1).clamp(0, last), not_above.clamp(0, last)
+        to_below = (self.bins[below] - target).abs()
+        to_above = (self.bins[above] - target).abs()
+        # Both neighbours are one bin outside the range: any share is right, the total is not zero.
+        total = torch.where(below == above, 1.0, to_below + to_above)
+        return below, above, torch.where(below == above, 1.0, to_above / total)
+
+
+def _sum_event(x: Tensor, event_dims: int) -> Tensor:
+    return x.flatten(-event_dims).sum(-1) if event_dims else x

@@ -1,0 +1,124 @@
+"""LaProp behind adaptive gradient clipping, with the official chain and schedules.
+
+Chain per parameter, on float32 gradients: clip by the parameter's own norm -> divide by the running
+root mean square -> momentum -> decoupled weight decay -> times the negative learning rate.
+Source: danijar/dreamerv3 @ e3f0224, `embodied/jax/opt.py` and `dreamerv3/agent.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def learning_rate(
+    update: int, lr: float, warmup: int = 0, anneal: int = 0, schedule: str = "constant"
+) -> float:
+    """Learning rate of update number `update`, counted from 0.
+
+    Linear from 0 during `warmup` updates (so the first one changes nothing), then constant, or down
+    to a tenth over the `anneal - warmup` updates that follow.
+
+    Args:
+        schedule: `"constant"`, `"linear"` or `"cosine"`.
+    """
+    if warmup and update < warmup:
+        return lr * update / warmup
+    if schedule == "constant":
+        return lr
+    share = min(max((update - warmup) / max(anneal - warmup, 1), 0.0), 1.0)
+    if schedule == "linear":
+        return lr + share * (0.1 * lr - lr)
+    if schedule == "cosine":
+        return lr * (0.9 * 0.5 * (1 + math.cos(math.pi * share)) + 0.1)
+    raise ValueError(f"unknown optim.schedule {schedule!r}; valid: constant, linear, cosine")
+
+
+def clip_adaptive_(grads: list[Tensor], params: list[Tensor], clip: float, floor: float) -> None:
+    """Shrink each gradient to at most `clip` times the norm of its parameter, in place.
+
+    Norms are of whole tensors, the parameter's at least `floor`. Source: Brock et al. 2021 (AGC),
+    per tensor instead of per unit as in `opt.py`.
+    """
+    norms = torch.stack(torch._foreach_norm(grads))
+    limits = clip * torch.stack(torch._foreach_norm(params)).clamp(min=floor)
+    shrink = 1 / torch.clamp(norms / limits, min=1.0)
+    torch._foreach_mul_(grads, list(shrink.unbind()))
+
+
+class LaProp(torch.optim.Optimizer):
+    """RMS normalisation first, momentum after it (Ziyin et al. 2020), with AGC and warm-up.
+
+    Args:
+        params: parameters or groups; a group's `weight_decay` overrides the argument.
+        lr, beta1, beta2, eps: `eps` is added outside the square root.
+        agc: clip factor, 0 is off. agc_min: floor of the parameter norm.
+        warmup, anneal, schedule: see `learning_rate`.
+        weight_decay: decoupled. nesterov: look ahead in the momentum.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 4e-5,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-20,
+        agc: float = 0.3,
+        agc_min: float = 1e-3,
+        warmup: int = 1000,
+        anneal: int = 0,
+        schedule: str = "constant",
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        self.beta1, self.beta2, self.eps = beta1, beta2, eps
+        self.agc, self.agc_min, self.nesterov = agc, agc_min, nesterov
+        self.schedule = lambda update: learning_rate(update, lr, warmup, anneal, schedule)
+        self.updates = 0
+        super().__init__(params, {"weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One update of every parameter that has a gradient; gradients are clipped in place."""
+        if closure is not None:
+            raise ValueError("LaProp takes no closure: call backward, then step")
+        rate = self.schedule(self.updates)
+        self.updates += 1
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if params:
+                self._step_group(params, rate, group["weight_decay"])
+
+    def _step_group(self, params: list[Tensor], rate: float, weight_decay: float) -> None:
+        grads = [p.grad for p in params if p.grad is not None]
+        if self.agc:
+            clip_adaptive_(grads, params, self.agc, self.agc_min)
+        squares = [self._slot(p, "square") for p in params]
+        momenta = [self._slot(p, "momentum") for p in params]
+        torch._foreach_mul_(squares, self.beta2)
+        torch._foreach_addcmul_(squares, grads, grads, 1 - self.beta2)
+        scale = torch._foreach_div(squares, self._correction(self.beta2))
+        torch._foreach_sqrt_(scale)
+        torch._foreach_add_(scale, self.eps)
+        normed = torch._foreach_div(grads, scale)
+        torch._foreach_lerp_(momenta, normed, 1 - self.beta1)
+        ahead = torch._foreach_lerp(momenta, normed, 1 - self.beta1) if self.nesterov else momenta
+        update = torch._foreach_div(ahead, self._correction(self.beta1))
+        if weight_decay:
+            torch._foreach_add_(update, params, alpha=weight_decay)
+        torch._foreach_add_(params, update, alpha=-rate)
+
+    def _slot(self, param: Tensor, name: str) -> Tensor:
+        state = self.state[param]
+        if name not in state:
+            state[name] = torch.zeros_like(param)
+        slot: Tensor = state[name]
+        return slot
+
+    def _correction(self, beta: float) -> float:
+        return 1 - beta**self.updates

@@ -1,0 +1,67 @@
+"""Recurrent cores: how the deterministic state moves on."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from dreamer_plugin.nets.layers import BlockLinear, RMSNorm, Unit
+from dreamer_plugin.ops.scaling import saturate
+
+
+class Core(Protocol):
+    """What the RSSM asks of a core."""
+
+    deter: int
+
+    def embed_action(self, action: Tensor) -> Tensor:
+        """The part that depends on actions alone, done for a whole sequence at once."""
+
+    def __call__(self, deter: Tensor, stoch: Tensor, action_embed: Tensor) -> Tensor:
+        """Next deterministic state `[B, D]`."""
+
+
+class BlockGRU(nn.Module):
+    """GRU whose recurrent matrices are block-diagonal.
+
+    Every block sees its own chunk of the state and all of the input. Gates are split within each
+    block: reset | candidate | update. Source: `dreamerv3/rssm.py`, `RSSM._core`.
+
+    Args:
+        deter: D. stoch: flat size of the stochastic state. action: A. hidden: width of the inputs.
+        blocks: G. layers: block-linear layers before the gates.
+    """
+
+    def __init__(
+        self, deter: int, stoch: int, action: int, hidden: int, blocks: int = 8, layers: int = 1
+    ) -> None:
+        super().__init__()
+        self.deter, self.blocks = deter, blocks
+        self.from_deter = Unit(deter, hidden)
+        self.from_stoch = Unit(stoch, hidden)
+        self.from_action = Unit(action, hidden)
+        widths = [deter + blocks * 3 * hidden] + [deter] * layers
+        self.mix = nn.ModuleList(BlockLinear(n, deter, blocks) for n in widths[:-1])
+        self.mix_norms = nn.ModuleList(RMSNorm(deter) for _ in range(layers))
+        self.gates = BlockLinear(widths[-1], 3 * deter, blocks)
+
+    def embed_action(self, action: Tensor) -> Tensor:
+        """`[..., A] -> [..., hidden]`; elements beyond [-1, 1] are put on the border."""
+        embed: Tensor = self.from_action(saturate(action))
+        return embed
+
+    def forward(self, deter: Tensor, stoch: Tensor, action_embed: Tensor) -> Tensor:
+        """`[B, D], [B, S*K], [B, hidden] -> [B, D]`."""
+        shared = torch.cat([self.from_deter(deter), self.from_stoch(stoch), action_embed], -1)
+        chunks = deter.to(shared.dtype).unflatten(-1, (self.blocks, -1))  # B G D/G
+        shared = shared.unsqueeze(-2).expand(-1, self.blocks, -1)  # B G 3*hidden
+        x = torch.cat([chunks, shared], -1).flatten(-2)  # B G*(D/G + 3*hidden)
+        for linear, norm in zip(self.mix, self.mix_norms, strict=True):
+            x = nn.functional.silu(norm(linear(x)))
+        gates = self.gates(x).float().unflatten(-1, (self.blocks, 3, -1))  # B G 3 D/G
+        reset, candidate, update = (g.flatten(-2) for g in gates.unbind(-2))  # each B D
+        candidate = torch.tanh(torch.sigmoid(reset) * candidate)
+        update = torch.sigmoid(update - 1)
+        return update * candidate + (1 - update) * deter

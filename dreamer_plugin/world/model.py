@@ -1,0 +1,92 @@
+"""The world model: encoder, RSSM, decoder and the scalar heads, and its losses.
+
+All targets stand at the time of the frame they describe: the reward is the one earned on arriving,
+the continuation says whether this very frame is terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor, nn
+
+from dreamer_plugin.nets.codec import Decoder, Encoder
+from dreamer_plugin.nets.heads import Head
+from dreamer_plugin.ops.distributions import Output
+from dreamer_plugin.world.rssm import RSSM
+
+
+class WorldModel(nn.Module):
+    """Everything that is learned from replayed frames alone.
+
+    Args:
+        encoder, rssm, decoder: the parts.
+        reward, cont: heads on feat.
+        cont_discount: multiplied into the continuation target, so that the head learns the
+            discount; 1 leaves the discount to the returns.
+        reward_grad, cont_grad: whether a head's loss trains the parts below it.
+
+    Source: `dreamerv3/agent.py`, `Agent.loss`.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        rssm: RSSM,
+        decoder: Decoder,
+        reward: Head,
+        cont: Head,
+        cont_discount: float,
+        reward_grad: bool = True,
+        cont_grad: bool = True,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.rssm, self.decoder = encoder, rssm, decoder
+        self.reward, self.cont = reward, cont
+        self.cont_discount = cont_discount
+        self.reward_grad, self.cont_grad = reward_grad, cont_grad
+
+    def observe(self, batch: TensorDict, noise: Tensor) -> TensorDict:
+        """Encode and filter a batch of arrival records.
+
+        Args:
+            batch: `[B, T]` with obs, prev_action `[B, T, A]`, is_first, and the start state under
+                `"start"`: deter `[B, T, D]` and stoch `[B, T, *latent]`, read at T = 0.
+            noise: `[B, T, *latent noise]`.
+
+        Returns:
+            TensorDict `[B, T]`, see `RSSM.observe`.
+        """
+        start = batch["start", "deter"][:, 0], batch["start", "stoch"][:, 0]
+        embed = self.encoder(batch["obs"])
+        return self.rssm.observe(embed, batch["prev_action"], batch["is_first"], start, noise)
+
+    def losses(self, states: TensorDict, batch: TensorDict) -> dict[str, Tensor]:
+        """Losses of every head and both KL halves, each `[B, T]`.
+
+        Args:
+            states: from `observe`. batch: `[B, T]` with obs, reward, is_terminal.
+        """
+        outputs = self.outputs(states)
+        targets = {
+            **{name: batch["obs", name] for name in outputs if name not in ("reward", "cont")},
+            "reward": batch["reward"],
+            "cont": (~batch["is_terminal"]).float() * self.cont_discount,
+        }
+        losses = {name: output.loss(targets[name]) for name, output in outputs.items()}
+        return losses | self.rssm.kl(states)
+
+    def outputs(self, states: Mapping[str, Tensor] | TensorDict) -> dict[str, Output]:
+        """Every prediction at the given states: one per observation key, `reward` and `cont`."""
+        feat = states["feat"]
+        outputs = self.decoder(states["deter"], self.rssm.flat(states["stoch"]))
+        outputs["reward"] = self.reward(feat if self.reward_grad else feat.detach())
+        outputs["cont"] = self.cont(feat if self.cont_grad else feat.detach())
+        return outputs
+
+    @torch.no_grad()
+    def judge(self, feat: Tensor) -> tuple[Tensor, Tensor]:
+        """Predicted reward and continuation `[...]` of dreamed states `[..., F]`, no gradient."""
+        return self.reward(feat).pred(), self.cont(feat).pred()

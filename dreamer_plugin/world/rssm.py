@@ -1,0 +1,147 @@
+"""Recurrent state-space model: filtering along observations, and dreaming without them.
+
+The time index of the inputs of `observe` (o: embedding, a: action that led there):
+
+    step        0     1     2     …
+    embed       e0    e1    e2
+    prev_action a-1   a0    a1            zero and unused where is_first
+    is_first    1     0     0             state and action become zero, then the core still runs
+    deter       h0    h1    h2            h_t = core(h_(t-1), z_(t-1), a_(t-1))
+    post        q0    q1    q2            from (h_t, e_t);   z_t ~ q_t
+    prior       p0    p1    p2            from h_t alone
+
+Source: DreamerV3 paper eq. 1; `dreamerv3/rssm.py`.
+"""
+
+from __future__ import annotations
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor, nn
+
+from dreamer_plugin.nets.layers import MLP, Linear
+from dreamer_plugin.ops.divergence import balanced_kl
+from dreamer_plugin.world.cores import BlockGRU
+from dreamer_plugin.world.latent import Latent
+
+
+class RSSM(nn.Module):
+    """Deterministic state from a recurrent core, stochastic state from a latent.
+
+    Args:
+        core: recurrent core of width D.
+        latent: distribution of the stochastic state.
+        embed: E, size of the embeddings.
+        hidden: width of the prior's and posterior's layers.
+        prior_layers, posterior_layers: units before the output layer.
+        absolute: the posterior sees the embedding alone.
+        free_nats: floor of each half of the KL loss, per element.
+    """
+
+    def __init__(
+        self,
+        core: BlockGRU,
+        latent: Latent,
+        embed: int,
+        hidden: int,
+        prior_layers: int = 2,
+        posterior_layers: int = 1,
+        absolute: bool = False,
+        free_nats: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.core, self.latent = core, latent
+        self.absolute, self.free_nats = absolute, free_nats
+        seen = embed if absolute else core.deter + embed
+        self.posterior = self._params_net(seen, posterior_layers, hidden)
+        self.prior = self._params_net(core.deter, prior_layers, hidden)
+
+    def _params_net(self, inputs: int, layers: int, hidden: int) -> nn.Sequential:
+        mlp = MLP(inputs, layers, hidden)
+        return nn.Sequential(mlp, Linear(mlp.out_features, self.latent.params_size))
+
+    @property
+    def feat_size(self) -> int:
+        """F, length of `feat`."""
+        return self.core.deter + self.stoch_size
+
+    @property
+    def stoch_size(self) -> int:
+        """Flat size of the stochastic state."""
+        return int(torch.Size(self.latent.shape).numel())
+
+    def initial(self, batch: int) -> tuple[Tensor, Tensor]:
+        """Zeros: deter `[B, D]`, stoch `[B, *latent]`."""
+        weight = self.core.gates.bias
+        deter = weight.new_zeros(batch, self.core.deter)
+        return deter, weight.new_zeros(batch, *self.latent.shape)
+
+    def feat(self, deter: Tensor, stoch: Tensor) -> Tensor:
+        """`[..., D], [..., *latent] -> [..., F]`, the deterministic part first."""
+        return torch.cat([deter, self.flat(stoch)], -1)
+
+    def flat(self, stoch: Tensor) -> Tensor:
+        """`[..., *latent] -> [..., S*K]`."""
+        return stoch.flatten(-len(self.latent.shape))
+
+    def observe(
+        self,
+        embed: Tensor,
+        prev_action: Tensor,
+        is_first: Tensor,
+        start: tuple[Tensor, Tensor],
+        noise: Tensor,
+    ) -> TensorDict:
+        """Filter a batch of sequences.
+
+        Args:
+            embed: `[B, T, E]`. prev_action: `[B, T, A]`. is_first: `[B, T]` bool.
+            start: deter `[B, D]` and stoch `[B, *latent]` before the first step.
+            noise: `[B, T, *latent noise]` uniform in [0, 1).
+
+        Returns:
+            TensorDict `[B, T]`: deter, stoch (with gradients), post, prior (parameters), feat.
+        """
+        keep = (~is_first).to(embed.dtype)
+        actions = self.core.embed_action(prev_action * keep.unsqueeze(-1))  # B T hidden
+        deter, stoch = start
+        deters, stochs, posts = [], [], []
+        for t in range(embed.shape[1]):
+            deter, stoch = self.reset(deter, stoch, is_first[:, t])
+            deter = self.core(deter, self.flat(stoch), actions[:, t])
+            post = self.post(deter, embed[:, t])
+            stoch = self.latent.sample(post, noise[:, t])
+            deters.append(deter)
+            stochs.append(stoch)
+            posts.append(post)
+        deter, stoch = torch.stack(deters, 1), torch.stack(stochs, 1)
+        states = {
+            "deter": deter,
+            "stoch": stoch,
+            "post": torch.stack(posts, 1),
+            "prior": self.latent.params(self.prior(deter)),
+            "feat": self.feat(deter, stoch),
+        }
+        return TensorDict(states, batch_size=embed.shape[:2])
+
+    def reset(self, deter: Tensor, stoch: Tensor, is_first: Tensor) -> tuple[Tensor, Tensor]:
+        """Zero the rows whose episode begins. `is_first`: `[B]` bool."""
+        keep = (~is_first).to(deter.dtype)
+        return deter * keep.unsqueeze(-1), stoch * keep.view(-1, *[1] * len(self.latent.shape))
+
+    def post(self, deter: Tensor, embed: Tensor) -> Tensor:
+        """Posterior parameters from `[..., D]` and `[..., E]`."""
+        seen = embed if self.absolute else torch.cat([deter.to(embed.dtype), embed], -1)
+        return self.latent.params(self.posterior(seen))
+
+    def imagine_step(
+        self, deter: Tensor, stoch: Tensor, action: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """One dreamed step: `[N, D], [N, *latent], [N, A]`, noise `[N, *]` -> next deter, stoch."""
+        deter = self.core(deter, self.flat(stoch), self.core.embed_action(action))
+        return deter, self.latent.sample(self.latent.params(self.prior(deter)), noise)
+
+    def kl(self, states: TensorDict) -> dict[str, Tensor]:
+        """The losses `dyn` and `rep`, each `[B, T]` in nats and at least `free_nats`."""
+        dyn, rep = balanced_kl(self.latent.kl, states["post"], states["prior"], self.free_nats)
+        return {"dyn": dyn, "rep": rep}
