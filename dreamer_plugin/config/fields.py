@@ -1,0 +1,239 @@
+"""Every key of the configuration by its dotted name: its type, its checks, the nearest one."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from functools import lru_cache
+from typing import Any, get_type_hints
+
+from dreamer_plugin.config.schema import Config, EnvConfig
+from dreamer_plugin.config.yamlfile import kind
+from dreamer_plugin.errors import UsageError, nearest
+
+OPTIONS = "env.options"  # the one open section: what `dreamer_envs.make` takes
+CHOICES = {
+    "precision": ("auto", "bf16", "float32"),
+    "protocol": ("auto", "published", "reduced"),
+    "replay.latent_dtype": ("float32", "float16", "bfloat16"),
+}
+# Sections and keys, so that one line covers what belongs together.
+LEAST = {
+    1: {
+        "env": ("num_envs",),
+        "run": ("steps", "eval_episodes", "log_every", "save_every", "keep"),
+        "replay": ("capacity", "batch_size", "batch_length"),
+        "model": ("deter", "hidden", "groups", "classes", "blocks", "depth", "units"),
+        "behavior": ("imag_horizon",),
+    },
+    0: {
+        "run": ("train_ratio", "prefill", "eval_every"),
+        "replay": ("context",),
+        "optim": ("lr", "warmup", "agc", "anneal", "weight_decay"),
+        "behavior": ("imag_last",),
+    },
+}
+_NUMBER = re.compile(r"[+-]?(\d[\d_]*\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+@lru_cache(maxsize=1)
+def key_types() -> Mapping[str, Any]:
+    """Type of every key by its dotted name, in the order of the schema."""
+    return dict(_walk(Config, ""))
+
+
+@lru_cache(maxsize=1)
+def section_names() -> frozenset[str]:
+    """Dotted names that hold keys and are none themselves, such as `world.encoder`."""
+    parents = (name.split(".")[:-1] for name in key_types())
+    return frozenset(".".join(p[:i]) for p in parents for i in range(1, len(p) + 1))
+
+
+def flatten(
+    tree: Mapping[str, Any], source: str, known_options: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Check a nested (or partly dotted) mapping against the schema.
+
+    Args:
+        tree: what a file or a person set.
+        source: where it stands, for messages.
+        known_options: names of env options, which may be written without `options.`.
+
+    Returns:
+        Dotted name -> value of the right type; an env option is `env.options.<name>`.
+
+    Raises:
+        UsageError: at the first unknown key or wrong type, with the nearest valid key.
+    """
+    flat: dict[str, Any] = {}
+    _flatten_into(flat, "", tree, source, known_options)
+    return flat
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The nested form of dotted names."""
+    tree: dict[str, Any] = {}
+    for name, value in flat.items():
+        *parents, last = split_name(name)
+        section = tree
+        for parent in parents:
+            section = section.setdefault(parent, {})
+        section[last] = value
+    return tree
+
+
+def split_name(name: str) -> list[str]:
+    """Parts of a dotted name; the name of an env option stays whole, dots included."""
+    if name.startswith(f"{OPTIONS}."):
+        return [*OPTIONS.split("."), name[len(OPTIONS) + 1 :]]
+    return name.split(".")
+
+
+def nearest_key(name: str, extra: Iterable[str] = ()) -> str | None:
+    """The valid dotted name that a wrong one most likely meant.
+
+    Args:
+        name: as typed, for example `lr` or `optim.learning_rate`.
+        extra: further valid names.
+    """
+    valid = [*key_types(), *section_names(), *extra]
+    parent, _, last = name.rpartition(".")
+    same_last = [key for key in valid if key.rpartition(".")[2] == last]
+    if same_last:
+        return max(same_last, key=lambda key: _likeness(name, key))
+    siblings = [key.rpartition(".")[2] for key in valid if key.rpartition(".")[0] == parent]
+    close = difflib.get_close_matches(last, siblings, n=1, cutoff=0.6)
+    if close:
+        return f"{parent}.{close[0]}" if parent else close[0]
+    by_last = max(valid, key=lambda key: _likeness(last, key.rpartition(".")[2]))
+    by_name = max(valid, key=lambda key: _likeness(name, key))
+    if _likeness(last, by_last.rpartition(".")[2]) > _likeness(name, by_name):
+        return by_last if _likeness(last, by_last.rpartition(".")[2]) >= 0.6 else None
+    return by_name if _likeness(name, by_name) >= 0.5 else None
+
+
+def unknown_key(name: str, source: str, extra: Iterable[str] = ()) -> UsageError:
+    """The error for a key that does not exist."""
+    found = nearest_key(name, extra)
+    hint = f" Did you mean {found!r}?" if found else " `dreamer-plugin show` lists all keys."
+    return UsageError(f"Unknown key {name!r} ({source}).{hint}")
+
+
+def check_values(flat: Mapping[str, Any], source_of: Mapping[str, str]) -> None:
+    """Refuse values that no run can use.
+
+    Args:
+        flat: dotted name -> value.
+        source_of: dotted name -> where the value was set, for messages.
+
+    Raises:
+        UsageError: naming the key, the value and what is allowed.
+    """
+    for key, choices in CHOICES.items():
+        if key in flat and flat[key] not in choices:
+            message = nearest(str(flat[key]), choices, f"value of {key}")
+            raise UsageError(f"{message} (set by {source_of[key]})")
+    for key, least in _least().items():
+        if key in flat and flat[key] < least:
+            message = f"{key} is {flat[key]}, but must be at least {least}"
+            raise UsageError(f"{message} (set by {source_of[key]}).")
+    device = str(flat.get("device", "auto"))
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+        hint = nearest(device, ("auto", "cpu", "cuda", "cuda:0", "mps"), "device")
+        raise UsageError(f"{hint} (set by {source_of['device']})")
+
+
+def _least() -> dict[str, int]:
+    bounds = {"seed": 0}
+    for least, sections in LEAST.items():
+        for section, keys in sections.items():
+            bounds |= {f"{section}.{key}": least for key in keys}
+    return bounds
+
+
+def _walk(cls: Any, prefix: str) -> Iterable[tuple[str, Any]]:
+    hints = get_type_hints(cls)
+    for item in fields(cls):
+        if is_dataclass(hints[item.name]):
+            yield from _walk(hints[item.name], f"{prefix}{item.name}.")
+        else:
+            yield prefix + item.name, hints[item.name]
+
+
+def _flatten_into(
+    flat: dict[str, Any],
+    prefix: str,
+    tree: Mapping[str, Any],
+    source: str,
+    known_options: Iterable[str],
+) -> None:
+    for key, value in tree.items():
+        name = prefix + key
+        if name == OPTIONS or name in section_names():
+            if not isinstance(value, Mapping):
+                raise _not_a_section(name, value, source)
+            _flatten_into(flat, f"{name}.", value, source, known_options)
+        elif name.startswith(f"{OPTIONS}."):
+            flat[name] = value
+        elif name in key_types():
+            flat[name] = _typed(name, value, source)
+        elif name.startswith("env.") and name.count(".") == 1:
+            flat[_option(name, source, known_options)] = value
+        else:
+            raise unknown_key(name, source)
+
+
+def _option(name: str, source: str, known: Iterable[str]) -> str:
+    """`env.sticky` -> `env.options.sticky`, unless it looks like a misspelling of a key or option.
+
+    An unlike name passes: some suites take options that only their envs know, and `make` checks.
+    """
+    option = name.removeprefix("env.")
+    names = set(known)
+    own = {item.name for item in fields(EnvConfig)}
+    if option not in names and difflib.get_close_matches(option, own | names, n=1, cutoff=0.7):
+        raise unknown_key(name, source, [f"env.{other}" for other in names])
+    return f"{OPTIONS}.{option}"
+
+
+def _not_a_section(name: str, value: Any, source: str) -> UsageError:
+    inside = next((key for key in key_types() if key.startswith(f"{name}.")), f"{name}.<option>")
+    return UsageError(
+        f"{name} is a section, not a value (got {value!r}, {source}); "
+        f"set its keys, for example {inside}."
+    )
+
+
+def _typed(name: str, value: Any, source: str) -> Any:
+    """The value in its key's type; spellings such as `1e6` for a whole number are understood."""
+    wanted = key_types()[name]
+    if wanted is bool and isinstance(value, bool):
+        return value
+    if wanted is str and not isinstance(value, (bool, list, dict)):
+        return "" if value is None else str(value)
+    if wanted in (int, float):
+        number = _number(value)
+        if number is not None and (wanted is float or number == int(number)):
+            return int(number) if wanted is int else float(number)
+    if wanted == list[int] and isinstance(value, list):
+        numbers = [_number(item) for item in value]
+        if all(number is not None and number == int(number) for number in numbers):
+            return [int(number) for number in numbers if number is not None]
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    expected = words.get(wanted, "a list of whole numbers")
+    raise UsageError(f"{name} expects {expected}, got {value!r}, {kind(value)} ({source}).")
+
+
+def _number(value: Any) -> int | float | None:
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        # YAML 1.1 reads 1e6 as text, because it has no point.
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return value
+
+
+def _likeness(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, one, other).ratio()

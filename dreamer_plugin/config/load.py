@@ -1,0 +1,113 @@
+"""The doors of the configuration: resolve one, save one, load one, explain one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dreamer_plugin.config.fields import OPTIONS, check_values, flatten, unknown_key
+from dreamer_plugin.config.report import LayersReport, deviations
+from dreamer_plugin.config.schema import Config
+from dreamer_plugin.config.stack import History, Layer, Request, Stack, config_path, merge_layers
+from dreamer_plugin.config.yamlfile import read_yaml, write_text, yaml_text
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A configuration and where each of its values comes from.
+
+    Args:
+        config: ready for `build` and `train`.
+        history: dotted name -> every (value, source) it had, the valid one last.
+        report: what differs from the published protocol, and the memory needed.
+    """
+
+    config: Config
+    history: History
+    report: LayersReport
+
+    def why(self, key: str) -> str:
+        """Which layer set a key, and what it replaced; see `explain`."""
+        return explain(self.history, key)
+
+
+def compose(
+    env: str = "",
+    *,
+    config: Sequence[str | Path] = (),
+    overrides: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+    machine: Callable[[Stack], LayersReport] | None = None,
+) -> Resolved:
+    """Resolve a configuration from all its layers.
+
+    Args:
+        env: env id in any accepted spelling; empty when files or overrides set `env.id`, or when
+            the caller has an env object.
+        config: names of presets and paths of files (or run folders), in order.
+        overrides: `key=value` texts; `env.<option>=value` sets an env option.
+        options: dotted name -> value, the strongest layer; `run.steps` is reported as `--steps`.
+        machine: fits the published values to a machine (`layers.MachineLayer`); None leaves them.
+
+    Returns:
+        The configuration; its `protocol` is `"published"` when nothing that influences the result
+        differs from the protocol's files, else `"reduced"`.
+
+    Raises:
+        UsageError: one line with the wrong name or value and the nearest valid one.
+    """
+    stack = Stack(Request(env, config, overrides, options))
+    report = machine(stack) if machine else LayersReport()
+    merged = stack.merge(report.settings)
+    rows = report.rows + deviations(stack.published(), merged, report.settings)
+    protocol = "published" if all(row.neutral for row in rows) else "reduced"
+    history = merged.history | {"protocol": [(protocol, "comparison with the published files")]}
+    report = replace(report, rows=rows, protocol=protocol, history=history)
+    return Resolved(replace(merged.config, protocol=protocol), history, report)
+
+
+def load_config(path: str | Path) -> Config:
+    """Read a saved configuration.
+
+    Args:
+        path: of the file, or of the run folder that holds `config.yaml`.
+
+    Raises:
+        UsageError: when it is missing, not plain YAML, or has an unknown key or a wrong type.
+    """
+    source = str(path)
+    values = flatten(read_yaml(config_path(Path(path)) or Path(path)), source)
+    check_values(values, dict.fromkeys(values, source))
+    return merge_layers([Layer(source, values)])
+
+
+def config_text(cfg: Config) -> str:
+    """The whole configuration as plain YAML, readable by `load_config`."""
+    return yaml_text(asdict(cfg))
+
+
+def save_config(cfg: Config, path: str | Path) -> None:
+    """Write `config_text` to a file, whole or not at all."""
+    write_text(config_text(cfg), Path(path))
+
+
+def explain(history: Mapping[str, Sequence[tuple[Any, str]]], key: str) -> str:
+    """One line for each layer that set a key, the valid one first.
+
+    Args:
+        history: of `Resolved`.
+        key: dotted name; an env option also as `env.<option>`.
+
+    Raises:
+        UsageError: when the key is unknown; names the nearest.
+    """
+    option = f"{OPTIONS}.{key.removeprefix('env.')}"
+    name = option if option in history and key not in history else key
+    if name not in history:
+        raise unknown_key(key, "--why", history)
+    *replaced, (value, source) = history[name]
+    lines = [f"{name} = {value!r}, set by {source}"]
+    lines += [f"  over {old!r} of {place}" for old, place in reversed(replaced)]
+    return "\n".join(lines)

@@ -1,0 +1,105 @@
+"""What this machine has: cores, free memory, a GPU. Containers' limits count."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup")
+DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, NVIDIA under WSL, AMD
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a run may use.
+
+    Args:
+        cores: CPU cores open to this process.
+        free: bytes of memory it can still take.
+        gpu: name of the GPU it will use, empty without one.
+        gpu_free: bytes free on it.
+    """
+
+    cores: int
+    free: int
+    gpu: str = ""
+    gpu_free: int = 0
+
+
+def probe(device: str = "auto") -> Machine:
+    """Look at this machine.
+
+    Args:
+        device: as in the configuration; `"cpu"` leaves a GPU unused.
+    """
+    gpu, gpu_free = ("", 0) if device == "cpu" else _gpu(device)
+    return Machine(_cores(), _free_memory(), gpu, gpu_free)
+
+
+def _cores() -> int:
+    """Cores of the affinity mask, fewer if the container's CPU quota is smaller."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    quota, _, period = _read(CGROUP / "cpu.max").partition(" ")
+    if quota.isdigit() and period.isdigit() and int(period):
+        cores = min(cores, max(1, int(quota) // int(period)))
+    return cores
+
+
+def _free_memory() -> int:
+    """Bytes that can still be taken without swapping, within the container's limit."""
+    free = _host_free()
+    for limit, used, stat in (
+        ("memory.max", "memory.current", "memory.stat"),  # cgroup v2
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
+    ):
+        allowed, taken = _read(CGROUP / limit), _read(CGROUP / used)
+        if allowed.isdigit() and taken.isdigit():
+            # Cached files count as used but are given up at once.
+            reclaimable = _field(_read(CGROUP / stat), "inactive_file")
+            free = min(free, max(0, int(allowed) - int(taken) + reclaimable))
+    return free
+
+
+def _host_free() -> int:
+    kilobytes = _field(_read(Path("/proc/meminfo")), "MemAvailable:")
+    if kilobytes:
+        return 1024 * kilobytes
+    if not hasattr(os, "sysconf"):  # Windows: no cheap way to ask
+        return 4 * 2**30
+    # No system but Linux says what is available: half of the memory is a careful guess.
+    return int(os.sysconf("SC_PAGE_SIZE")) * int(os.sysconf("SC_PHYS_PAGES")) // 2
+
+
+def _gpu(device: str) -> tuple[str, int]:
+    """Name and free bytes of the GPU; PyTorch is loaded only where a driver is in sight."""
+    if sys.platform == "darwin":
+        return "", 0
+    if sys.platform.startswith("linux") and not any(Path(path).exists() for path in DRIVERS):
+        return "", 0
+    import torch
+
+    if not torch.cuda.is_available():
+        return "", 0
+    index = torch.device(device if device.startswith("cuda") else "cuda").index or 0
+    if index >= torch.cuda.device_count():
+        return "", 0
+    return torch.cuda.get_device_name(index), int(torch.cuda.mem_get_info(index)[0])
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _field(text: str, name: str) -> int:
+    """The number after `name` at the start of a line, 0 when there is none."""
+    for line in text.splitlines():
+        words = line.split()
+        if words and words[0] == name and words[1].isdigit():
+            return int(words[1])
+    return 0

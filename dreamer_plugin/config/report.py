@@ -1,0 +1,177 @@
+"""What differs from the published protocol: rows with reasons, as a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dreamer_plugin.config.fields import OPTIONS
+from dreamer_plugin.config.machine import Machine
+from dreamer_plugin.config.stack import History, Merged
+from dreamer_plugin.config.yamlfile import read_yaml, write_text
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+# Settings that a published score depends on.
+COMPARED = (
+    "size",
+    "env.num_envs",
+    "env.terminal_on_timeout",
+    "run.steps",
+    "run.train_ratio",
+    "run.prefill",
+)
+COMPARED_SECTIONS = tuple(
+    f"{name}." for name in (OPTIONS, "model", "world", "behavior", "loss_scales", "optim", "replay")
+)
+SHOWN_OF_ONE_FILE = 3
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting that is not the published one.
+
+    Args:
+        setting: dotted name. published, here: values. why: the reason. restore: what to pass or
+            leave out for the published value. neutral: whether results stay the same.
+    """
+
+    setting: str
+    published: Any
+    here: Any
+    why: str
+    restore: str
+    neutral: bool = False
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Bytes that a run takes: `replay` in main memory, `training` where the model is."""
+
+    replay: int = 0
+    training: int = 0
+
+
+@dataclass(frozen=True)
+class LayersReport:
+    """What differs from the published protocol and why; rich can print it.
+
+    Args:
+        protocol: `"published"` or `"reduced"`.
+        rows: one for each differing setting.
+        settings: dotted name -> value, the machine layer itself.
+        machine, needs: None where nobody looked.
+        history: dotted name -> every (value, source) it had, the valid one last.
+    """
+
+    protocol: str = "published"
+    rows: list[Row] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+    machine: Machine | None = None
+    needs: Needs | None = None
+    history: History = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        return asdict(self)
+
+    def save(self, run_dir: str | Path) -> None:
+        """Write `layers.json` into a run folder, so that `show RUN --why KEY` can answer."""
+        write_text(json.dumps(self.to_dict(), indent=1) + "\n", Path(run_dir) / "layers.json")
+
+    def __rich__(self) -> RenderableType:
+        """A table of the rows and a line on memory."""
+        from rich.console import Group
+
+        title = "Differs from the published protocol" if self.rows else ""
+        parts: list[RenderableType] = [rows_table(self.rows, title)] if self.rows else []
+        parts.append(f"Protocol: {self.protocol}. {self.memory_line()}".strip())
+        return Group(*parts)
+
+    def memory_line(self) -> str:
+        """Sentence on the memory needed, empty when unknown."""
+        if self.needs is None or self.machine is None:
+            return ""
+        gpu = self.machine.gpu
+        where = f" on {gpu} ({size_text(self.machine.gpu_free)} free)" if gpu else ""
+        free = size_text(self.machine.free)
+        return (
+            f"Memory: replay {size_text(self.needs.replay)} of {free} free, "
+            f"training about {size_text(self.needs.training)}{where}."
+        )
+
+
+def deviations(published: Merged, final: Merged, machine: Mapping[str, Any]) -> list[Row]:
+    """Rows for what the user set differently from the published files.
+
+    Args:
+        published: without machine and user.
+        final: with both.
+        machine: settings of the machine layer, which has its own rows.
+    """
+    by_source: dict[str, list[Row]] = {}
+    for key in final.history:
+        source = final.source(key)
+        same = published.value(key) == final.value(key)
+        if same or not _compared(key) or key in machine or source.startswith("size/"):
+            continue
+        neutral = key == "replay.capacity" and final.value(key) >= final.config.run.steps
+        before, here = published.value(key), final.value(key)
+        row = Row(key, before, here, f"set by {source}", f"leave out {source}", neutral)
+        by_source.setdefault(source, []).append(row)
+    return [row for source, rows in by_source.items() for row in _summed(source, rows)]
+
+
+def _summed(source: str, rows: list[Row]) -> list[Row]:
+    """One row for a file that changes many settings."""
+    if len(rows) <= SHOWN_OF_ONE_FILE:
+        return rows
+    neutral = all(row.neutral for row in rows)
+    return [
+        Row(f"{len(rows)} settings", "", "", f"set by {source}", f"leave out {source}", neutral)
+    ]
+
+
+def _compared(key: str) -> bool:
+    return key in COMPARED or key.startswith(COMPARED_SECTIONS)
+
+
+def rows_table(rows: list[Row], title: str = "") -> Any:
+    """A rich table of the rows; nothing is cut off, long cells wrap."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for column in ("setting", "published", "here", "why", "to restore"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        why = f"{row.why} (changes nothing)" if row.neutral else row.why
+        table.add_row(row.setting, _shown(row.published), _shown(row.here), why, row.restore)
+    return table
+
+
+def size_text(count: float) -> str:
+    """Bytes in words: `3.4 GB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def saved_history(run_dir: Path) -> History:
+    """What `LayersReport.save` kept of a run's history; empty when there is none."""
+    path = run_dir / "layers.json"
+    if not path.is_file():
+        return {}
+    history = read_yaml(path).get("history", {})
+    return {key: [(value, source) for value, source in values] for key, values in history.items()}
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "default"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -1,0 +1,32 @@
+"""Errors meant for users: one clear line, shown without a traceback by the command line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UsageError(ValueError):
+    """Something the user typed or passed cannot work; the message says what would."""
+
+
+class CheckpointError(UsageError):
+    """A checkpoint is missing, damaged or of another make."""
+
+
+def nearest(value: str, valid: Iterable[str], kind: str) -> str:
+    """Sentence that names a wrong value, the nearest valid one, and all valid ones when they are few.
+
+    Args:
+        value: what was given.
+        valid: what would have been accepted.
+        kind: what it is, for example `"size"`.
+
+    Returns:
+        One sentence to put in an error.
+    """
+    options = list(valid)
+    close = difflib.get_close_matches(value, options, n=1, cutoff=0.4)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    listing = f" Valid: {', '.join(options)}." if len(options) <= 12 else ""
+    return f"Unknown {kind} {value!r}.{hint}{listing}"
