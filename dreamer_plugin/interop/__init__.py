@@ -1,0 +1,1 @@
+"""Other frameworks' modules and weights."""
