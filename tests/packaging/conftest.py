@@ -1,0 +1,75 @@
+"""Builds the distributions once, from a clean copy of the checkout."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+LEFT_BEHIND = (
+    ".git", ".venv*", "venv", "build", "dist", "runs", "*.egg-info", "__pycache__", ".*_cache",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Distributions:
+    """What one build gave, and the copy of the tree it was built from."""
+
+    tree: Path
+    wheel: Path
+    sdist: Path
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment that borrows the dependencies of the running one."""
+
+    root: Path
+
+    def run(self, *arguments: str, cwd: Path | None = None) -> str:
+        """Runs this environment's Python away from the checkout; returns what it prints."""
+        python = str(self.root / "bin" / "python")
+        where = cwd or self.root
+        result = subprocess.run(
+            [python, *arguments], cwd=where, capture_output=True, text=True, timeout=300
+        )
+        assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
+        return result.stdout
+
+    def install(self, *what: str) -> None:
+        """Installs without dependencies and without a build environment of its own."""
+        self.run("-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", *what)
+
+
+def copy_tree(repo: Path, target: Path) -> Path:
+    """A copy of the checkout without what earlier builds and runs have left in it."""
+    return shutil.copytree(repo, target, ignore=shutil.ignore_patterns(*LEFT_BEHIND))
+
+
+@pytest.fixture(scope="session")
+def distributions(repo, tmp_path_factory) -> Distributions:
+    """Wheel and sdist; the wheel is built from the sdist, so both are put to the test."""
+    pytest.importorskip("build")
+    base = tmp_path_factory.mktemp("distributions")
+    tree = copy_tree(repo, base / "tree")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(base), str(tree)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-2000:]
+    return Distributions(tree, *base.glob("*.whl"), *base.glob("*.tar.gz"))
+
+
+@pytest.fixture
+def environment(tmp_path) -> Environment:
+    """A fresh environment; editable installs of the running one are not visible in it."""
+    root = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", str(root)], check=True, timeout=120)
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    borrowed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    pth = root / "lib" / version / "site-packages" / "borrowed.pth"
+    pth.write_text("\n".join(sorted(borrowed)))
+    return Environment(root)

@@ -1,0 +1,69 @@
+"""What pyproject.toml says is true of the tree and of the environment the tests run in."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import distribution, entry_points
+from pathlib import Path
+
+import pytest
+
+tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no TOML reader")
+
+
+@pytest.fixture(scope="module")
+def project(repo) -> dict:
+    return tomllib.loads((repo / "pyproject.toml").read_text())
+
+
+def folders(root: Path, package: str) -> set[str]:
+    found = {path.parent for path in root.rglob("*.py")}
+    return {".".join([package, *path.relative_to(root).parts]) for path in found}
+
+
+def test_every_folder_with_code_is_listed_and_no_other(project, repo):
+    packages = set(project["tool"]["setuptools"]["packages"])
+    assert packages == (
+        folders(repo / "dreamer_plugin", "dreamer_plugin")
+        | folders(repo / "envs" / "dreamer_envs", "dreamer_envs")
+        | {"dreamer_plugin.configs"}
+    )
+
+
+def test_every_folder_with_code_is_a_regular_package(repo):
+    for root in (repo / "dreamer_plugin", repo / "envs" / "dreamer_envs"):
+        missing = {p.parent for p in root.rglob("*.py") if not (p.parent / "__init__.py").exists()}
+        assert missing == set()
+
+
+def test_both_packages_are_typed(repo):
+    assert (repo / "dreamer_plugin" / "py.typed").exists()
+    assert (repo / "envs" / "dreamer_envs" / "py.typed").exists()
+
+
+def test_no_gpl_package_is_a_dependency(project):
+    names = " ".join(project["project"]["dependencies"]).replace("-", "_").lower()
+    assert "ale_py" not in names
+    assert "craftground" not in names
+
+
+def test_all_names_every_extra_but_the_developers(project):
+    extras = project["project"]["optional-dependencies"]
+    listed = extras["all"][0].partition("[")[2].partition("]")[0].split(",")
+    later = [line.partition("[")[2].partition("]")[0] for line in extras["all"][1:]]
+    assert sorted([*listed, *later]) == sorted(set(extras) - {"all", "dev"})
+
+
+def test_folders_of_the_checkout_are_no_modules(tmp_path):
+    code = "import importlib.util as u; print([n for n in ('envs', 'configs') if u.find_spec(n)])"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_the_command_is_installed():
+    (command,) = entry_points(group="console_scripts", name="dreamer-plugin")
+    assert command.value == "dreamer_plugin.doors.cli:main"
+    assert distribution("dreamer-plugin").metadata["License-Expression"] == "Apache-2.0"
