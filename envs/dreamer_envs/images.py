@@ -1,0 +1,40 @@
+"""Image operations on uint8 `[H, W, C]` arrays, exactly as the published agents saw them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Pixels = NDArray[np.uint8]
+
+
+def resize(image: Pixels, height: int, width: int) -> Pixels:
+    """Bilinear resize of PIL, which averages over the source area when it shrinks.
+
+    Args:
+        image: uint8 `[H, W, 3]` or `[H, W, 1]`.
+        height: rows of the result.
+        width: columns of the result.
+
+    Returns:
+        uint8 `[height, width, C]`; the argument itself if it has that size already.
+    """
+    if image.shape[:2] == (height, width):
+        return image
+    flat = image[..., 0] if image.shape[-1] == 1 else image
+    small = np.asarray(Image.fromarray(flat).resize((width, height), Image.Resampling.BILINEAR))
+    return small.reshape(height, width, image.shape[-1])
+
+
+def grayscale(image: Pixels) -> Pixels:
+    """Luma `0.299 R + 0.587 G + 0.114 B` (ITU-R BT.601), truncated to an integer.
+
+    Args:
+        image: uint8 `[H, W, 3]`.
+
+    Returns:
+        uint8 `[H, W, 1]`.
+    """
+    weights = np.array([0.299, 0.587, 0.114], np.float64)
+    return (image @ weights)[..., None].astype(np.uint8)

@@ -1,0 +1,240 @@
+"""Every environment by name: look-up, listing, construction, and the door for other packages."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import gymnasium as gym
+
+from dreamer_envs import names
+from dreamer_envs.errors import EnvOptionError, MissingPackageError
+from dreamer_envs.spec import SuiteInfo, SuiteSpec, load
+from dreamer_envs.suites import BUILTIN
+from dreamer_envs.transforms import wrap
+
+ENTRY_POINT_GROUP = "dreamer_envs.suites"
+
+_SUITES: dict[str, SuiteSpec] = {spec.name: spec for spec in BUILTIN}
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Everything needed to build one env, small enough to be sent to another process.
+
+    Attributes:
+        id: canonical id, for messages.
+        suite: the suite.
+        task: the task in it.
+        options: keyword arguments of the suite's entry point.
+        registration: Gymnasium spec of an id that only this process may know.
+    """
+
+    id: str
+    suite: SuiteSpec
+    task: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    registration: Any = None
+
+    def __call__(self) -> gym.Env[Any, Any]:
+        """Builds the env in its common form."""
+        if self.registration is not None:
+            gym.registry.setdefault(self.registration.id, self.registration)
+        return wrap(load(self.suite.entry_point)(self.task, **self.options))
+
+
+def make(id: str, /, **options: Any) -> gym.Env[Any, Any]:
+    """Builds an environment in the common form.
+
+    Args:
+        id: `"suite/task"`, or any accepted spelling of one.
+        options: keyword arguments of the suite; `options(id)` lists them.
+
+    Returns:
+        A Gymnasium env with a `Dict` observation space (images uint8 `[H, W, C]`, vectors
+        float32, discrete spaces as they are), continuous actions in [-1, 1], rewards as the task
+        gives them, honest `terminated` and `truncated`, and the attributes `action_repeat` and
+        `can_save`.
+
+    Raises:
+        EnvIdError: unknown or ambiguous id.
+        EnvOptionError: unknown option or bad value.
+        MissingPackageError: the suite's package or a system library is missing.
+    """
+    return maker(id, **options)()
+
+
+def maker(id: str, /, **options: Any) -> Maker:
+    """What `make` would build, as a small object that builds it when called, here or elsewhere.
+
+    Raises:
+        The same errors as `make`, here and not where it is called.
+    """
+    suite, task = names.resolve(id, _known())
+    canonical_id = f"{suite.name}/{task}"
+    _require_package(suite, canonical_id)
+    _check_options(suite, canonical_id, options)
+    return Maker(
+        canonical_id, suite, task, {**suite.defaults, **options}, _registration(suite, task)
+    )
+
+
+def register(spec: SuiteSpec, *, replace: bool = False) -> None:
+    """Adds a suite. Packages do the same with an entry point in the group `dreamer_envs.suites`.
+
+    Args:
+        spec: the suite; its `entry_point(task, **options)` may return any Gymnasium env.
+        replace: whether a suite of the same name may be replaced.
+
+    Raises:
+        ValueError: the name is taken, or cannot be part of an id.
+    """
+    if not spec.name or names.fold(spec.name) != spec.name.replace("_", "").replace("-", ""):
+        raise ValueError(f"Suite name {spec.name!r}: use lower-case letters, digits, '-' and '_'.")
+    taken = names.find_suite(spec.name, _SUITES)
+    if taken is not None and not (replace and taken.name == spec.name):
+        raise ValueError(
+            f"Suite {spec.name!r} exists ({taken.summary}); pass replace=True to replace it."
+        )
+    _SUITES[spec.name] = spec
+
+
+def available() -> list[SuiteInfo]:
+    """All suites, sorted by name, whether installed or not. Imports none of them."""
+    return [SuiteInfo.of(spec) for _, spec in sorted(_known().items())]
+
+
+def tasks(suite: str) -> list[str]:
+    """Sorted task names of a suite.
+
+    Raises:
+        EnvIdError: no such suite.
+    """
+    return sorted(_suite(suite).task_names())
+
+
+def options(id_or_suite: str) -> dict[str, Any]:
+    """Options of a suite with their defaults, in the order of its entry point.
+
+    Raises:
+        EnvIdError: no such suite or id.
+    """
+    spec = _suite(id_or_suite)
+    declared = _parameters(spec)
+    named = {name: p.default for name, p in declared.items() if p.kind is not p.VAR_KEYWORD}
+    return {**named, **spec.defaults}
+
+
+def canonical(id: str) -> str:
+    """The one spelling `suite/task` of an id.
+
+    Raises:
+        EnvIdError: unknown or ambiguous.
+    """
+    suite, task = names.resolve(id, _known())
+    return f"{suite.name}/{task}"
+
+
+def suite_of(id: str) -> SuiteInfo:
+    """Info of the suite that an id belongs to.
+
+    Raises:
+        EnvIdError: unknown or ambiguous.
+    """
+    return SuiteInfo.of(names.resolve(id, _known())[0])
+
+
+def register_with_gymnasium() -> None:
+    """Registers `<suite>/<task>-v0` of the built-in suites, leaving ids that exist alone.
+
+    The `gym` suite is not among them: its ids are Gymnasium's own.
+    """
+    for spec in BUILTIN:
+        if not isinstance(spec.tasks, tuple):
+            continue
+        for task in spec.tasks:
+            gym_id = f"{spec.name}/{task}-v0"
+            if gym_id not in gym.registry:
+                gym.register(
+                    gym_id,
+                    entry_point="dreamer_envs.registry:_make_registered",
+                    kwargs={"env_id": f"{spec.name}/{task}"},
+                )
+
+
+def _make_registered(env_id: str, **options: Any) -> gym.Env[Any, Any]:
+    return make(env_id, **options)
+
+
+def _known() -> dict[str, SuiteSpec]:
+    _load_plugins()
+    return _SUITES
+
+
+@cache
+def _load_plugins() -> None:
+    """Adds the suites of installed packages, once; a broken one is reported and left out."""
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            spec = entry.load()
+            if not isinstance(spec, SuiteSpec):
+                raise TypeError(f"{entry.value} is not a SuiteSpec")
+            register(spec)
+        except Exception as error:
+            warnings.warn(
+                f"Suite {entry.name!r} of another package was left out: {error}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+
+def _suite(text: str) -> SuiteSpec:
+    return names.find_suite(text, _known()) or names.resolve(text, _known())[0]
+
+
+def _require_package(suite: SuiteSpec, id: str) -> None:
+    if suite.installed():
+        return
+    remedy = (
+        f"pip install 'dreamer-plugin[{suite.extra}]'"
+        if suite.extra
+        else f"pip install {suite.package}"
+    )
+    apt = (
+        f" (to draw images on Debian or Ubuntu also: apt-get install {suite.apt})"
+        if suite.apt
+        else ""
+    )
+    raise MissingPackageError(f"{id} needs the package {suite.package!r}: {remedy}{apt}.")
+
+
+def _check_options(suite: SuiteSpec, id: str, given: dict[str, Any]) -> None:
+    declared = _parameters(suite)
+    if any(p.kind is p.VAR_KEYWORD for p in declared.values()):
+        return
+    for option in given:
+        if option not in declared:
+            close = names.nearest(option, {name: name for name in declared})
+            hint = f" Did you mean {close!r}?" if close else ""
+            raise EnvOptionError(
+                f"{id} has no option {option!r}.{hint} It has: {', '.join(declared)}."
+            )
+
+
+def _parameters(suite: SuiteSpec) -> dict[str, inspect.Parameter]:
+    entry: Callable[..., Any] = load(suite.entry_point)
+    return dict(list(inspect.signature(entry).parameters.items())[1:])
+
+
+def _registration(suite: SuiteSpec, task: str) -> Any:
+    """Spec of a Gymnasium id that other packages or the user's script registered, else `None`."""
+    if suite.name != "gym" or ":" in task:
+        return None
+    registered = gym.registry.get(task)
+    own = registered is None or str(registered.entry_point).startswith("gymnasium.")
+    return None if own else registered

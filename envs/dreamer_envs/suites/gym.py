@@ -1,0 +1,152 @@
+"""Gymnasium's registered environments, as vectors, as pixels, or both."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.envs.registration import get_env_id, parse_env_id
+
+from dreamer_envs import names
+from dreamer_envs.errors import EnvIdError, EnvOptionError, MissingPackageError
+from dreamer_envs.suites import rendering
+from dreamer_envs.transforms import ActionRepeat, RenderObs, Resize, is_image
+
+OBS = ("vector", "pixels", "both")
+
+
+def make(
+    task: str,
+    obs: str = "vector",
+    size: int = 64,
+    gray: bool = False,
+    action_repeat: int = 1,
+    fast_render: bool = False,
+    render_mode: str | None = None,
+    **kwargs: Any,
+) -> gym.Env[Any, Any]:
+    """Builds a registered Gymnasium env.
+
+    Args:
+        task: its id, for example `CartPole-v1`; `module:Id-v0` imports the module first.
+        obs: `vector` for the env's own observation, `pixels` for what it draws, `both`. An env whose own
+            observation is an image shows that image, resized, whichever of the two is asked for.
+        size: rows and columns of images.
+        gray: whether images are gray.
+        action_repeat: times each action is applied.
+        fast_render: MuJoCo only: no shadows, no antialiasing. Many times faster in software; the images
+            differ from the usual ones.
+        render_mode: passed on; `pixels` and `both` need `rgb_array`, the default then.
+        kwargs: passed to `gymnasium.make`.
+
+    Raises:
+        EnvOptionError: a bad value.
+        MissingPackageError: the env needs a package or library that is not there.
+    """
+    if obs not in OBS:
+        raise EnvOptionError(f"obs is {obs!r} for gym/{task}; choose one of {', '.join(OBS)}.")
+    drawn = obs != "vector"
+    _prepare_headless()
+    if drawn and render_mode not in (None, "rgb_array"):
+        raise EnvOptionError(
+            f"obs={obs!r} of gym/{task} needs render_mode='rgb_array', not {render_mode!r}."
+        )
+    env = _make(task, "rgb_array" if drawn else render_mode, kwargs)
+    if is_image(env.observation_space):
+        env = Resize(env, size, gray)
+    elif drawn:
+        env = _draw(env, task, size, gray, obs == "both", fast_render)
+    return ActionRepeat(env, action_repeat) if action_repeat != 1 else env
+
+
+def tasks() -> list[str]:
+    """Registered ids of Gymnasium and of packages already imported, newest version of each."""
+    newest: dict[str, int | None] = {}
+    for gym_id in gym.registry:
+        if _foreign(gym_id):
+            continue
+        space, name, version = parse_env_id(gym_id)
+        key = get_env_id(space, name, None)
+        newest[key] = max(newest.get(key) or 0, version) if version is not None else newest.get(key)
+    return sorted(
+        key if version is None else f"{key}-v{version}" for key, version in newest.items()
+    )
+
+
+def match(text: str) -> str | None:
+    """Registered id that a text spells: exactly, in another case, or without its version."""
+    module, colon, _ = text.partition(":")
+    if colon:
+        return _from_module(module, text)
+    if text in gym.registry and not _foreign(text):
+        return text
+    wanted = names.fold(text)
+    for gym_id in tasks():
+        space, name, _ = parse_env_id(gym_id)
+        if wanted in (names.fold(gym_id), names.fold(get_env_id(space, name, None))):
+            return gym_id
+    return None
+
+
+def _foreign(gym_id: str) -> bool:
+    """Whether an id belongs to another suite of ours, or is a shim that needs arguments."""
+    entry = str(gym.registry[gym_id].entry_point)
+    return entry.startswith(("dreamer_envs.", "ale_py", "shimmy")) or "Gym.wrappers" in entry
+
+
+def _from_module(module: str, text: str) -> str:
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise EnvIdError(f"Env id {text!r}: cannot import {module!r}: {error}.") from error
+    if text.partition(":")[2] not in gym.registry:
+        raise EnvIdError(f"Env id {text!r}: {module!r} was imported but registers no such id.")
+    return text
+
+
+def _prepare_headless() -> None:
+    """Lets pygame draw without a screen where there is none; a user's own choice stays."""
+    if sys.platform == "linux" and not (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    ):
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+        os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
+        os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+
+
+def _make(task: str, render_mode: str | None, kwargs: dict[str, Any]) -> gym.Env[Any, Any]:
+    if _is_mujoco(task):
+        rendering.select_backend(needed=render_mode == "rgb_array", who=f"gym/{task}")
+    try:
+        return gym.make(task, render_mode=render_mode, disable_env_checker=True, **kwargs)
+    except (gym.error.DependencyNotInstalled, ImportError) as error:
+        raise MissingPackageError(
+            f"gym/{task} needs a package that is missing: pip install 'dreamer-plugin[{_extra(task)}]' "
+            f"({error})."
+        ) from error
+
+
+def _entry_point(task: str) -> str:
+    return str(gym.registry[task.partition(":")[2] or task].entry_point)
+
+
+def _is_mujoco(task: str) -> bool:
+    return _entry_point(task).startswith("gymnasium.envs.mujoco")
+
+
+def _extra(task: str) -> str:
+    entry = _entry_point(task)
+    return next((name for name in ("mujoco", "box2d") if name in entry), "gym")
+
+
+def _draw(
+    env: gym.Env[Any, Any], task: str, size: int, gray: bool, keep: bool, fast: bool
+) -> gym.Env[Any, Any]:
+    if fast and not _is_mujoco(task):
+        raise EnvOptionError(f"fast_render is for MuJoCo envs; gym/{task} is none.")
+    if fast:
+        rendering.cheapen(env.unwrapped.model)  # type: ignore[attr-defined]
+    return RenderObs(env, size, gray, keep)

@@ -1,0 +1,326 @@
+"""Gymnasium wrappers that bring any environment into the common form.
+
+`wrap` is the whole of it: `Dict` observations with uint8 images and float32 vectors, and continuous
+actions in [-1, 1]. The other wrappers serve suites and users who need a repeat or other images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from dreamer_envs import state
+from dreamer_envs.errors import EnvOptionError, UnsupportedSpaceError
+from dreamer_envs.images import grayscale, resize
+
+AnyEnv = gym.Env[Any, Any]
+AnySpace = spaces.Space[Any]
+Convert = Callable[[Any], Any]
+
+SMALLEST_IMAGE = (
+    16  # a smaller uint8 array is a table of numbers (MiniGrid's 7x7x3 view), not a picture
+)
+
+
+def wrap(env: AnyEnv) -> AnyEnv:
+    """Brings an environment into the common form; one that has it already is returned unchanged.
+
+    Args:
+        env: any Gymnasium env whose spaces are made of `Box`, `Discrete`, `MultiDiscrete`,
+            `MultiBinary` and `Dict`.
+
+    Returns:
+        Env with a `Dict` observation space. A single image is named `image`, a single vector `vector`,
+        a single discrete observation `discrete`; nested names are joined with `/`.
+
+    Raises:
+        UnsupportedSpaceError: a space of another kind; the message names it.
+    """
+    if isinstance(env, DictObs):
+        return env
+    return DictObs(NormalizeAction(env))
+
+
+class NormalizeAction(gym.ActionWrapper[Any, Any, Any]):
+    """Clips continuous actions to [-1, 1], then maps them to the env's bounds where both are finite.
+
+    Where a bound is infinite the clipped action is passed on. Works inside `Dict` spaces; discrete
+    actions count from 0.
+    """
+
+    state_attributes: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, env: AnyEnv) -> None:
+        super().__init__(env)
+        self.action_space, self._convert = _action(env.action_space, "action")
+
+    def action(self, action: Any) -> Any:
+        """The env's own action."""
+        return self._convert(action)
+
+
+def _action(space: AnySpace, name: str) -> tuple[AnySpace, Convert]:
+    """Agent-side space of an action space, and the function from there to the env."""
+    if isinstance(space, spaces.Dict):
+        parts = {key: _action(sub, f"{name}/{key}") for key, sub in space.spaces.items()}
+        converts = {key: convert for key, (_, convert) in parts.items()}
+        agent_space = spaces.Dict({key: sub for key, (sub, _) in parts.items()})
+        return agent_space, lambda action: {key: f(action[key]) for key, f in converts.items()}
+    if isinstance(space, spaces.Discrete):
+        start = int(space.start)
+        return spaces.Discrete(int(space.n)), lambda action: int(action) + start
+    if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
+        first, kind = space.start, space.dtype
+        return spaces.MultiDiscrete(space.nvec), lambda action: np.asarray(action, kind) + first
+    if isinstance(space, spaces.MultiBinary):
+        shape = space.shape
+        counts = np.full(int(np.prod(shape)), 2)
+        return spaces.MultiDiscrete(counts), lambda action: np.asarray(action, np.int8).reshape(
+            shape
+        )
+    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
+        agent_space = spaces.Box(-1.0, 1.0, space.shape, np.float32)
+        return agent_space, lambda action: rescale(action, space.low, space.high).astype(
+            space.dtype
+        )
+    raise UnsupportedSpaceError(
+        f"{name} space {space} is not supported: use Box of floats, Discrete, MultiDiscrete, "
+        "MultiBinary, or a Dict of these."
+    )
+
+
+def rescale(action: Any, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Clips to [-1, 1] and maps to `[low, high]` where both are finite.
+
+    Args:
+        action: array of the shape of `low`, any real values.
+        low: lower bounds of the env, `-inf` allowed.
+        high: upper bounds of the env, `inf` allowed.
+
+    Returns:
+        float32 array of the env's action.
+    """
+    clipped = np.clip(np.asarray(action, np.float32), -1.0, 1.0)
+    finite = np.isfinite(low) & np.isfinite(high)
+    bottom, top = np.where(finite, low, -1.0), np.where(finite, high, 1.0)
+    plain = (bottom == -1.0) & (top == 1.0)  # adding and taking away 1 would cost the last bit
+    return np.where(plain, clipped, bottom + (clipped + 1.0) / 2.0 * (top - bottom)).astype(
+        np.float32
+    )
+
+
+class DictObs(gym.Wrapper[Any, Any, Any, Any]):
+    """Outermost wrapper: `Dict` observations with uint8 images and float32 vectors.
+
+    Attributes:
+        action_repeat: simulator frames per step.
+        can_save: whether `get_state` works.
+    """
+
+    state_attributes: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, env: AnyEnv) -> None:
+        super().__init__(env)
+        self.observation_space, self._convert = _observation(env.observation_space)
+        self.action_repeat = _repeat_of(env)
+        self.can_save = state.can_save(env)
+
+    def reset(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Starts an episode."""
+        obs, info = self.env.reset(**kwargs)
+        return self._convert(obs), info
+
+    def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """One step of the agent."""
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        return self._convert(obs), float(reward), bool(terminated), bool(truncated), info
+
+    def get_state(self) -> dict[str, Any]:
+        """State of the env and its wrappers: dicts, numbers and arrays. See `state.get_state`."""
+        return state.get_state(self.env)
+
+    def set_state(self, saved: dict[str, Any]) -> None:
+        """Goes back to a state from `get_state` of the same kind of env."""
+        state.set_state(self.env, saved)
+
+
+def _repeat_of(env: AnyEnv) -> int:
+    return (
+        int(env.get_wrapper_attr("action_repeat")) if env.has_wrapper_attr("action_repeat") else 1
+    )
+
+
+def _observation(space: AnySpace) -> tuple[spaces.Dict, Convert]:
+    """`Dict` space of an observation space, and the function that converts observations."""
+    if not isinstance(space, spaces.Dict | spaces.Tuple):
+        only, convert = _leaf(space, "observation")
+        name = _single_name(only)
+        return spaces.Dict({name: only}), lambda obs: {name: convert(obs)}
+    leaves = {name: (path, *_leaf(sub, name)) for name, path, sub in _flatten(space, ())}
+    converts = [(name, path, convert) for name, (path, _, convert) in leaves.items()]
+
+    def convert_all(obs: Any) -> dict[str, Any]:
+        return {name: convert(_follow(obs, path)) for name, path, convert in converts}
+
+    return spaces.Dict({name: sub for name, (_, sub, _) in leaves.items()}), convert_all
+
+
+def _single_name(space: AnySpace) -> str:
+    if not isinstance(space, spaces.Box):
+        return "discrete"
+    return "image" if space.dtype == np.uint8 else "vector"
+
+
+def _flatten(space: AnySpace, path: tuple[Any, ...]) -> list[tuple[str, tuple[Any, ...], AnySpace]]:
+    """Leaves of a nested space as `(name, keys that lead there, space)`."""
+    if isinstance(space, spaces.Dict):
+        return [leaf for key, sub in space.spaces.items() for leaf in _flatten(sub, (*path, key))]
+    if isinstance(space, spaces.Tuple):
+        return [leaf for i, sub in enumerate(space.spaces) for leaf in _flatten(sub, (*path, i))]
+    return [("/".join(str(key) for key in path), path, space)]
+
+
+def _follow(obs: Any, path: tuple[Any, ...]) -> Any:
+    for key in path:
+        obs = obs[key]
+    return obs
+
+
+def _leaf(space: AnySpace, name: str) -> tuple[AnySpace, Convert]:
+    """Common form of one observation: uint8 `[H, W, C]`, float32, or integers from 0."""
+    if isinstance(space, spaces.Discrete):
+        start = int(space.start)
+        return spaces.Discrete(int(space.n)), lambda obs: np.int64(int(obs) - start)
+    if isinstance(space, spaces.MultiDiscrete):
+        first = space.start
+        return spaces.MultiDiscrete(space.nvec), lambda obs: np.asarray(obs, np.int64) - first
+    if isinstance(space, spaces.MultiBinary):
+        return spaces.Box(0.0, 1.0, space.shape, np.float32), lambda obs: np.asarray(
+            obs, np.float32
+        )
+    if isinstance(space, spaces.Box):
+        return _box(space)
+    raise UnsupportedSpaceError(
+        f"Observation {name!r} has the space {space}, which is not supported: use Box, Discrete, "
+        "MultiDiscrete, MultiBinary, or leave it out of the observation."
+    )
+
+
+def _box(space: spaces.Box) -> tuple[spaces.Box, Convert]:
+    if space.dtype == np.uint8 and len(space.shape) == 2 and min(space.shape) >= SMALLEST_IMAGE:
+        return _image_space((*space.shape, 1)), lambda obs: np.asarray(obs, np.uint8)[..., None]
+    if space.dtype == np.uint8 and len(space.shape) == 3:
+        if _is_channels_first(space.shape):
+            channels, height, width = space.shape
+            return _image_space((height, width, channels)), lambda obs: np.moveaxis(obs, 0, -1)
+        if min(space.shape[:2]) >= SMALLEST_IMAGE:
+            return _image_space(space.shape), lambda obs: np.asarray(obs, np.uint8)
+    with np.errstate(
+        over="ignore"
+    ):  # float64 bounds beyond float32 become infinite, as they should
+        low, high = space.low.astype(np.float32), space.high.astype(np.float32)
+    return spaces.Box(low, high, space.shape, np.float32), lambda obs: np.asarray(obs, np.float32)
+
+
+def _is_channels_first(shape: tuple[int, ...]) -> bool:
+    return shape[0] in (1, 3, 4) and shape[2] not in (1, 3, 4) and min(shape[1:]) >= SMALLEST_IMAGE
+
+
+def _image_space(shape: tuple[int, ...]) -> spaces.Box:
+    return spaces.Box(0, 255, shape, np.uint8)
+
+
+def is_image(space: AnySpace) -> bool:
+    """Whether an observation space is a picture in any of the layouts that `wrap` understands."""
+    return isinstance(space, spaces.Box) and _box(space)[0].dtype == np.uint8
+
+
+class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
+    """Repeats each action, adds the rewards, and stops early when the episode ends.
+
+    Args:
+        env: the env.
+        repeat: times an action is applied, at least 1.
+    """
+
+    state_attributes: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, env: AnyEnv, repeat: int) -> None:
+        if repeat < 1:
+            raise EnvOptionError(f"action_repeat is {repeat}; it must be at least 1.")
+        super().__init__(env)
+        self._repeat = repeat
+        self.action_repeat = repeat * _repeat_of(env)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Observation and info of the last repetition, sum of the rewards."""
+        total = 0.0
+        for _ in range(self._repeat):
+            obs, reward, terminated, truncated, info = self.env.step(action)
+            total += float(reward)
+            if terminated or truncated:
+                break
+        return obs, total, terminated, truncated, info
+
+
+class Resize(gym.ObservationWrapper[Any, Any, Any]):
+    """Resizes the image of an env whose observation is one uint8 `[H, W, C]` image, and grays it if asked.
+
+    Args:
+        env: the env.
+        size: rows and columns of the result.
+        gray: whether to keep the luma only; done after the resize.
+    """
+
+    state_attributes: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, env: AnyEnv, size: int, gray: bool = False) -> None:
+        super().__init__(env)
+        self._size = size
+        shape = env.observation_space.shape or ()
+        self._gray = gray and shape[-1] == 3
+        self.observation_space = _image_space((size, size, 1 if self._gray else shape[-1]))
+
+    def observation(self, observation: Any) -> Any:
+        """The image in its new size."""
+        return shrink(observation, self._size, self._gray)
+
+
+class RenderObs(gym.ObservationWrapper[Any, Any, Any]):
+    """Shows what the env draws, alone or beside its own observation.
+
+    Args:
+        env: env with `render_mode="rgb_array"`.
+        size: rows and columns of the image.
+        gray: whether to keep the luma only.
+        keep: whether to keep the env's own observation too, as `vector` if it has no name.
+    """
+
+    state_attributes: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, env: AnyEnv, size: int, gray: bool = False, keep: bool = False) -> None:
+        super().__init__(env)
+        self._size, self._gray, self._keep = size, gray, keep
+        parts: dict[str, AnySpace] = {"image": _image_space((size, size, 1 if gray else 3))}
+        if keep:
+            own = env.observation_space
+            parts |= own.spaces if isinstance(own, spaces.Dict) else {"vector": own}
+        self.observation_space = spaces.Dict(parts)
+
+    def observation(self, observation: Any) -> Any:
+        """The image, and the env's own observation if kept."""
+        image = shrink(np.asarray(self.env.render()), self._size, self._gray)
+        if not self._keep:
+            return {"image": image}
+        own = observation if isinstance(observation, dict) else {"vector": observation}
+        return {**own, "image": image}
+
+
+def shrink(image: np.ndarray, size: int, gray: bool) -> np.ndarray:
+    """Resizes to `[size, size, C]`, then takes the luma if asked, in the order of the published agents."""
+    small = resize(image, size, size)
+    return grayscale(small) if gray else small
