@@ -20,6 +20,19 @@ def categorical_kl(logp: Tensor, logq: Tensor) -> Tensor:
     return (logp.exp() * (logp - logq)).sum((-2, -1))
 
 
+def normal_kl(mean_p: Tensor, std_p: Tensor, mean_q: Tensor, std_q: Tensor) -> Tensor:
+    """`KL(p || q)` of normals, elementwise.
+
+    Args:
+        mean_p, std_p, mean_q, std_q: tensors of shapes that broadcast; standard deviations > 0.
+
+    Returns:
+        Nats, of the common shape.
+    """
+    ratio = (std_p / std_q) ** 2
+    return 0.5 * (ratio + ((mean_p - mean_q) / std_q) ** 2 - 1 - torch.log(ratio))
+
+
 def balanced_kl(
     kl: Callable[[Tensor, Tensor], Tensor], post: Tensor, prior: Tensor, free: float
 ) -> tuple[Tensor, Tensor]:
