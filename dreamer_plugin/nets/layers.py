@@ -88,6 +88,17 @@ class RMSNorm(nn.RMSNorm):
         return F.rms_norm(x.float(), self.normalized_shape, self.weight, self.eps).to(x.dtype)
 
 
+class LayerNorm(nn.LayerNorm):
+    """Layer norm over the last axis, computed in float32, scale and shift."""
+
+    def __init__(self, features: int, eps: float = NORM_EPS) -> None:
+        super().__init__(features, eps=eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[..., features]`, same dtype out as in."""
+        return super().forward(x.float()).to(x.dtype)
+
+
 class Unit(nn.Sequential):
     """Linear -> RMS norm -> SiLU."""
 
