@@ -146,7 +146,7 @@ class Agent(nn.Module):
         return action, TensorDict(after, batch_size=state.batch_size)
 
     def latents(self, states: TensorDict) -> TensorDict:
-        """deter and stoch of any states as replay stores them, detached."""
+        """Latents of any states as replay stores them, detached: deter and stoch."""
         stored = {
             "deter": states["deter"].detach(),
             "stoch": self.world.rssm.latent.to_storage(states["stoch"].detach()),

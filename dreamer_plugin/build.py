@@ -118,7 +118,10 @@ def build_behavior(cfg: Config, spaces: Spaces, feat: int) -> ActorCritic:
         ),
         value,
         SlowCopy(value, critic.slow_rate, critic.slow_every),
-        *(_normalizer(n) for n in (behavior.return_norm, behavior.value_norm, behavior.advantage_norm)),
+        *(
+            _normalizer(n)
+            for n in (behavior.return_norm, behavior.value_norm, behavior.advantage_norm)
+        ),
         ReturnSettings(
             discount=discount,
             dream_discount=1.0 if behavior.cont_discount else discount,
@@ -221,7 +224,10 @@ def _optim_groups(params: list[torch.nn.Parameter], weight_decay: float) -> list
     """Decay matrices and filters, never biases and norm scales, which have one axis."""
     kernels = [p for p in params if p.ndim > 1]
     rest = [p for p in params if p.ndim <= 1]
-    return [{"params": kernels, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    return [
+        {"params": kernels, "weight_decay": weight_decay},
+        {"params": rest, "weight_decay": 0.0},
+    ]
 
 
 def _optim_arguments(cfg: Config) -> dict[str, object]:

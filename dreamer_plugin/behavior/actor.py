@@ -45,7 +45,7 @@ class ActionDistribution:
         return torch.cat(modes, -1)
 
     def logp(self, action: Tensor) -> Tensor:
-        """Log-probability `[...]` of encoded actions `[..., A]`, summed over keys and dimensions."""
+        """Log-probability `[...]` of encoded actions `[..., A]`, all keys and dimensions."""
         split = action.split([key.size for key in self.keys], -1)
         total = torch.zeros_like(action[..., 0])
         for part, key, value in zip(self.parts, self.keys, split, strict=True):

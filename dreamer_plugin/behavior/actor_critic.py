@@ -128,7 +128,12 @@ class ActorCritic(nn.Module):
         s = self.settings
         feat = feat if s.replay_grad else feat.detach()
         ret = replay_returns(
-            batch["reward"], batch["is_last"], batch["is_terminal"], bootstrap, s.discount, s.lambda_
+            batch["reward"],
+            batch["is_last"],
+            batch["is_terminal"],
+            bootstrap,
+            s.discount,
+            s.lambda_,
         )
         offset, scale = self.value_norm.stats()
         value, slow = self.critic(feat[:, :-1]), self.slow(feat[:, :-1].detach()).pred()

@@ -1,8 +1,8 @@
 """Dreaming: roll the prior forward under the actor.
 
-    step    0     1     …    H
-    state   s0    s1         sH       s0 is a replayed posterior state
-    action  a0    a1         aH       a(t) ~ actor(s(t)); aH is drawn but leads nowhere
+step    0     1     …    H
+state   s0    s1         sH       s0 is a replayed posterior state
+action  a0    a1         aH       a(t) ~ actor(s(t)); aH is drawn but leads nowhere
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Running normalisers of returns, values and advantages.
 
-Each is updated first and read afterwards: `offset, scale = norm(x)`. Source: `embodied/jax/utils.py`,
-Normalize.
+Each is updated first and read afterwards: `offset, scale = norm(x)`.
+Source: `embodied/jax/utils.py`, Normalize.
 """
 
 from __future__ import annotations

@@ -57,7 +57,9 @@ class BlockLinear(nn.Module):
                 raise ValueError(f"{name} {size} is not divisible by {blocks} blocks")
         self.blocks = blocks
         self.in_features = in_features
-        self.weight = nn.Parameter(torch.empty(blocks, in_features // blocks, out_features // blocks))
+        self.weight = nn.Parameter(
+            torch.empty(blocks, in_features // blocks, out_features // blocks)
+        )
         self.bias = nn.Parameter(torch.empty(out_features))
         self.reset_parameters()
 

@@ -47,7 +47,7 @@ class UpConv(Conv):
 
 
 class TransposedConv(Conv):
-    """Doubles the size: zeros are interleaved so that data sit on odd indices, then a convolution."""
+    """Doubles the size: zeros are interleaved, data on odd indices, then a convolution."""
 
     def forward(self, x: Tensor) -> Tensor:
         """`[N, cin, H, W] -> [N, cout, 2H, 2W]`."""
@@ -98,9 +98,9 @@ def _check_stages(size: tuple[int, int], stages: int, key: str) -> tuple[int, in
     out = (size[0] // factor, size[1] // factor)
     if any(s % factor for s in size) or not all(3 <= s <= 16 for s in out):
         raise ValueError(
-            f"image {key!r} of size {size[0]}x{size[1]} does not fit: {stages} halvings must end in "
-            f"3..16 pixels and leave no remainder; sizes that fit are multiples of {factor} from "
-            f"{3 * factor} to {16 * factor}, set with env.size"
+            f"image {key!r} of size {size[0]}x{size[1]} does not fit: {stages} halvings must "
+            f"end in 3..16 pixels and leave no remainder; set env.size to a multiple of {factor} "
+            f"from {3 * factor} to {16 * factor}"
         )
     return out
 

@@ -60,6 +60,11 @@ def categorical_index(probs: Tensor, uniform: Tensor) -> Tensor:
     return (cdf[..., :-1] <= uniform.unsqueeze(-1) * cdf[..., -1:]).sum(-1)
 
 
+def straight_through(onehot: Tensor, probs: Tensor) -> Tensor:
+    """`onehot` forwards, the gradient of `probs` backwards."""
+    return onehot + (probs - probs.detach()) if probs.requires_grad else onehot
+
+
 class Categorical:
     """Independent categoricals over the last axis; values are one-hot vectors.
 
@@ -71,19 +76,25 @@ class Categorical:
         self.logprobs = mix_uniform(logits, unimix)
         self.probs = self.logprobs.exp()
 
-    def straight_through(self, onehot: Tensor) -> Tensor:
-        """`onehot` forwards, the gradient of the probabilities backwards."""
-        return onehot + (self.probs - self.probs.detach())
+    @classmethod
+    def normalised(cls, logprobs: Tensor) -> Categorical:
+        """From log-probabilities that already sum to one, without normalising again."""
+        self = cls.__new__(cls)
+        self.logprobs, self.probs = logprobs, logprobs.exp()
+        return self
 
     def sample(self, noise: Tensor) -> Tensor:
         """One-hot draw `[..., K]` from uniform noise `[...]`, straight-through gradient."""
-        index = categorical_index(self.probs.detach(), noise)
-        return self.straight_through(F.one_hot(index, self.probs.shape[-1]).to(self.probs.dtype))
+        return self._one_hot(categorical_index(self.probs.detach(), noise))
 
     def mode(self) -> Tensor:
         """Most likely class as one-hot `[..., K]`, straight-through gradient."""
-        index = self.logprobs.argmax(-1)
-        return self.straight_through(F.one_hot(index, self.probs.shape[-1]).to(self.probs.dtype))
+        return self._one_hot(self.logprobs.argmax(-1))
+
+    def _one_hot(self, index: Tensor) -> Tensor:
+        return straight_through(
+            torch.zeros_like(self.probs).scatter_(-1, index.unsqueeze(-1), 1.0), self.probs
+        )
 
     def logp(self, onehot: Tensor) -> Tensor:
         """Log-probability `[...]` of one-hot values `[..., K]`."""
@@ -198,15 +209,16 @@ class TwoHot:
 
     def __init__(self, logits: Tensor, bins: Tensor) -> None:
         self.logits = logits.float()
+        self.lognorm = torch.logsumexp(self.logits, -1)
         self.bins = bins
 
     def pred(self) -> Tensor:
-        """Expected value `[...]`; mirrored pairs are added first, so symmetric logits give 0."""
-        weighted = torch.softmax(self.logits, -1) * self.bins
-        n = weighted.shape[-1]
-        pairs = weighted[..., : n // 2].flip(-1) + weighted[..., n - n // 2 :]
-        total = pairs.sum(-1)
-        return total + weighted[..., n // 2] if n % 2 else total
+        """Expected value `[...]`; mirrored bins are set off first, so symmetric logits give 0."""
+        probs = torch.exp(self.logits - self.lognorm.unsqueeze(-1))
+        half = probs.shape[-1] // 2
+        excess = probs[..., -half:] - probs[..., :half].flip(-1)
+        # Not a matrix product: under autocast that would round the bins to bfloat16.
+        return (excess * self.bins[-half:]).sum(-1)
 
     def loss(self, target: Tensor) -> Tensor:
         """Cross entropy `[...]` with the target spread linearly over its two nearest bins."""
@@ -214,8 +226,7 @@ class TwoHot:
         below, above, weight_below = self._neighbours(target)
         logit_below = self.logits.gather(-1, below.unsqueeze(-1)).squeeze(-1)
         logit_above = self.logits.gather(-1, above.unsqueeze(-1)).squeeze(-1)
-        picked = weight_below * logit_below + (1 - weight_below) * logit_above
-        return torch.logsumexp(self.logits, -1) - picked
+        return self.lognorm - (weight_below * logit_below + (1 - weight_below) * logit_above)
 
     def _neighbours(self, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Bin below, bin above and the share of the one below, each `[...]`."""

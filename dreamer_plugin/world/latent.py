@@ -69,11 +69,11 @@ class CategoricalLatent:
 
     def sample(self, params: Tensor, noise: Tensor) -> Tensor:
         """One-hot `[..., S, K]` from noise `[..., S]`, straight-through gradient."""
-        return Categorical(params).sample(noise)
+        return Categorical.normalised(params).sample(noise)
 
     def mode(self, params: Tensor) -> Tensor:
         """One-hot of the likeliest classes, straight-through gradient."""
-        return Categorical(params).mode()
+        return Categorical.normalised(params).mode()
 
     def kl(self, p: Tensor, q: Tensor) -> Tensor:
         """Sum over the groups of `KL(p || q)`, `[...]`."""

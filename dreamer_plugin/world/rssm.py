@@ -106,11 +106,13 @@ class RSSM(nn.Module):
         actions = self.core.embed_action(prev_action * keep.unsqueeze(-1))  # B T hidden
         deter, stoch = start
         deters, stochs, posts = [], [], []
-        for t in range(embed.shape[1]):
-            deter, stoch = self.reset(deter, stoch, is_first[:, t])
-            deter = self.core(deter, self.flat(stoch), actions[:, t])
-            post = self.post(deter, embed[:, t])
-            stoch = self.latent.sample(post, noise[:, t])
+        # Unbound once: the gradient of a slice per step would fill a whole sequence per step.
+        steps = zip(*(x.unbind(1) for x in (embed, actions, is_first, noise)), strict=True)
+        for embed_t, action_t, is_first_t, noise_t in steps:
+            deter, stoch = self.reset(deter, stoch, is_first_t)
+            deter = self.core(deter, self.flat(stoch), action_t)
+            post = self.post(deter, embed_t)
+            stoch = self.latent.sample(post, noise_t)
             deters.append(deter)
             stochs.append(stoch)
             posts.append(post)
