@@ -21,7 +21,8 @@ def learning_rate(
     """Learning rate of update number `update`, counted from 0.
 
     Linear from 0 during `warmup` updates (so the first one changes nothing), then constant, or down
-    to a tenth over the `anneal - warmup` updates that follow.
+    over the `anneal - warmup` updates that follow: linearly to `0.1 lr`, or by a cosine to
+    `0.1 lr * lr`, since the official code gives the end value where a share is asked for.
 
     Args:
         schedule: `"constant"`, `"linear"` or `"cosine"`.
@@ -34,7 +35,8 @@ def learning_rate(
     if schedule == "linear":
         return lr + share * (0.1 * lr - lr)
     if schedule == "cosine":
-        return lr * (0.9 * 0.5 * (1 + math.cos(math.pi * share)) + 0.1)
+        end = 0.1 * lr
+        return lr * ((1 - end) * 0.5 * (1 + math.cos(math.pi * share)) + end)
     raise ValueError(f"unknown optim.schedule {schedule!r}; valid: constant, linear, cosine")
 
 
