@@ -64,7 +64,8 @@ def compose(
     rows = report.rows + deviations(stack.published(), merged, report.settings)
     protocol = "published" if all(row.neutral for row in rows) else "reduced"
     history = merged.history | {"protocol": [(protocol, "comparison with the published files")]}
-    report = replace(report, rows=rows, protocol=protocol, history=history)
+    against = (stack.protocol or stack.agent).source
+    report = replace(report, rows=rows, protocol=protocol, against=against, history=history)
     return Resolved(replace(merged.config, protocol=protocol), history, report)
 
 

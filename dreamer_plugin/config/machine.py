@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
-DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, NVIDIA under WSL, AMD
 
 
 @dataclass(frozen=True)
@@ -28,13 +26,8 @@ class Machine:
     gpu_free: int = 0
 
 
-def probe(device: str = "auto") -> Machine:
-    """Look at this machine.
-
-    Args:
-        device: as in the configuration; `"cpu"` leaves a GPU unused.
-    """
-    gpu, gpu_free = ("", 0) if device == "cpu" else _gpu(device)
+def probe(gpu: str = "", gpu_free: int = 0) -> Machine:
+    """Look at this machine; what its GPU is must be told, for only PyTorch knows."""
     return Machine(_cores(), _free_memory(), gpu, gpu_free)
 
 
@@ -71,22 +64,6 @@ def _host_free() -> int:
         return 4 * 2**30
     # No system but Linux says what is available: half of the memory is a careful guess.
     return int(os.sysconf("SC_PAGE_SIZE")) * int(os.sysconf("SC_PHYS_PAGES")) // 2
-
-
-def _gpu(device: str) -> tuple[str, int]:
-    """Name and free bytes of the GPU; PyTorch is loaded only where a driver is in sight."""
-    if sys.platform == "darwin":
-        return "", 0
-    if sys.platform.startswith("linux") and not any(Path(path).exists() for path in DRIVERS):
-        return "", 0
-    import torch
-
-    if not torch.cuda.is_available():
-        return "", 0
-    index = torch.device(device if device.startswith("cuda") else "cuda").index or 0
-    if index >= torch.cuda.device_count():
-        return "", 0
-    return torch.cuda.get_device_name(index), int(torch.cuda.mem_get_info(index)[0])
 
 
 def _read(path: Path) -> str:

@@ -6,15 +6,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
 
 from dreamer_plugin.config.fields import OPTIONS
 from dreamer_plugin.config.machine import Machine
 from dreamer_plugin.config.stack import History, Merged
 from dreamer_plugin.config.yamlfile import read_yaml, write_text
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 # Settings that a published score depends on.
 COMPARED = (
@@ -62,6 +62,7 @@ class LayersReport:
 
     Args:
         protocol: `"published"` or `"reduced"`.
+        against: file of the protocol, or of the agent where the suite has none.
         rows: one for each differing setting.
         settings: dotted name -> value, the machine layer itself.
         machine, needs: None where nobody looked.
@@ -69,6 +70,7 @@ class LayersReport:
     """
 
     protocol: str = "published"
+    against: str = ""
     rows: list[Row] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     machine: Machine | None = None
@@ -85,10 +87,9 @@ class LayersReport:
 
     def __rich__(self) -> RenderableType:
         """A table of the rows and a line on memory."""
-        from rich.console import Group
-
-        title = "Differs from the published protocol" if self.rows else ""
-        parts: list[RenderableType] = [rows_table(self.rows, title)] if self.rows else []
+        parts: list[RenderableType] = []
+        if self.rows:
+            parts.append(rows_table(self.rows, f"Differs from {self.against}"))
         parts.append(f"Protocol: {self.protocol}. {self.memory_line()}".strip())
         return Group(*parts)
 
@@ -140,10 +141,8 @@ def _compared(key: str) -> bool:
     return key in COMPARED or key.startswith(COMPARED_SECTIONS)
 
 
-def rows_table(rows: list[Row], title: str = "") -> Any:
+def rows_table(rows: list[Row], title: str = "") -> Table:
     """A rich table of the rows; nothing is cut off, long cells wrap."""
-    from rich.table import Table
-
     table = Table(title=title, title_justify="left")
     for column in ("setting", "published", "here", "why", "to restore"):
         table.add_column(column, overflow="fold")

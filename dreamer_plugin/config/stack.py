@@ -15,6 +15,7 @@ from typing import Any, cast
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+import dreamer_envs
 from dreamer_plugin.config import presets
 from dreamer_plugin.config.fields import OPTIONS, check_values, flatten, nest
 from dreamer_plugin.config.schema import Config
@@ -96,8 +97,9 @@ class Stack:
 
     @property
     def force_published(self) -> bool:
-        """Whether the user demands the published protocol."""
-        return bool(self._asked("protocol", "auto") == "published")
+        """Whether the user demands the published protocol; a record in a file is no demand."""
+        found = [layer.values["protocol"] for layer in self._keys if "protocol" in layer.values]
+        return found[-1:] == ["published"]
 
     @property
     def chosen(self) -> frozenset[str]:
@@ -218,9 +220,7 @@ def _env_id(env: str, raw: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[str
     given += [(env, "--env")] if env else []
     if not given:
         return "", ""
-    from dreamer_envs import canonical
-
-    ids = [(canonical(each), source) for each, source in given]
+    ids = [(dreamer_envs.canonical(each), source) for each, source in given]
     final, by = ids[-1]
     for other, source in ids[:-1]:
         if other.partition("/")[0] != final.partition("/")[0]:
@@ -242,8 +242,6 @@ def _suite(env_id: str) -> tuple[Layer | None, list[str]]:
     """
     if not env_id:
         return None, []
-    import dreamer_envs
-
     suite = env_id.partition("/")[0]
     try:
         options = list(dreamer_envs.options(suite))

@@ -1,0 +1,231 @@
+"""The command line: train, evaluate, show, envs, version.
+
+Only Typer is loaded here, everything else by the command that needs it, so that help and mistakes
+answer at once.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dreamer_plugin.doors import cli_help
+from dreamer_plugin.doors.cli_usage import OneLineGroup
+from dreamer_plugin.errors import UsageError
+
+app = typer.Typer(
+    cls=OneLineGroup,
+    name="dreamer-plugin",
+    help=cli_help.ABOUT,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def option(flag: str, metavar: str, text: str, panel: str = cli_help.WHAT) -> Any:
+    """A Typer option that takes a value."""
+    return typer.Option(flag, metavar=metavar, help=text, rich_help_panel=panel)
+
+
+Text = str | None  # numbers too: they are read with the configuration, so that 1e6 is one
+Names = list[str] | None
+Env = Annotated[Text, option("--env", "ID", "Suite and task, such as atari/Pong; see `envs`.")]
+Configs = Annotated[
+    Names, option("--config", "NAME|FILE", "A preset (v3) or a YAML file; may be repeated.")
+]
+Size = Annotated[Text, option("--size", "SIZE", "1m 12m 25m 50m 100m 200m or 400m.")]
+Steps = Annotated[Text, option("--steps", "N", "Agent steps over all envs; a repeat counts once.")]
+Seed = Annotated[Text, option("--seed", "N", "Of envs, weights and noise.")]
+Protocol = Annotated[
+    Text,
+    option("--protocol", "auto|published", "published: as published, or refuse with the sum."),
+]
+Device = Annotated[Text, option("--device", "DEVICE", "auto, cpu, cuda, cuda:1.", cli_help.WHERE)]
+Precision = Annotated[
+    Text,
+    option("--precision", "P", "auto, bf16, float32; auto: bf16 if fast.", cli_help.WHERE),
+]
+NumEnvs = Annotated[Text, option("--num-envs", "N", "Envs that run side by side.", cli_help.WHERE)]
+Logdir = Annotated[
+    Text, option("--logdir", "DIR", "The run folder; runs/<env>-… by default.", cli_help.WHERE)
+]
+Resume = Annotated[
+    str,
+    option(
+        "--resume",
+        "auto|never|PATH",
+        "Continue a run: its folder, or auto for the newest of the same env, size and seed.",
+        cli_help.WHERE,
+    ),
+]
+EvalEvery = Annotated[
+    Text, option("--eval-every", "N", "Agent steps between evaluations; 0 is never.", cli_help.HOW)
+]
+EvalEpisodes = Annotated[
+    Text, option("--eval-episodes", "N", "Episodes of one evaluation.", cli_help.HOW)
+]
+Overrides = Annotated[
+    Names,
+    typer.Argument(metavar="KEY=VALUE", help="Any setting; env.<option>= for those of the env."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command(help=cli_help.TRAIN)
+def train(
+    overrides: Overrides = None,
+    env: Env = None,
+    config: Configs = None,
+    size: Size = None,
+    steps: Steps = None,
+    seed: Seed = None,
+    protocol: Protocol = None,
+    device: Device = None,
+    precision: Precision = None,
+    num_envs: NumEnvs = None,
+    logdir: Logdir = None,
+    resume: Resume = "never",
+    eval_every: EvalEvery = None,
+    eval_episodes: EvalEpisodes = None,
+) -> None:
+    """Train an agent; the options become the strongest layer of its configuration."""
+    options = {
+        "size": size,
+        "run.steps": steps,
+        "seed": seed,
+        "protocol": protocol,
+        "device": device,
+        "precision": precision,
+        "env.num_envs": num_envs,
+        "run.logdir": logdir,
+        "run.eval_every": eval_every,
+        "run.eval_episodes": eval_episodes,
+    }
+    given = {key: value for key, value in options.items() if value is not None}
+    from dreamer_plugin.doors.cli_config import resolve, resumed_config
+
+    configs = [*resumed_config(env, config or [], resume, logdir), *(config or [])]
+    resolved = resolve(env or "", configs, overrides or [], given)
+    if not resolved.config.env.id:
+        raise UsageError("Which env? Say --env atari/Pong; `dreamer-plugin envs` lists all.")
+    from rich.console import Console
+
+    from dreamer_plugin.run.loop import train as run
+
+    result = run(
+        resolved.config,
+        resume=None if resume == "never" else resume,
+        layers_report=resolved.report,
+        console=Console(),
+    )
+    raise typer.Exit(result.exit_code)
+
+
+@app.command(help=cli_help.EVALUATE)
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    episodes: Annotated[int, typer.Option(metavar="N", min=1, help="Episodes to play.")] = 20,
+    which: Annotated[
+        str, typer.Option(metavar="best|latest|STEP", help="Which checkpoint.")
+    ] = "best",
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of envs and noise.")] = 0,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="The likeliest action, not a drawn one.")
+    ] = False,
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda.")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Play episodes with a trained agent."""
+    if not run.is_dir():
+        raise UsageError(f"There is no run folder {str(run)!r}{_nearest_run(run)}")
+    from dreamer_plugin.run.evaluate import evaluate_run
+
+    report = evaluate_run(
+        run, episodes=episodes, which=which, seed=seed, deterministic=deterministic, device=device
+    ).to_dict()
+    if as_json:
+        typer.echo(json.dumps(report))
+        return
+    typer.echo(
+        f"{report['env']}, checkpoint {report['checkpoint']} (step {report['step']:,})\n"
+        f"return over {report['episodes']} episodes: mean {report['mean']:.2f}, "
+        f"std {report['std']:.2f}, median {report['median']:.2f}, "
+        f"from {report['min']:.2f} to {report['max']:.2f}\n"
+        f"mean length {report['length_mean']:.1f} steps"
+    )
+
+
+@app.command(help=cli_help.SHOW)
+def show(
+    words: Annotated[
+        Names,
+        typer.Argument(metavar="RUN|KEY=VALUE", help="A run folder, or settings."),
+    ] = None,
+    env: Env = None,
+    config: Configs = None,
+    size: Size = None,
+    protocol: Protocol = None,
+    why: Annotated[
+        Text, typer.Option(metavar="KEY", help="Say who set this setting, and over what.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Print a resolved configuration."""
+    from dreamer_plugin.doors import cli_show
+
+    options = {"size": size, "protocol": protocol}
+    given = {key: value for key, value in options.items() if value is not None}
+    shown = cli_show.resolve_words(words or [], env or "", config or [], given)
+    if why is not None:
+        typer.echo(cli_show.why(shown, why, as_json))
+    else:
+        typer.echo(cli_show.as_json(shown) if as_json else cli_show.as_yaml(shown))
+        if not as_json:
+            cli_show.print_report(shown)
+
+
+@app.command(help=cli_help.ENVS)
+def envs(
+    suite: Annotated[Text, typer.Argument(metavar="SUITE", help="List its tasks.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List what can be learned."""
+    from dreamer_plugin.doors import cli_envs
+
+    typer.echo(cli_envs.suite_text(suite, as_json) if suite else cli_envs.suites_text(as_json))
+
+
+@app.command()
+def version() -> None:
+    """Print the versions of the package and of what it stands on."""
+    import platform
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    lines = []
+    for name in ("dreamer-plugin", "torch", "torchrl", "tensordict", "gymnasium"):
+        try:
+            lines.append(f"{name} {installed(name)}")
+        except PackageNotFoundError:
+            lines.append(f"{name} not installed")
+    typer.echo("\n".join([*lines, f"python {platform.python_version()}"]))
+
+
+def main() -> None:
+    """Entry point of `dreamer-plugin`."""
+    app()
+
+
+def _nearest_run(run: Path) -> str:
+    """A run with a similar name beside the one that is missing."""
+    import difflib
+
+    beside = [path.name for path in run.parent.glob("*/") if (path / "config.yaml").is_file()]
+    close = difflib.get_close_matches(run.name, beside, n=1, cutoff=0.4)
+    return f". Did you mean {str(run.parent / close[0])!r}?" if close else "."

@@ -1,0 +1,106 @@
+"""From the words of a command line to a configuration that fits this machine."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dreamer_envs
+from dreamer_plugin.config import Config, EnvFacts, MachineLayer, Resolved, compose
+from dreamer_plugin.config.machine import probe
+from dreamer_plugin.errors import UsageError
+from dreamer_plugin.spaces import Spaces
+
+DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, NVIDIA under WSL, AMD
+
+
+def resolve(
+    env: str = "",
+    config: Sequence[str | Path] = (),
+    overrides: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+) -> Resolved:
+    """Compose a configuration and fit it to this machine.
+
+    Makes the env once, to learn the size of its observations.
+
+    Args:
+        env, config, overrides, options: as in `config.compose`.
+
+    Raises:
+        UsageError: something asked for does not exist, or does not fit.
+        dreamer_envs.errors.EnvsError: the env cannot be made.
+    """
+    plain = compose(env, config=config, overrides=overrides, options=options)
+    if not plain.config.env.id:
+        return plain
+    layer = MachineLayer(probe(*find_gpu(plain.config.device)), env_facts(plain.config))
+    return compose(env, config=config, overrides=overrides, options=options, machine=layer)
+
+
+def resumed_config(
+    env: str | None, config: Sequence[str], resume: str, logdir: str | None
+) -> list[Path]:
+    """The saved configuration that a resumed run starts from.
+
+    Args:
+        env, config: given on the command line; either makes `--resume auto` start from them.
+        resume: `"never"`, `"auto"` or the path of a run.
+        logdir: where `auto` looks.
+
+    Returns:
+        At most one run folder, to stand first among the configs.
+    """
+    if resume == "never" or (resume == "auto" and (env or config or not logdir)):
+        return []
+    path = Path(str(logdir) if resume == "auto" else resume)
+    folders = [path, *path.parents[:2]]  # the path may be of a checkpoint inside the run
+    run = next((folder for folder in folders if (folder / "config.yaml").is_file()), None)
+    if run is None and resume != "auto":
+        raise UsageError(f"{resume} is not a run folder: it has no config.yaml.")
+    return [run] if run else []
+
+
+def env_facts(cfg: Config) -> EnvFacts:
+    """What the machine layer must know of the env of `cfg`; makes it and closes it."""
+    env = dreamer_envs.make(cfg.env.id, **cfg.env.options)
+    spaces = Spaces.from_gym(env.observation_space, env.action_space)
+    env.close()
+    images = (key.shape for key in spaces.obs if key.kind == "image")
+    return EnvFacts(
+        replay_bytes=lambda other: _replay_bytes(other, spaces),
+        pixels=sum(height * width for height, width, _ in images),
+    )
+
+
+def find_gpu(device: str) -> tuple[str, int]:
+    """Name and free bytes of the GPU that `device` means, ("", 0) without one.
+
+    PyTorch, which takes seconds to load, is asked only where a driver is in sight.
+    """
+    no_driver = sys.platform == "linux" and not any(Path(path).exists() for path in DRIVERS)
+    if device in ("cpu", "mps") or no_driver:
+        return "", 0
+    import torch
+
+    index = torch.device(device if device.startswith("cuda") else "cuda").index or 0
+    if not torch.cuda.is_available() or index >= torch.cuda.device_count():
+        return "", 0
+    return torch.cuda.get_device_name(index), int(torch.cuda.mem_get_info(index)[0])
+
+
+def _replay_bytes(cfg: Config, spaces: Spaces) -> int:
+    from dreamer_plugin.data.replay import replay_bytes  # loads PyTorch
+
+    sizes = replay_bytes(
+        spaces,
+        cfg.model.deter,
+        (cfg.model.groups,),
+        cfg.replay.capacity,
+        num_envs=cfg.env.num_envs,
+        length=cfg.replay.batch_length,
+        context=cfg.replay.context,
+    )
+    return sizes["total"]

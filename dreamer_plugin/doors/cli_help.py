@@ -1,0 +1,53 @@
+"""What `--help` says."""
+
+WHAT, WHERE, HOW = "What to train", "Where and how it runs", "Evaluation"
+
+ABOUT = """Train Dreamer agents: they learn a world model, and behave as they learned in its dreams.
+
+[bold]First steps[/bold]
+
+  dreamer-plugin envs                      what can be learned here
+  dreamer-plugin train --env atari/Pong    learn it
+  dreamer-plugin evaluate runs/NAME        play with what was learned
+  dreamer-plugin show --env atari/Pong     every setting, and who set it
+"""
+
+TRAIN = """Train an agent on an env and leave a run folder.
+
+Choosing an env chooses the settings that were published for it. \
+What this machine cannot hold is made smaller, and a table says so. \
+Ctrl-C saves and says how to go on.
+
+[bold]Examples[/bold]
+
+  dreamer-plugin train --env atari/Pong --steps 2000
+  dreamer-plugin train --env dmc/walker-walk env.obs=pixels --size 12m
+  dreamer-plugin train --env gym/CartPole-v1 --eval-every 5000 optim.lr=1e-4
+  dreamer-plugin train --config my.yaml --logdir runs/mine
+  dreamer-plugin train --resume runs/mine --steps 200000
+"""
+
+EVALUATE = """Play episodes with a trained agent and report their returns.
+
+[bold]Examples[/bold]
+
+  dreamer-plugin evaluate runs/mine
+  dreamer-plugin evaluate runs/mine --which 20000 --episodes 100 --json
+"""
+
+SHOW = """Print the configuration of a run, or the one that train would use, as YAML.
+
+[bold]Examples[/bold]
+
+  dreamer-plugin show --env atari/Pong
+  dreamer-plugin show --env atari/Pong --size 12m --why model.deter
+  dreamer-plugin show runs/mine --why replay.capacity
+"""
+
+ENVS = """List the suites of envs, or the tasks and options of one, and what is installed.
+
+[bold]Examples[/bold]
+
+  dreamer-plugin envs
+  dreamer-plugin envs atari --json
+"""
