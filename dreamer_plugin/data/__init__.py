@@ -1,0 +1,1 @@
+"""Frames in, batches out: alignment, replay, train ratio, collection."""

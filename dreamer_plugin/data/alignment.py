@@ -1,0 +1,187 @@
+"""Transitions and frames to records: the only file that knows both layouts.
+
+    transition  o0 -a0-> (r1 o1 d1) ; o1 -a1-> (r2 o2 d2) ...     TorchRL: root / ("next", ...)
+
+    record k        0      1      2     ...    N        one episode of N transitions
+    obs             o0     o1     o2           oN       each frame once
+    reward          0      r1     r2           rN       earned on arriving
+    is_first        1      0      0            0
+    is_last         0      0      0            1        the task or a limit ended it
+    is_terminal     0      0      0            term     the task ended it
+    action          a0     a1     a2           0        taken from this frame
+    deter, stoch    s0     s1     s2           0        after seeing this frame
+
+The reset frame and the last frame are both kept: N transitions give N + 1 records. In TorchRL's
+layout a reward stands beside the frame that was left, so the last reward of a batch of transitions
+waits here for the next batch. Trailing singleton axes of TorchRL are stripped here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
+
+from dreamer_plugin import keys
+from dreamer_plugin.data.fields import ENV
+from dreamer_plugin.spaces import Spaces
+
+
+class Frames(Protocol):
+    """One arriving frame of each of N envs; `dreamer_envs.vector.Frames` is one."""
+
+    @property
+    def obs(self) -> dict[str, npt.NDArray[Any]]:
+        """`[N, *shape]` by name."""
+
+    @property
+    def reward(self) -> npt.NDArray[np.float32]:
+        """`[N]`."""
+
+    @property
+    def is_first(self) -> npt.NDArray[np.bool_]:
+        """`[N]`."""
+
+    @property
+    def is_last(self) -> npt.NDArray[np.bool_]:
+        """`[N]`."""
+
+    @property
+    def terminated(self) -> npt.NDArray[np.bool_]:
+        """`[N]`, only where `is_last`."""
+
+
+class Aligner:
+    """Makes records, incrementally.
+
+    Args:
+        num_envs: N. spaces: of the env.
+        terminal_on_timeout: every last frame counts as terminal (what the official code does on
+            Atari), instead of only those where the task ended.
+    """
+
+    def __init__(self, num_envs: int, spaces: Spaces, terminal_on_timeout: bool = False) -> None:
+        self.num_envs, self.spaces = num_envs, spaces
+        self.terminal_on_timeout = terminal_on_timeout
+        self._reward = torch.zeros(num_envs)  # earned by the last transition seen, not yet recorded
+
+    def from_frames(
+        self, frames: Frames, action: Tensor, latents: Mapping[str, Tensor] | TensorDictBase
+    ) -> TensorDict:
+        """Records of arriving frames.
+
+        Args:
+            frames: of N envs.
+            action: `[N, A]` encoded, chosen on seeing them; not read at last frames.
+            latents: `[N]` deter and stoch in storage form, after seeing them; likewise.
+
+        Returns:
+            Records `[N]` on the CPU.
+        """
+        is_last = torch.from_numpy(frames.is_last)
+        obs = {name: torch.from_numpy(value) for name, value in frames.obs.items()}
+        record = {
+            keys.ACTION: action,
+            keys.REWARD: torch.from_numpy(frames.reward),
+            keys.IS_FIRST: torch.from_numpy(frames.is_first),
+            keys.IS_LAST: is_last,
+            keys.IS_TERMINAL: self._terminal(is_last, torch.from_numpy(frames.terminated)),
+            keys.DETER: latents[keys.DETER],
+            keys.STOCH: latents[keys.STOCH],
+        }
+        if frames.is_last.any():
+            for key in (keys.ACTION, keys.DETER, keys.STOCH):
+                record[key] = _zero_rows(record[key].cpu(), is_last)
+        shape = [self.num_envs]
+        return TensorDict(
+            {keys.OBS: TensorDict(obs, batch_size=shape), **record}, batch_size=shape, device="cpu"
+        )
+
+    def from_transitions(self, transitions: TensorDictBase) -> TensorDict:
+        """Records of TorchRL transitions, the next ones of every env.
+
+        Args:
+            transitions: `[N]` or `[N, T]`: `("obs", name)`, `action` (encoded), `is_init`, and
+                under `next` the same observations, `reward`, `done`, `terminated`, `deter` and
+                `stoch` (storage form, after acting).
+
+        Returns:
+            Records `[M]` on the CPU in the order of time, with `env`. M is N * T and one more for
+            each episode that ended.
+        """
+        steps = transitions.unsqueeze(-1) if transitions.ndim == 1 else transitions
+        steps = steps.cpu()
+        departed = self._departed(steps)
+        ends = steps["next", "done"].reshape(steps.batch_size)
+        if not ends.any():
+            return departed.transpose(0, 1).reshape(-1)
+        arrived = self._arrived(steps[ends], departed[ENV][ends])
+        # In one line by time, then env; a last frame directly after the frame it was reached from.
+        order = torch.arange(ends.numel()).reshape(ends.T.shape).T * 2
+        both = torch.cat([order.reshape(-1), order[ends] + 1]).argsort()
+        return torch.cat([departed.reshape(-1), arrived])[both]
+
+    def _departed(self, steps: TensorDictBase) -> TensorDict:
+        """Records `[N, T]` of the frames that were acted on."""
+        shape = steps.batch_size
+        is_first = steps["is_init"].reshape(shape)
+        earned = steps["next", "reward"].reshape(shape).float()
+        reward = torch.cat([self._reward[:, None], earned[:, :-1]], 1)
+        self._reward = earned[:, -1].clone()
+        env = torch.arange(self.num_envs)[:, None].expand(shape)
+        record = {
+            keys.OBS: self._obs(steps),
+            keys.ACTION: steps[keys.ACTION],
+            keys.REWARD: torch.where(is_first, 0, reward),
+            keys.IS_FIRST: is_first,
+            keys.IS_LAST: torch.zeros_like(is_first),
+            keys.IS_TERMINAL: torch.zeros_like(is_first),
+            keys.DETER: steps["next", keys.DETER],
+            keys.STOCH: steps["next", keys.STOCH],
+            ENV: env,
+        }
+        return TensorDict(record, batch_size=shape)
+
+    def _arrived(self, steps: TensorDictBase, env: Tensor) -> TensorDict:
+        """Records `[K]` of the last frames that K transitions led to."""
+        after, shape = steps["next"], steps.batch_size
+        is_last = torch.ones(shape, dtype=torch.bool)
+        record = {
+            keys.OBS: self._obs(after),
+            keys.ACTION: torch.zeros_like(steps[keys.ACTION]),
+            keys.REWARD: after["reward"].reshape(shape).float(),
+            keys.IS_FIRST: ~is_last,
+            keys.IS_LAST: is_last,
+            keys.IS_TERMINAL: self._terminal(is_last, after["terminated"].reshape(shape)),
+            keys.DETER: torch.zeros_like(after[keys.DETER]),
+            keys.STOCH: torch.zeros_like(after[keys.STOCH]),
+            ENV: env,
+        }
+        return TensorDict(record, batch_size=shape)
+
+    def _obs(self, steps: TensorDictBase) -> TensorDict:
+        shape = steps.batch_size
+        obs = {k.name: steps[keys.OBS, k.name].reshape(*shape, *k.shape) for k in self.spaces.obs}
+        return TensorDict(obs, batch_size=shape)
+
+    def _terminal(self, is_last: Tensor, terminated: Tensor) -> Tensor:
+        return is_last if self.terminal_on_timeout else is_last & terminated
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rewards that wait for their frames (transitions only)."""
+        return {"reward": self._reward}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state_dict`."""
+        self._reward = torch.as_tensor(state["reward"], dtype=torch.float32)
+
+
+def _zero_rows(value: Tensor, rows: Tensor) -> Tensor:
+    value = value.clone()
+    value[rows] = 0
+    return value

@@ -1,0 +1,226 @@
+"""The light vector loop: envs step, the policy acts, records go to replay.
+
+    step    actions a(k-1), resets -> envs -> frames k -> policy -> actions a(k), latents k
+                                                       -> records k -> replay
+
+One call is one agent step of every env. An env whose episode ended spends the next call on its
+reset, so every call gives exactly one record per env.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
+
+from dreamer_plugin import keys
+from dreamer_plugin.data.alignment import Aligner, Frames
+from dreamer_plugin.data.noise import NoiseStreams
+from dreamer_plugin.data.replay import RecordReplay
+from dreamer_plugin.spaces import Spaces
+
+
+@dataclass(frozen=True)
+class EpisodeStats:
+    """A finished episode.
+
+    Args:
+        env: its number in the vector. ret: undiscounted sum of rewards.
+        length: transitions, in agent steps.
+    """
+
+    env: int
+    ret: float
+    length: int
+
+
+class Vector(Protocol):
+    """N envs stepped together; see `dreamer_envs.vector`."""
+
+    num_envs: int
+
+    def step(self, actions: list[Any], reset: Any) -> Frames:
+        """Native actions of N envs, and which of them reset instead, to arriving frames."""
+
+
+class Policy(Protocol):
+    """What the loop asks of an agent; `dreamer_plugin.agent.Agent` is one."""
+
+    @property
+    def noise_size(self) -> int:
+        """Uniform numbers that one decision takes."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it acts."""
+
+    def initial(self, batch: int) -> TensorDict:
+        """State `[batch]` before any frame."""
+
+    def act(
+        self,
+        obs: Mapping[str, Tensor],
+        is_first: Tensor,
+        state: TensorDict,
+        noise: Tensor,
+        deterministic: bool = False,
+    ) -> tuple[Tensor, TensorDict]:
+        """Actions `[N, A]` and the next state."""
+
+    def latents(self, states: TensorDict) -> TensorDict:
+        """What of states replay stores: deter, and stoch in storage form."""
+
+
+class VectorCollector:
+    """Runs a policy in a vector of envs.
+
+    Args:
+        vector: N envs, all about to be reset.
+        policy: acts.
+        replay: takes the records; None keeps none, for evaluation.
+        aligner: makes the records. noise: of the policy's size, one stream per env.
+        deterministic: modes of posterior and policy instead of samples.
+    """
+
+    def __init__(
+        self,
+        vector: Vector,
+        policy: Policy,
+        replay: RecordReplay | None,
+        aligner: Aligner,
+        noise: NoiseStreams,
+        deterministic: bool = False,
+    ) -> None:
+        self.vector, self.policy, self.replay = vector, policy, replay
+        self.aligner, self.noise, self.deterministic = aligner, noise, deterministic
+        count = vector.num_envs
+        self._state = policy.initial(count)
+        self._actions = np.zeros((count, aligner.spaces.action_size), np.float32)
+        self._reset = np.ones(count, np.bool_)
+        self._returns, self._lengths = np.zeros(count), np.zeros(count, np.int64)
+
+    def step(self) -> list[EpisodeStats]:
+        """One agent step of every env.
+
+        Returns:
+            The episodes that ended, in the order of the envs.
+        """
+        frames = self.vector.step(self._native_actions(), self._reset)
+        self._act(frames)
+        if self.replay is not None:
+            actions = torch.from_numpy(self._actions)
+            latents = self.policy.latents(self._state)
+            self.replay.extend(self.aligner.from_frames(frames, actions, latents))
+        self._reset = frames.is_last.copy()
+        return self._count(frames)
+
+    def _native_actions(self) -> list[Any]:
+        decode = self.aligner.spaces.decode_action
+        pairs = zip(self._actions, self._reset, strict=True)
+        return [None if reset else decode(action) for action, reset in pairs]
+
+    def _act(self, frames: Frames) -> None:
+        device = self.policy.device
+        noise = self.noise.draw(~frames.is_last)
+        obs = {name: torch.from_numpy(value).to(device) for name, value in frames.obs.items()}
+        action, self._state = self.policy.act(
+            obs,
+            torch.from_numpy(frames.is_first).to(device),
+            self._state,
+            torch.from_numpy(noise).to(device),
+            self.deterministic,
+        )
+        self._actions = action.detach().to("cpu", torch.float32).numpy()
+
+    def _count(self, frames: Frames) -> list[EpisodeStats]:
+        self._returns = np.where(frames.is_first, 0, self._returns + frames.reward)
+        self._lengths = np.where(frames.is_first, 0, self._lengths + 1)
+        return [
+            EpisodeStats(int(env), float(self._returns[env]), int(self._lengths[env]))
+            for env in np.flatnonzero(frames.is_last)
+        ]
+
+    def truncate_open(self) -> None:
+        """Reset every env at the next step, whatever it was doing.
+
+        An episode that was open ends in replay without a terminal: a sample marks the record before
+        a reset as the last one.
+        """
+        self._reset = np.ones_like(self._reset)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything between two steps but the envs, the policy's weights and the replay."""
+        return {
+            "policy": {name: value.cpu() for name, value in self._state.items()},
+            "actions": self._actions,
+            "reset": self._reset,
+            "returns": self._returns,
+            "lengths": self._lengths,
+            "noise": self.noise.state_dict(),
+            "aligner": self.aligner.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state_dict`."""
+        device = self.policy.device
+        saved = {name: value.to(device) for name, value in state["policy"].items()}
+        self._state = TensorDict(saved, batch_size=[self.vector.num_envs])
+        self._actions, self._reset = state["actions"].copy(), state["reset"].copy()
+        self._returns, self._lengths = state["returns"].copy(), state["lengths"].copy()
+        self.noise.load_state_dict(state["noise"])
+        self.aligner.load_state_dict(state["aligner"])
+
+
+class RandomPolicy:
+    """Uniform actions: each class alike, continuous ones in [-1, 1); its latents are zeros.
+
+    Args:
+        spaces: of the env. deter, stoch_shape, stoch_dtype: of the latents in replay.
+    """
+
+    def __init__(
+        self,
+        spaces: Spaces,
+        deter: int,
+        stoch_shape: tuple[int, ...],
+        stoch_dtype: torch.dtype = torch.uint8,
+    ) -> None:
+        self.spaces = spaces
+        self._deter, self._stoch = torch.zeros(deter), torch.zeros(stoch_shape, dtype=stoch_dtype)
+        self.noise_size = sum(key.variables for key in spaces.actions)
+        self.device = torch.device("cpu")
+
+    def initial(self, batch: int) -> TensorDict:
+        """No memory: only the zeros that replay stores."""
+        zeros = {keys.DETER: self._deter, keys.STOCH: self._stoch}
+        return TensorDict(zeros, batch_size=[]).expand(batch)
+
+    def act(
+        self,
+        obs: Mapping[str, Tensor],
+        is_first: Tensor,
+        state: TensorDict,
+        noise: Tensor,
+        deterministic: bool = False,
+    ) -> tuple[Tensor, TensorDict]:
+        """Actions `[N, A]` from the noise alone."""
+        parts, at = [], 0
+        for key in self.spaces.actions:
+            uniform = noise[:, at : at + key.variables]
+            at += key.variables
+            if key.kind == "discrete":
+                index = (uniform * key.classes).long()
+                parts.append(F.one_hot(index, key.classes).flatten(1).float())
+            else:
+                parts.append(2 * uniform - 1)
+        return torch.cat(parts, -1), state
+
+    def latents(self, states: TensorDict) -> TensorDictBase:
+        """The zeros."""
+        return states

@@ -1,0 +1,360 @@
+"""Experience replay: a TorchRL `ReplayBuffer` of our own storage, sampler and writer.
+
+    extend   records [N]  -> writer: append to each env's stream -> sampler: register windows
+    sample   sampler: starts [B] -> storage: contiguous copies -> TensorDict [B, 1+T]
+    latents  write_back: into the records that are still there
+
+A window may cross episodes: `is_first` resets the state inside it. Its first column is context: it
+is marked `is_first`, and is not trained on; the latents stored there are where training starts.
+`is_last` is set wherever the next record is a reset, so that a stream that was cut (a run resumed
+with fresh envs) reads as one that ended. Source: `embodied/core/replay.py`, danijar/dreamerv3 @
+e3f0224.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
+from torchrl.data import ReplayBuffer
+from torchrl.data.replay_buffers.samplers import Sampler
+from torchrl.data.replay_buffers.storages import Storage
+from torchrl.data.replay_buffers.writers import Writer
+
+from dreamer_plugin import keys
+from dreamer_plugin.data.fields import ENV, record_fields
+from dreamer_plugin.data.storage import SegmentStorage, segment_length
+from dreamer_plugin.data.windows import Windows
+from dreamer_plugin.errors import CheckpointError, UsageError
+from dreamer_plugin.spaces import Spaces
+
+
+class RecordWriter(Writer):
+    """Checks records and appends them to their envs' streams."""
+
+    _storage: SegmentStorage
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._write_count = 0
+        self._known: set[str] | None = None
+
+    def add(self, data: TensorDictBase) -> Tensor:
+        """Append one record `[]`; returns its position."""
+        return self.extend(data.unsqueeze(0))[0]
+
+    def extend(self, data: TensorDictBase) -> Tensor:
+        """Append records `[M]`, of the envs under `env` or else of 0 to M-1; their positions."""
+        if self._known is None:
+            self._check_keys(data)
+        envs = self._envs(data)
+        rows = [field.read(data) for field in self._storage.fields]
+        positions = self._storage.append(envs, rows)
+        self._write_count += len(envs)
+        return torch.from_numpy(positions)
+
+    def _envs(self, data: TensorDictBase) -> list[int]:
+        given = data.get(ENV, None)
+        count, num_envs = data.batch_size[0], self._storage.num_envs
+        envs = list(range(count)) if given is None else given.reshape(-1).tolist()
+        if len(envs) != count or (envs and not 0 <= min(envs) <= max(envs) < num_envs):
+            raise UsageError(
+                f"{count} records for envs {envs}, but the replay has {num_envs} streams"
+            )
+        if given is None and count != num_envs:
+            raise UsageError(f"{count} records for {num_envs} envs: say whose they are with env=")
+        return envs
+
+    def _check_keys(self, data: TensorDictBase) -> None:
+        """Refuse keys that would be dropped silently; once, since a caller's keys do not change."""
+        known = {field.key for field in self._storage.fields} | {ENV, keys.INDEX}
+        extra = [key for key in data.keys(True, True) if key not in known]
+        if extra:
+            raise UsageError(f"the replay does not keep {extra}; drop these keys before extend")
+        self._known = {str(key) for key in known}
+
+    def _empty(self, empty_write_count: bool = True) -> None:
+        if empty_write_count:
+            self._write_count = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The number of records written."""
+        return {"write_count": self._write_count}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
+        self._write_count = state_dict["write_count"]
+
+    def dumps(self, path: Path) -> None:
+        """Write the state into a folder."""
+        _dump(self.state_dict(), path)
+
+    def loads(self, path: Path) -> None:
+        """Read what `dumps` wrote."""
+        self.load_state_dict(_load(path))
+
+
+class WindowSampler(Sampler):
+    """Draws windows and tells the storage which records no window needs any more.
+
+    Args:
+        windows: the line of windows, empty. storage: where their records are.
+        seed: of the drawing.
+    """
+
+    def __init__(self, windows: Windows, storage: SegmentStorage, seed: int) -> None:
+        self.windows, self._storage = windows, storage
+        self._numpy_rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, 2])))
+        self._columns = np.arange(windows.length)
+
+    def sample(self, storage: Storage, batch_size: int) -> tuple[Tensor, dict[str, Any]]:
+        """Positions `[batch_size, length]`."""
+        if not self.windows:
+            raise UsageError(
+                f"the replay holds {len(storage)} records, no window of {self.windows.length} yet"
+            )
+        starts = self.windows.draw(batch_size, self._numpy_rng)
+        return torch.from_numpy(starts[:, None] + self._columns), {}
+
+    def extend(self, index: Tensor) -> None:
+        """Register the windows that new records complete."""
+        for position in index.tolist():
+            gone = self.windows.add(position)
+            if gone is not None:
+                self._storage.release(gone)
+
+    def add(self, index: Tensor | int) -> None:
+        """The same for one record."""
+        self.extend(torch.as_tensor(index).reshape(1))
+
+    def _sampleable_count(self, storage: Storage, batch_size: int) -> int:
+        return len(self.windows)
+
+    def _empty(self) -> None:
+        self.windows.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The line of windows, the online queue and the generator."""
+        state: dict[str, Any] = {
+            name: torch.from_numpy(value) for name, value in self.windows.state_dict().items()
+        }
+        return state | {"rng": self._numpy_rng.bit_generator.state}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
+        self.windows.load_state_dict(state_dict)
+        self._numpy_rng.bit_generator.state = state_dict["rng"]
+
+    def dumps(self, path: Path) -> None:
+        """Write the state into a folder."""
+        _dump(self.state_dict(), path)
+
+    def loads(self, path: Path) -> None:
+        """Read what `dumps` wrote."""
+        self.load_state_dict(_load(path))
+
+
+class RecordReplay(ReplayBuffer):
+    """The buffer that `make_replay` returns; use it as any TorchRL replay buffer."""
+
+    _storage: SegmentStorage
+    _sampler: WindowSampler
+    _writer: RecordWriter
+
+    def extend(  # type: ignore[override]
+        self,
+        data: TensorDictBase,
+        env: Tensor | Sequence[int] | None = None,
+        *,
+        update_priority: bool | None = None,
+    ) -> Tensor:
+        """Append records.
+
+        Args:
+            data: `[M]`. env: whose record each is, `[M]`; by default record i is of env i.
+            update_priority: TorchRL's; has no meaning here.
+
+        Returns:
+            Positions `[M]`.
+        """
+        if env is not None:
+            data = data.copy().set(ENV, torch.as_tensor(env))
+        return super().extend(data, update_priority=update_priority)
+
+    @property
+    def windows(self) -> int:
+        """Complete windows now."""
+        return len(self._sampler.windows)
+
+    def write_back(self, index: Tensor, latents: TensorDictBase) -> None:
+        """See the function `write_back`."""
+        # One copy off the device for all rows, before the lock is taken.
+        values = {key: latents.get(key).detach().cpu() for key in (keys.DETER, keys.STOCH)}
+        with self._replay_lock:
+            self._storage.write(index.cpu().numpy(), values)
+
+    def facts(self) -> dict[str, Any]:
+        """What another replay must share with this one to take its state; JSON-able."""
+        storage, windows = self._storage, self._sampler.windows
+        fields = [
+            [f.name, list(f.shape), str(f.dtype).removeprefix("torch.")] for f in storage.fields
+        ]
+        return {
+            "num_envs": storage.num_envs,
+            "capacity": windows.capacity,
+            "length": windows.length,
+            "online": windows.online,
+            "fields": fields,
+        }
+
+
+def make_replay(
+    spaces: Spaces,
+    num_envs: int,
+    capacity: int,
+    batch_size: int,
+    length: int,
+    context: int = 1,
+    *,
+    deter: int,
+    stoch_shape: Sequence[int],
+    stoch_dtype: torch.dtype = torch.uint8,
+    latent_dtype: torch.dtype = torch.float32,
+    online: bool = True,
+    seed: int = 0,
+) -> RecordReplay:
+    """An empty replay on the CPU.
+
+    Args:
+        spaces: of the env. num_envs: streams.
+        capacity: most windows. batch_size: B of `sample`. length: T, steps trained on.
+        context: columns before them, 1 for every Dreamer here.
+        deter, stoch_shape, stoch_dtype: of the stored latents. latent_dtype: of stored deter.
+        online: serve the newest windows first, each once.
+        seed: of the sampling.
+    """
+    window = length + context
+    _check_sizes(num_envs=num_envs, capacity=capacity, batch_size=batch_size, length=length)
+    fields = record_fields(spaces, deter, stoch_shape, stoch_dtype, latent_dtype)
+    storage = SegmentStorage(fields, num_envs, capacity, window)
+    return RecordReplay(
+        storage=storage,
+        sampler=WindowSampler(Windows(window, capacity, online), storage, seed),
+        writer=RecordWriter(),
+        collate_fn=mark_cuts,
+        batch_size=batch_size,
+    )
+
+
+def mark_cuts(batch: TensorDict) -> TensorDict:
+    """Annotate windows `[B, L]`: column 0 resets, and a record before a reset is a last one."""
+    if batch.ndim == 2:
+        is_first, is_last = batch.get(keys.IS_FIRST), batch.get(keys.IS_LAST)
+        is_last[:, :-1] |= is_first[:, 1:]
+        is_first[:, 0] = True
+    return batch
+
+
+def write_back(rb: RecordReplay, index: Tensor, latents: TensorDictBase) -> None:
+    """Store fresh latents where their records still are.
+
+    Args:
+        rb: the replay. index: `[B, T]`, a slice of columns of a sample's `index`.
+        latents: `[B, T]` with deter and stoch, in storage form.
+    """
+    rb.write_back(index, latents)
+
+
+def rb_state(rb: RecordReplay) -> dict[str, Any]:
+    """Everything in a replay: tensors, most without a copy, and JSON-able values.
+
+    Write it out, or copy it, before the replay is used again.
+    """
+    return {
+        "facts": rb.facts(),
+        "storage": rb.storage.state_dict(),
+        "sampler": rb.sampler.state_dict(),
+        "writer": rb.writer.state_dict(),
+    }
+
+
+def load_rb_state(rb: RecordReplay, state: dict[str, Any]) -> None:
+    """The inverse of `rb_state`, exact to the next sample drawn.
+
+    Raises:
+        CheckpointError: when the state is of another kind of replay, naming what differs.
+    """
+    saved, ours = state["facts"], rb.facts()
+    odd = [name for name in ours if saved.get(name) != ours[name]]
+    if odd:
+        name = odd[0]
+        raise CheckpointError(
+            f"the saved replay has {name}={saved.get(name)}, this run has {ours[name]}; "
+            "continue with the settings of the saved run"
+        )
+    rb.storage.load_state_dict(state["storage"])
+    rb.sampler.load_state_dict(state["sampler"])
+    rb.writer.load_state_dict(state["writer"])
+
+
+def replay_bytes(
+    spaces: Spaces,
+    deter: int,
+    stoch_shape: Sequence[int],
+    capacity: int,
+    num_envs: int = 1,
+    length: int = 64,
+    context: int = 1,
+    stoch_dtype: torch.dtype = torch.uint8,
+    latent_dtype: torch.dtype = torch.float32,
+) -> dict[str, int]:
+    """Memory of a full replay, in bytes; arguments as in `make_replay`.
+
+    Returns:
+        `records` (observations, actions, rewards, flags and the line of windows), `latents`, their
+        sum `total`, and `per_record`.
+    """
+    fields = record_fields(spaces, deter, stoch_shape, stoch_dtype, latent_dtype)
+    window = length + context
+    # On top of the windows: the records before each env's first one is complete, and one segment
+    # of which, over time and split between its two ends, an env leaves unused.
+    slack = window - 1 + segment_length(capacity, num_envs, window)
+    count = capacity + num_envs * slack
+    latents = count * sum(field.nbytes for field in fields if field.is_latent)
+    records = count * sum(field.nbytes for field in fields if not field.is_latent) + 8 * capacity
+    per_record = sum(field.nbytes for field in fields)
+    return {
+        "records": records,
+        "latents": latents,
+        "total": records + latents,
+        "per_record": per_record,
+    }
+
+
+def _check_sizes(**sizes: int) -> None:
+    for name, value in sizes.items():
+        if value < 1:
+            raise UsageError(f"replay: {name} must be at least 1, got {value}")
+
+
+def _dump(state: dict[str, Any], path: Path) -> None:
+    """State as `state.safetensors` and `state.json` in a folder."""
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.clone() for name, value in state.items() if isinstance(value, Tensor)}
+    plain = {name: value for name, value in state.items() if name not in tensors}
+    save_file(tensors, folder / "state.safetensors")
+    (folder / "state.json").write_text(json.dumps(plain))
+
+
+def _load(path: Path) -> dict[str, Any]:
+    folder = Path(path)
+    plain = json.loads((folder / "state.json").read_text())
+    return plain | load_file(folder / "state.safetensors")

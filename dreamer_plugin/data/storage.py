@@ -1,0 +1,197 @@
+"""Where records are kept: one stream of segments per env, each frame once.
+
+    env 0   [dead dead live live] [live live live live] [live live  -    - ]
+                      tail                                        head
+    env 1   [live live live live] [live  -    -    - ]      free  [ - ]
+
+A segment holds as many records of one env as any other, every key in an array of its own, so a
+window is copied in one or two pieces per key. Records are appended and never change, except for
+their latents. A segment whose last record has died is used again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+from torchrl.data.replay_buffers.storages import Storage
+
+from dreamer_plugin import keys
+from dreamer_plugin.data.fields import Field
+from dreamer_plugin.data.windows import STREAM, Int64
+from dreamer_plugin.errors import UsageError
+
+SEGMENT = 1024  # records, where the capacity is not small
+
+Segment = list[np.ndarray]  # one array `[segment, *shape]` per field
+
+
+def segment_length(capacity: int, num_envs: int, length: int) -> int:
+    """Records per segment: few where the unused ends of the streams would outweigh the rest."""
+    return max(min(SEGMENT, capacity // (4 * num_envs)), length)
+
+
+class SegmentStorage(Storage):
+    """Streams of records in segments.
+
+    Args:
+        fields: of a record. num_envs: how many streams.
+        capacity: windows kept, of `length` records each: what is alive is bounded by them.
+    """
+
+    def __init__(self, fields: Sequence[Field], num_envs: int, capacity: int, length: int) -> None:
+        super().__init__(max_size=capacity + num_envs * (length - 1))
+        self.fields, self.num_envs = tuple(fields), num_envs
+        self.segment = segment_length(capacity, num_envs, length)
+        self._empty()
+
+    def _empty(self) -> None:
+        self.heads = [0] * self.num_envs  # records ever appended
+        self.tails = [0] * self.num_envs  # the first that still lives
+        self._segments: list[dict[int, Segment]] = [{} for _ in range(self.num_envs)]
+        self._free: list[Segment] = []
+
+    def __len__(self) -> int:
+        return sum(self.heads) - sum(self.tails)
+
+    def append(self, envs: Sequence[int], rows: Sequence[np.ndarray]) -> Int64:
+        """Append one record per entry of `envs`, in order.
+
+        Args:
+            envs: `[M]`, an env may occur more than once. rows: `[M, *shape]` per field.
+
+        Returns:
+            Their positions `[M]`.
+        """
+        positions = np.empty(len(envs), np.int64)
+        for i, env in enumerate(envs):
+            record = self.heads[env]
+            number, offset = divmod(record, self.segment)
+            if offset == 0:
+                self._segments[env][number] = self._free.pop() if self._free else self._allocate()
+            for target, source in zip(self._segments[env][number], rows, strict=True):
+                target[offset] = source[i]
+            self.heads[env] = record + 1
+            positions[i] = env * STREAM + record
+        return positions
+
+    def release(self, position: int) -> None:
+        """Give up this record and all of its env before it."""
+        env, record = divmod(position, STREAM)
+        self.tails[env] = record + 1
+        number, offset = divmod(record + 1, self.segment)
+        if offset == 0:
+            self._free.append(self._segments[env].pop(number - 1))
+
+    def get(self, index: Any) -> TensorDict:
+        """Records by position.
+
+        Args:
+            index: one position, `[N]` of them, or windows `[B, L]` of neighbours along L.
+
+        Returns:
+            TensorDict of the same batch shape, copied, with the positions under `index`.
+
+        Raises:
+            IndexError: for a record that is not, or no longer, there.
+        """
+        index = torch.as_tensor(index, dtype=torch.int64)
+        starts, length = (
+            (index[:, 0], index.shape[1]) if index.ndim == 2 else (index.reshape(-1), 1)
+        )
+        arrays = self._read(starts.tolist(), length)
+        data: dict[str, Any] = {keys.OBS: {}, keys.INDEX: index}
+        for field, array in zip(self.fields, arrays, strict=True):
+            value = field.to_tensor(array.reshape(*index.shape, *field.shape))
+            if isinstance(field.key, tuple):
+                data[field.key[0]][field.key[1]] = value
+            else:
+                data[field.key] = value
+        data[keys.OBS] = TensorDict(data[keys.OBS], batch_size=index.shape)
+        return TensorDict(data, batch_size=index.shape)
+
+    def set(self, cursor: Any, data: Any, *, set_cursor: bool = True) -> None:
+        """Refused: a record does not change; see `write` for its latents."""
+        raise UsageError("records in replay do not change: use extend, or write_back for latents")
+
+    def write(self, index: Int64, values: Mapping[str, Tensor]) -> None:
+        """Overwrite fields of windows, passing over records that have gone.
+
+        Args:
+            index: positions `[B, L]`, neighbours along L. values: `[B, L, *shape]` by key.
+        """
+        columns = [i for i, field in enumerate(self.fields) if field.key in values]
+        sources = [self.fields[i].to_array(values[self.fields[i].name]) for i in columns]
+        for row, start in enumerate(index[:, 0].tolist()):
+            env, record = divmod(start, STREAM)
+            gone = min(max(self.tails[env] - record, 0), index.shape[1])
+            for at, segment, part in self._pieces(start + gone, index.shape[1] - gone):
+                for i, source in zip(columns, sources, strict=True):
+                    segment[i][part] = source[row, gone + at : gone + at + part.stop - part.start]
+
+    def contains(self, item: int) -> bool:
+        """Whether the record at a position is there."""
+        env, record = divmod(int(item), STREAM)
+        return 0 <= env < self.num_envs and self.tails[env] <= record < self.heads[env]
+
+    def _read(self, starts: list[int], length: int) -> list[np.ndarray]:
+        out = [field.empty(len(starts), length) for field in self.fields]
+        for row, start in enumerate(starts):
+            if not (self.contains(start) and self.contains(start + length - 1)):
+                raise IndexError(f"no {length} records from position {start} on in replay")
+            for at, segment, part in self._pieces(start, length):
+                for target, source in zip(out, segment, strict=True):
+                    target[row, at : at + part.stop - part.start] = source[part]
+        return out
+
+    def _pieces(self, start: int, length: int) -> list[tuple[int, Segment, slice]]:
+        """A stretch as `(offset in the stretch, segment, slice of the segment)`."""
+        env, record = divmod(start, STREAM)
+        pieces, at = [], 0
+        while at < length:
+            number, offset = divmod(record + at, self.segment)
+            count = min(length - at, self.segment - offset)
+            pieces.append((at, self._segments[env][number], slice(offset, offset + count)))
+            at += count
+        return pieces
+
+    def _allocate(self) -> Segment:
+        try:
+            return [field.empty(self.segment) for field in self.fields]
+        except MemoryError as error:
+            raise UsageError(
+                f"no memory for another {self.segment} records in replay, which holds "
+                f"{len(self):,}; lower replay.capacity"
+            ) from error
+
+    def state_dict(self) -> dict[str, Any]:
+        """Counters, and every segment's filled part by key, without a copy."""
+        state: dict[str, Any] = {
+            "segment": self.segment,
+            "heads": torch.tensor(self.heads),
+            "tails": torch.tensor(self.tails),
+        }
+        for env, segments in enumerate(self._segments):
+            for number, segment in segments.items():
+                filled = min(self.heads[env] - number * self.segment, self.segment)
+                for field, array in zip(self.fields, segment, strict=True):
+                    state[f"{env}/{number}/{field.name}"] = field.to_tensor(array[:filled])
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The inverse of `state_dict`; the values are copied."""
+        self._empty()
+        self.segment = int(state_dict["segment"])
+        self.heads = state_dict["heads"].tolist()
+        self.tails = state_dict["tails"].tolist()
+        for env, (tail, head) in enumerate(zip(self.tails, self.heads, strict=True)):
+            for number in range(tail // self.segment, -(-head // self.segment)):
+                segment = self._allocate()
+                for field, array in zip(self.fields, segment, strict=True):
+                    values = field.to_array(state_dict[f"{env}/{number}/{field.name}"])
+                    array[: len(values)] = values
+                self._segments[env][number] = segment
