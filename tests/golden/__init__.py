@@ -1,0 +1,1 @@
+"""Parity with the official code: every stored array reproduced by the package."""

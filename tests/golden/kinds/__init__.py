@@ -1,0 +1,1 @@
+"""One function per kind of golden file: `kind -> compare everything in the file`."""
