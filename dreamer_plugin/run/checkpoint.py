@@ -100,6 +100,12 @@ def verify(folder: Path) -> dict[str, Any]:
     return body["meta"]
 
 
+def part_names(folder: Path) -> list[str]:
+    """The parts that a checkpoint holds."""
+    files = _read_manifest(folder)["files"]
+    return sorted(name.removesuffix(".json") for name in files if name.endswith(".json"))
+
+
 def read(folder: Path, names: Iterable[str] | None = None) -> dict[str, Tree]:
     """Verify a checkpoint and read parts of it.
 
@@ -111,8 +117,7 @@ def read(folder: Path, names: Iterable[str] | None = None) -> dict[str, Tree]:
         CheckpointError: when it does not verify or lacks a part.
     """
     verify(folder)
-    files = _read_manifest(folder)["files"]
-    present = sorted(name.removesuffix(".json") for name in files if name.endswith(".json"))
+    present = part_names(folder)
     missing = set(present if names is None else names) - set(present)
     if missing:
         raise CheckpointError(f"{folder} holds {present}, not {sorted(missing)}.")

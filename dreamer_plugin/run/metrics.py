@@ -38,6 +38,18 @@ class MeanMetrics:
         self._counts.clear()
         return means
 
+    def state_dict(self) -> list[dict[str, Any]]:
+        """What was added since the last `drain`."""
+        return [
+            {"names": list(names), "sum": total, "count": self._counts[names]}
+            for names, total in self._sums.items()
+        ]
+
+    def load_state_dict(self, state: list[dict[str, Any]], device: torch.device | str) -> None:
+        """The inverse of `state_dict`; the sums are kept on `device`."""
+        self._sums = {tuple(row["names"]): row["sum"].to(device) for row in state}
+        self._counts = {tuple(row["names"]): row["count"] for row in state}
+
 
 class MetricsLog:
     """Appends rows to `metrics.jsonl` and TensorBoard events, both by agent step.

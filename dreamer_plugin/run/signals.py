@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +19,19 @@ class StopSignals:
 
     After it the handlers that stood before are back, so that a second signal ends the process as it
     would have without us. Outside the main thread Python allows no handlers, and nothing changes.
+
+    Args:
+        numbers: the signals.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, numbers: Iterable[int] = STOPPING) -> None:
         self.received = ""
+        self._numbers = tuple(numbers)
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._note) for number in STOPPING}
+            self._previous = {number: signal.signal(number, self._note) for number in self._numbers}
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,0 +1,37 @@
+"""The Dreamer family of world-model agents: `Dreamer`, `make_env`, `register`, `evaluate`.
+
+Nothing heavy is loaded before a name is used (PEP 562), so that importing the package is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dreamer_envs import make as make_env
+    from dreamer_envs import register
+    from dreamer_plugin.doors.api import Dreamer
+    from dreamer_plugin.run.evaluate import evaluate_run as evaluate
+    from dreamer_plugin.run.loop import train
+
+__all__ = ["Dreamer", "evaluate", "make_env", "register", "train"]
+
+_PLACES = {
+    "Dreamer": ("dreamer_plugin.doors.api", "Dreamer"),
+    "evaluate": ("dreamer_plugin.run.evaluate", "evaluate_run"),
+    "make_env": ("dreamer_envs", "make"),
+    "register": ("dreamer_envs", "register"),
+    "train": ("dreamer_plugin.run.loop", "train"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _PLACES[name]
+    return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,289 @@
+"""The agent as a Python object: learn, predict, evaluate, save, load.
+
+agent = Dreamer("gym/CartPole-v1", size="1m", seed=0)
+agent.learn(20_000)
+action, state = agent.predict(obs, state, episode_start)
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from rich.console import Console
+from tensordict import TensorDict
+
+import dreamer_envs
+from dreamer_plugin.build import build_agent
+from dreamer_plugin.config import Config, load_config, save_config
+from dreamer_plugin.doors.api_env import EnvLike, flatten, makers_of, resolve
+from dreamer_plugin.errors import UsageError
+from dreamer_plugin.run import checkpoint, snapshot
+from dreamer_plugin.run.devices import choose_device
+from dreamer_plugin.run.display import Display
+from dreamer_plugin.run.envs import EnvSource, source_of
+from dreamer_plugin.run.evaluate import EvalReport, evaluate, find_checkpoint, load_agent
+from dreamer_plugin.run.folder import RunFolder, find_run
+from dreamer_plugin.run.native import NativeForm
+from dreamer_plugin.run.parts import build_parts
+from dreamer_plugin.run.signals import StopSignals
+from dreamer_plugin.run.training import Training
+
+State = tuple[npt.NDArray[np.float32], ...]
+_STATE_KEYS = ("deter", "stoch", "prev_action")
+
+
+class Dreamer:
+    """A Dreamer agent for an environment.
+
+    Args:
+        env: an id (`"gym/CartPole-v1"`), a Gymnasium env, a class or function that makes one, or a
+            list of these, one per env; any spaces that `dreamer_envs.wrap` takes.
+        config: name of a preset (`"v3"`) or path of a YAML file.
+        size: preset of the networks' widths, `"1m"` to `"400m"`.
+        seed: of weights, envs and noise.
+        overrides: config keys, with two underscores for a dot or as nested dicts:
+            `optim__lr=1e-4` or `optim={"lr": 1e-4}`. `run__logdir="runs/x"` makes `learn` write a
+            run folder; without it nothing is written before `save`.
+
+    Raises:
+        UsageError: one line with the wrong name or value and the nearest valid one.
+    """
+
+    def __init__(
+        self,
+        env: EnvLike | Sequence[EnvLike],
+        config: str | Path = "v3",
+        size: str = "1m",
+        seed: int = 0,
+        **overrides: Any,
+    ) -> None:
+        options = {"size": size, "seed": seed, **flatten(overrides)}
+        cfg, source, native = resolve(env, config, options)
+        agent = build_agent(cfg, native.spaces, choose_device(cfg.device))
+        self._set_up(cfg, source, native, agent)
+
+    def _set_up(
+        self, cfg: Config, source: EnvSource | None, native: NativeForm, agent: Any
+    ) -> None:
+        self.config = cfg
+        self.agent = agent
+        self._source, self._native = source, native
+        self._rng = np.random.Generator(np.random.PCG64([cfg.seed, 2]))
+        self._training: Training | None = None
+        self._checkpoint: Path | None = None
+
+    @property
+    def num_timesteps(self) -> int:
+        """Agent steps trained so far, over all envs, reset frames included."""
+        if self._training is not None:
+            return self._training.step
+        return 0 if self._checkpoint is None else checkpoint.verify(self._checkpoint)["step"]
+
+    def learn(
+        self,
+        total_timesteps: int,
+        progress: bool = True,
+        callback: Callable[[Dreamer], bool | None] | None = None,
+    ) -> Dreamer:
+        """Train for so many more agent steps; a second call continues where the first ended.
+
+        Args:
+            total_timesteps: agent steps over all envs, reset frames included.
+            progress: show a live table (plain lines when the output is not a terminal).
+            callback: called with this object after every agent step; False ends the call.
+
+        Returns:
+            This object.
+
+        Raises:
+            KeyboardInterrupt: after Ctrl-C, once the step in progress is finished; `learn` and
+                `save` work after it.
+        """
+        training = self._begin()
+        training.callbacks = [] if callback is None else [lambda _: callback(self)]
+        display = Display(training.progress, Console(quiet=not progress))
+        lock = training.folder.locked() if training.folder else nullcontext()
+        with lock, StopSignals((signal.SIGINT,)) as signals:
+            result = training.run(training.step + total_timesteps, display, signals)
+        if result.interrupted:
+            raise KeyboardInterrupt
+        return self
+
+    def predict(
+        self,
+        obs: Any,
+        state: State | None = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+    ) -> tuple[Any, State]:
+        """Decide, with the calling convention of Stable-Baselines3.
+
+        Args:
+            obs: what the env shows, one observation or a batch of them.
+            state: what the last call returned; None at the beginning of episodes.
+            episode_start: `[N]` or a bool: rows whose episode begins with this observation.
+            deterministic: modes of posterior and policy instead of samples.
+
+        Returns:
+            The env's own actions (a batch for a batch), and the state for the next call.
+
+        Raises:
+            UsageError: when the shape of the observation or the number of states does not fit.
+        """
+        arrays, batched = self._native.observe(obs)
+        count = len(next(iter(arrays.values())))
+        is_first = np.full(count, state is None)
+        if episode_start is not None:
+            is_first |= np.asarray(episode_start, bool)
+        noise = self._rng.random((count, self.agent.noise_size), np.float32)
+        device = self.agent.device
+        action, after = self.agent.act(
+            {name: torch.from_numpy(array).to(device) for name, array in arrays.items()},
+            torch.from_numpy(is_first).to(device),
+            self._recall(state, count),
+            torch.from_numpy(noise).to(device),
+            deterministic,
+        )
+        native = self._native.act(action.float().cpu().numpy(), batched)
+        return native, tuple(after[key].float().cpu().numpy() for key in _STATE_KEYS)
+
+    def evaluate(
+        self,
+        episodes: int = 10,
+        deterministic: bool = False,
+        seed: int = 0,
+        num_envs: int | None = None,
+    ) -> EvalReport:
+        """Play whole episodes and report the returns.
+
+        On an env that was passed as an object, which there is only once, the episode that training
+        had open is given up.
+
+        Args:
+            episodes: how many.
+            deterministic: modes of posterior and policy instead of samples.
+            seed: of envs and noise.
+            num_envs: side by side; as many as in training by default.
+        """
+        source = self._envs()
+        report = evaluate(self.agent, source, episodes, seed, deterministic, num_envs)
+        if not source.fresh and self._training is not None:
+            self._training.parts.collector.truncate_open()
+        return report
+
+    def save(self, path: str | Path, replay: bool = True) -> None:
+        """Write the agent to a folder, as a run that `load` and the command line read.
+
+        Args:
+            path: folder; made if needed. What was saved there before at other steps stays.
+            replay: also what `learn` needs to go on exactly; without it a loaded agent that learns
+                more starts with an empty replay.
+        """
+        folder = RunFolder(path)
+        folder.path.mkdir(parents=True, exist_ok=True)
+        save_config(self.config, folder.config_path)
+        trees = {"predict": {"rng": self._rng.bit_generator.state}}
+        if replay and self._checkpoint is not None:
+            self._begin()
+        if replay and self._training is not None:
+            snapshot.save(self._training, folder, trees)
+        else:
+            snapshot.save_agent(self.agent, self._native, folder, self._facts(), trees)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        env: EnvLike | Sequence[EnvLike] | None = None,
+        which: str = "latest",
+        device: str = "auto",
+    ) -> Dreamer:
+        """Read an agent from what `save` or a run left. Nothing in it is unpickled or imported.
+
+        Args:
+            path: folder given to `save`, run folder, or one checkpoint.
+            env: needed to `learn` or `evaluate` when the agent was made with an env object.
+            which: `"latest"`, `"best"` or a step, when `path` is not a checkpoint.
+            device: where the agent runs.
+
+        Raises:
+            UsageError: when there is no run, or the env has other spaces.
+            CheckpointError: when no checkpoint is whole.
+        """
+        run = find_run(path)
+        if run is None:
+            raise UsageError(f"{path} is neither a run folder nor a checkpoint of one.")
+        found = Path(path)
+        if not checkpoint.is_checkpoint(found):
+            found = find_checkpoint(RunFolder(run), which)
+        cfg = load_config(RunFolder(run).config_path)
+        cfg = replace(cfg, device=device, run=replace(cfg.run, logdir=""))
+        agent, native = load_agent(cfg, found, device)
+        source = None
+        if env is not None:
+            source, given = makers_of(cfg, env)
+            if given.spaces != native.spaces:
+                raise UsageError(f"The env has {given.spaces}, the agent knows {native.spaces}.")
+        loaded = cls.__new__(cls)
+        loaded._set_up(cfg, source, native, agent)
+        loaded._checkpoint = found
+        if "predict" in checkpoint.part_names(found):
+            state = checkpoint.read(found, ["predict"])["predict"]["rng"]
+            loaded._rng.bit_generator.state = state
+        return loaded
+
+    def _begin(self) -> Training:
+        """The training state, built at the first need: envs, replay and counters."""
+        if self._training is None:
+            folder = RunFolder(self.config.run.logdir) if self.config.run.logdir else None
+            if folder is not None:
+                if folder.is_run():
+                    raise UsageError(f"{folder.path} already holds a run; use Dreamer.load.")
+                folder.path.mkdir(parents=True, exist_ok=True)
+                save_config(self.config, folder.config_path)
+            parts = build_parts(self.config, self._envs(), self.agent, self._native)
+            self._training = Training(self.config, parts, folder)
+            if self._checkpoint is not None and "replay" in checkpoint.part_names(self._checkpoint):
+                self._training.restore(self._checkpoint)
+        return self._training
+
+    def _envs(self) -> EnvSource:
+        if self._source is None:
+            if not self.config.env.id:
+                raise UsageError(
+                    "This agent was made with an env object: pass env to Dreamer.load."
+                )
+            self._source = source_of(self.config)
+        return self._source
+
+    def _recall(self, state: State | None, count: int) -> TensorDict:
+        if state is None:
+            return self.agent.initial(count)
+        if len(state) != len(_STATE_KEYS) or any(len(part) != count for part in state):
+            raise UsageError(f"The state is not one that predict returned for {count} rows.")
+        device = self.agent.device
+        tensors = {
+            key: torch.as_tensor(part, device=device)
+            for key, part in zip(_STATE_KEYS, state, strict=True)
+        }
+        return TensorDict(tensors, batch_size=[count])
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "env": self.config.env.id,
+            "step": self.num_timesteps,
+            "updates": self.agent.updates,
+        }
+
+
+def make_env(env_id: str, **options: Any) -> Any:
+    """A Gymnasium env by name; see `dreamer_envs.make`."""
+    return dreamer_envs.make(env_id, **options)

@@ -1,0 +1,134 @@
+"""What people pass as `env`, turned into makers, a config and the spaces they see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gymnasium as gym
+
+import dreamer_envs
+from dreamer_plugin.config import Config, compose
+from dreamer_plugin.doors.cli_config import resolve as resolve_id
+from dreamer_plugin.errors import UsageError
+from dreamer_plugin.run.envs import EnvSource, source_of
+from dreamer_plugin.run.native import NativeForm
+
+AnyEnv = gym.Env[Any, Any]
+EnvLike = str | AnyEnv | Callable[[], AnyEnv]
+
+
+@dataclass(frozen=True)
+class UserEnv:
+    """A maker of a user's env in the common form.
+
+    Args:
+        make: gives the user's env. id: its name in messages.
+    """
+
+    make: Callable[[], AnyEnv]
+    id: str
+
+    def __call__(self) -> AnyEnv:
+        """The env, wrapped."""
+        return dreamer_envs.wrap(self.make())
+
+
+@dataclass(frozen=True)
+class SameEnv:
+    """Hands out one and the same env object."""
+
+    env: AnyEnv
+
+    def __call__(self) -> AnyEnv:
+        """The object, which stays open: it is the user's to close."""
+        return LeftOpen(self.env)
+
+
+class LeftOpen(gym.Wrapper[Any, Any, Any, Any]):
+    """Ignores `close`."""
+
+    state_attributes: ClassVar[tuple[str, ...]] = ()
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+def resolve(
+    env: EnvLike | Sequence[EnvLike], config: str | Path, options: Mapping[str, Any]
+) -> tuple[Config, EnvSource, NativeForm]:
+    """Config, envs and spaces of a new agent.
+
+    Args:
+        env: as `Dreamer` takes it. config: preset or file. options: dotted key -> value.
+    """
+    if isinstance(env, str):
+        cfg = resolve_id(env, config=[config], options=options).config
+    else:
+        count = len(env) if isinstance(env, Sequence) else 1
+        own = {"env.num_envs": count, "env.processes": False}
+        cfg = compose("", config=[config], options={**own, **options}).config
+    return (cfg, *makers_of(cfg, env))
+
+
+def makers_of(cfg: Config, env: EnvLike | Sequence[EnvLike]) -> tuple[EnvSource, NativeForm]:
+    """Makers and spaces of what was passed as `env`.
+
+    Raises:
+        UsageError: when it is nothing that makes an env.
+    """
+    if isinstance(env, str):
+        return source_of(cfg), _native_of(dreamer_envs.maker(cfg.env.id, **cfg.env.options))
+    entries = list(env) if isinstance(env, Sequence) else [env] * cfg.env.num_envs
+    if not entries:
+        raise UsageError("The list of envs is empty.")
+    objects = [entry for entry in entries if isinstance(entry, gym.Env)]
+    if len({id(entry) for entry in objects}) < len(objects):
+        raise UsageError("The same env object cannot be two envs; pass a class or a function.")
+    source = source_of(cfg, [_maker(entry) for entry in entries])
+    first = entries[0]
+    native = _native_of(first) if isinstance(first, gym.Env) else _native_of(_plain_maker(first))
+    return replace(source, fresh=not objects), native
+
+
+def flatten(overrides: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts and `a__b` names as dotted keys."""
+    flat: dict[str, Any] = {}
+    for name, value in overrides.items():
+        key = f"{prefix}{name.replace('__', '.')}"
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{key}.")
+        else:
+            flat[key] = value
+    return flat
+
+
+def _maker(entry: Any) -> Callable[[], AnyEnv]:
+    if isinstance(entry, gym.Env):
+        return UserEnv(SameEnv(entry), type(entry.unwrapped).__name__)
+    make = _plain_maker(entry)
+    return make if isinstance(entry, str) else UserEnv(make, getattr(entry, "__name__", "env"))
+
+
+def _plain_maker(entry: Any) -> Callable[[], AnyEnv]:
+    """Gives the env as its user sees it."""
+    if isinstance(entry, str):
+        return dreamer_envs.maker(entry)
+    if callable(entry):
+        return entry
+    raise UsageError(
+        f"env is {entry!r}: pass an id, a Gymnasium env, a class, a function or a list."
+    )
+
+
+def _native_of(env: AnyEnv | Callable[[], AnyEnv]) -> NativeForm:
+    """The spaces of an env as its user sees them; one that has to be made is closed again."""
+    if isinstance(env, gym.Env):
+        return NativeForm(env.observation_space, env.action_space)
+    made = env()
+    try:
+        return NativeForm(made.observation_space, made.action_space)
+    finally:
+        made.close()

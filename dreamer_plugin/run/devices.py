@@ -1,0 +1,25 @@
+"""Where an agent runs."""
+
+from __future__ import annotations
+
+import torch
+
+from dreamer_plugin.errors import UsageError
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the GPU when there is one.
+
+    Raises:
+        UsageError: for a device that torch does not know or this machine does not have.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"Unknown device {name!r}. Use auto, cpu, cuda or cuda:N.") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise UsageError(f"Device {name!r} is not here ({count} CUDA devices). Use auto or cpu.")
+    return device

@@ -1,0 +1,188 @@
+"""Playing episodes with a trained agent and reporting how it did."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dreamer_plugin.agent import Agent
+from dreamer_plugin.build import build_agent
+from dreamer_plugin.config import Config, load_config
+from dreamer_plugin.data.alignment import Aligner
+from dreamer_plugin.data.collect import EpisodeStats, VectorCollector
+from dreamer_plugin.data.noise import NoiseStreams
+from dreamer_plugin.errors import CheckpointError, UsageError, nearest
+from dreamer_plugin.run import checkpoint
+from dreamer_plugin.run.devices import choose_device
+from dreamer_plugin.run.envs import EnvSource, source_of
+from dreamer_plugin.run.folder import RunFolder, find_run
+from dreamer_plugin.run.native import NativeForm
+from dreamer_plugin.spaces import Spaces
+
+# Evaluation envs and noise must not repeat what the agent was trained on with the same seed.
+_STREAM = 1_000_003
+
+
+@dataclass(frozen=True)
+class EvalReport:
+    """How an agent did over some episodes.
+
+    Args:
+        returns, lengths: per episode, in the order of the envs; a length counts agent steps.
+        deterministic: modes instead of samples. seed: of envs and noise.
+        run, checkpoint, step, env: what was evaluated; empty for an agent in memory.
+    """
+
+    returns: list[float]
+    lengths: list[int]
+    seed: int
+    deterministic: bool
+    run: str = ""
+    checkpoint: str = ""
+    step: int | None = None
+    env: str = ""
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return statistics.fmean(self.returns)
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the returns, of the population."""
+        return statistics.pstdev(self.returns)
+
+    def summary(self) -> dict[str, float]:
+        """Statistics of returns and lengths by name."""
+        return {
+            "mean": self.mean,
+            "std": self.std,
+            "median": statistics.median(self.returns),
+            "min": min(self.returns),
+            "max": max(self.returns),
+            "length_mean": statistics.fmean(self.lengths),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Statistics, conditions and every episode as plain data."""
+        return {"episodes": len(self.returns), **self.summary(), **asdict(self)}
+
+    def to_json(self) -> str:
+        """`to_dict` as indented JSON."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+
+
+def evaluate(
+    agent: Agent,
+    source: EnvSource,
+    episodes: int,
+    seed: int = 0,
+    deterministic: bool = False,
+    num_envs: int | None = None,
+) -> EvalReport:
+    """Play whole episodes on fresh envs.
+
+    Every env plays a fixed number of episodes, so that short episodes are not counted more often
+    than long ones. The same seed gives the same report on the same machine.
+
+    Args:
+        agent: acts, is not changed.
+        source: of the envs.
+        episodes: how many in all, at least 1.
+        seed: of envs and noise. deterministic: modes of posterior and policy instead of samples.
+        num_envs: side by side; by default as many as the run has, at most `episodes`.
+    """
+    if episodes < 1:
+        raise UsageError(f"episodes={episodes}: evaluate at least one episode.")
+    count = min(episodes, num_envs or len(source.makers))
+    quota = [episodes // count + (i < episodes % count) for i in range(count)]
+    played: list[list[EpisodeStats]] = [[] for _ in range(count)]
+    vector = source.vector(seed + _STREAM, count)
+    try:
+        spaces = Spaces.from_gym(vector.observation_space, vector.action_space)
+        noise = NoiseStreams(seed + _STREAM, count, agent.noise_size)
+        aligner = Aligner(count, spaces)
+        collector = VectorCollector(vector, agent, None, aligner, noise, deterministic)
+        while any(len(done) < wanted for done, wanted in zip(played, quota, strict=True)):
+            for episode in collector.step():
+                played[episode.env].append(episode)
+    finally:
+        vector.close()
+    counted = [e for done, n in zip(played, quota, strict=True) for e in done[:n]]
+    return EvalReport(
+        returns=[float(episode.ret) for episode in counted],
+        lengths=[int(episode.length) for episode in counted],
+        seed=seed,
+        deterministic=deterministic,
+    )
+
+
+def evaluate_run(
+    run_dir: str | Path,
+    episodes: int = 20,
+    which: str = "latest",
+    seed: int = 0,
+    deterministic: bool = False,
+    num_envs: int | None = None,
+    device: str = "auto",
+) -> EvalReport:
+    """Evaluate a checkpoint of a run on the run's env.
+
+    Args:
+        run_dir: run folder.
+        episodes: how many.
+        which: `"latest"`, `"best"` or the step of a checkpoint.
+        seed: of envs and noise. deterministic: modes instead of samples, which are the default as
+            in the official code.
+        num_envs: side by side; as many as the run had by default.
+        device: where the agent runs.
+
+    Raises:
+        UsageError: when the run or the checkpoint does not exist.
+        CheckpointError: when it is damaged.
+    """
+    run = find_run(run_dir)
+    if run is None:
+        raise UsageError(f"{run_dir} is not a run folder: it has no config.yaml.")
+    folder = RunFolder(run)
+    cfg = load_config(folder.config_path)
+    path = find_checkpoint(folder, which)
+    agent, _ = load_agent(cfg, path, device)
+    report = evaluate(agent, source_of(cfg), episodes, seed, deterministic, num_envs)
+    step = checkpoint.verify(path)["step"]
+    return replace(report, run=str(run), checkpoint=path.name, step=step, env=cfg.env.id)
+
+
+def find_checkpoint(folder: RunFolder, which: str = "latest") -> Path:
+    """The checkpoint of a run by name.
+
+    Args:
+        which: `"latest"` (the newest that is whole), `"best"`, or a step.
+
+    Raises:
+        CheckpointError: when there is none; names those that are there.
+    """
+    known = [str(step) for step, _ in checkpoint.steps(folder.checkpoints)]
+    if which == "best":
+        path = checkpoint.best(folder.checkpoints)
+    elif which == "latest":
+        path = checkpoint.newest(folder.checkpoints)
+    elif which in known:
+        path = dict(checkpoint.steps(folder.checkpoints))[int(which)]
+    else:
+        raise CheckpointError(nearest(which, ["best", "latest", *known], "checkpoint"))
+    if path is None:
+        raise CheckpointError(f"{folder.path} has no whole {which!r} checkpoint yet.")
+    return path
+
+
+def load_agent(cfg: Config, path: Path, device: str = "auto") -> tuple[Agent, NativeForm]:
+    """The agent of a checkpoint and the spaces it acts in; needs no env."""
+    parts = checkpoint.read(path, ["agent", "spaces"])
+    native = NativeForm.from_dict(parts["spaces"])
+    agent = build_agent(cfg, native.spaces, choose_device(device))
+    agent.load_training_state(parts["agent"])
+    return agent, native

@@ -1,0 +1,109 @@
+"""From a config to a finished run: folder, envs, agent, loop, last checkpoint, what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console, RenderableType
+
+from dreamer_plugin.config import Config, save_config
+from dreamer_plugin.errors import CheckpointError
+from dreamer_plugin.run import checkpoint
+from dreamer_plugin.run.display import Display, describe
+from dreamer_plugin.run.envs import EnvMaker, source_of
+from dreamer_plugin.run.folder import RunFolder, new_folder, resumed_folder
+from dreamer_plugin.run.parts import build_parts, facts
+from dreamer_plugin.run.signals import StopSignals
+from dreamer_plugin.run.snapshot import EXACT
+from dreamer_plugin.run.training import Callback, RunResult, Training
+
+__all__ = ["RunResult", "train"]
+
+
+def train(
+    cfg: Config,
+    *,
+    resume: str | Path | None = None,
+    env_makers: Sequence[EnvMaker] | None = None,
+    layers_report: RenderableType | None = None,
+    console: Console | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> RunResult:
+    """Train an agent until `cfg.run.steps` agent steps are made, then save it.
+
+    Args:
+        cfg: everything about the run.
+        resume: None for a fresh run; the path of a run; or `"auto"` for the run of
+            `cfg.run.logdir`, else the newest of the same env, agent, size and seed below `runs/`,
+            else a fresh one.
+        env_makers: envs to use instead of those that `cfg.env.id` names, one maker per env.
+        layers_report: shown before the run: what differs from the published protocol.
+        console: where to show things; standard output by default.
+        callbacks: called after every agent step; one that returns False ends the run.
+
+    Returns:
+        How it ended; its `exit_code` is meant for the shell.
+
+    Raises:
+        UsageError: when the folder, the env or a checkpoint cannot be used.
+    """
+    console = console or Console()
+    folder = resumed_folder(cfg, resume) if resume is not None else None
+    resumed = folder is not None
+    folder = folder or new_folder(cfg)
+    with folder.locked(), StopSignals() as signals:
+        source = source_of(cfg, env_makers)
+        with Training(cfg, build_parts(cfg, source), folder, callbacks) as training:
+            if resumed:
+                _restore(training, folder, console)
+            _write_down(cfg, folder, layers_report)
+            _introduce(training, layers_report, console)
+            display = Display(training.progress, console)
+            result = training.run(cfg.run.steps, display, signals)
+    _conclude(result, cfg, console)
+    return result
+
+
+def _write_down(cfg: Config, folder: RunFolder, layers_report: object) -> None:
+    """Keep what the run is, and why, beside its results."""
+    save_config(cfg, folder.config_path)
+    if hasattr(layers_report, "save"):
+        layers_report.save(folder.path)
+
+
+def _restore(training: Training, folder: RunFolder, console: Console) -> None:
+    checkpoint.sweep(folder.checkpoints)
+    latest = checkpoint.newest(folder.checkpoints)
+    if latest is None:
+        if checkpoint.steps(folder.checkpoints):
+            raise CheckpointError(f"No checkpoint in {folder.checkpoints} is whole.")
+        console.print(f"{folder.path} has no checkpoint yet: starting at step 0.")
+        return
+    kind = training.restore(latest)
+    how = "exactly" if kind == EXACT else "with new episodes (its envs cannot save their state)"
+    console.print(f"Continuing {latest} {how}.", highlight=False, soft_wrap=True)
+
+
+def _introduce(training: Training, layers_report: RenderableType | None, console: Console) -> None:
+    if layers_report is not None:
+        console.print(layers_report)
+    console.print(describe(facts(training.cfg, training.parts)))
+    console.print(f"run folder  {training.folder.path}", highlight=False, soft_wrap=True)
+
+
+def _conclude(result: RunResult, cfg: Config, console: Console) -> None:
+    run, steps = result.run_dir, cfg.run.steps
+    ended = f"Interrupted by {result.interrupted}" if result.interrupted else "Finished"
+    more = "" if result.interrupted else f" --steps {2 * steps}"
+    lines = [
+        f"{ended} at step {result.steps:,} after {result.updates:,} updates; saved.",
+        f"  evaluate:  dreamer-plugin evaluate {run} --episodes 20",
+        f"  continue:  dreamer-plugin train --resume {run}{more}",
+    ]
+    if result.updates == 0:
+        lines.insert(
+            1, "  Nothing was learned: the replay never held enough windows. Use more --steps."
+        )
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)

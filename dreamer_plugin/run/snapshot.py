@@ -1,0 +1,131 @@
+"""What of a run is saved, and how it continues from it.
+
+    agent   parameters, optimiser, normalisers, slow critic, update counter, noise generator
+    spaces  of the env as its user sees them, so that an agent acts without its env
+    replay  records, latents, cursor, online queue, sampler
+    loop    counters, train ratio, acting state and noise, means not yet logged, env states
+
+A continuation is `exact` when every env can save its state. Otherwise it is `consistent`: all envs
+begin new episodes, and what was open in the replay reads as cut off there, not as terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dreamer_plugin.agent import Agent
+from dreamer_plugin.data.replay import load_rb_state, rb_state
+from dreamer_plugin.errors import CheckpointError
+from dreamer_plugin.run import checkpoint
+from dreamer_plugin.run.checkpoint import BEST, step_name
+from dreamer_plugin.run.folder import RunFolder
+from dreamer_plugin.run.native import NativeForm
+
+if TYPE_CHECKING:
+    from dreamer_plugin.run.training import Training
+
+EXACT, CONSISTENT = "exact", "consistent"
+Trees = Mapping[str, Any]
+
+
+def save(training: Training, folder: RunFolder, extra: Trees | None = None) -> Path:
+    """Write the step-numbered checkpoint of this moment.
+
+    Args:
+        training: the run. folder: where to.
+        extra: further parts by name.
+    """
+    parts = training.parts
+    trees = {"replay": rb_state(parts.replay), "loop": _loop_state(training), **(extra or {})}
+    meta = _facts(training) | {"resume": EXACT if parts.vector.can_save else CONSISTENT}
+    return save_agent(parts.agent, parts.native, folder, meta, trees)
+
+
+def save_best(training: Training, folder: RunFolder, measure: str) -> Path:
+    """Replace the best agent by the one of this moment; without replay, to act and not to resume.
+
+    Args:
+        training: the run. folder: where to.
+        measure: what `training.best` is the value of.
+    """
+    meta = _facts(training) | {"value": training.best, "measure": measure}
+    parts = training.parts
+    return save_agent(parts.agent, parts.native, folder, meta, {"best": meta}, BEST)
+
+
+def save_agent(
+    agent: Agent,
+    native: NativeForm,
+    folder: RunFolder,
+    meta: Mapping[str, Any],
+    trees: Trees,
+    name: str = "",
+) -> Path:
+    """Write a checkpoint of an agent, its spaces and other parts.
+
+    Args:
+        agent, native: what acts, and on what. folder: where to.
+        meta: facts for the manifest; its `step` is the name unless `name` is given.
+        trees: further parts by name.
+    """
+    trees = {"agent": agent.training_state(), "spaces": native.to_dict(), **trees}
+    return checkpoint.write(folder.checkpoints / (name or step_name(meta["step"])), trees, meta)
+
+
+def restore(training: Training, path: Path) -> str:
+    """Put a run that was just built into the state of a checkpoint.
+
+    Returns:
+        `"exact"` or `"consistent"`.
+
+    Raises:
+        CheckpointError: when the checkpoint is damaged, only holds an agent, or its replay or envs
+            are not those of this run.
+    """
+    parts, progress = training.parts, training.progress
+    trees = checkpoint.read(path, ["agent", "replay", "loop"])
+    loop = trees["loop"]
+    if loop["num_envs"] != parts.vector.num_envs:
+        message = f"{path} is of {loop['num_envs']} envs, this run has {parts.vector.num_envs}."
+        raise CheckpointError(message)
+    parts.agent.load_training_state(trees["agent"])
+    load_rb_state(parts.replay, trees["replay"])
+    parts.ratio.load_state_dict(loop["ratio"])
+    parts.collector.load_state_dict(loop["collector"])
+    training.metrics.load_state_dict(loop["metrics"], parts.device)
+    training.seconds, training.best = loop["seconds"], loop["best"]
+    progress.step, progress.updates = loop["step"], loop["updates"]
+    progress.windows = parts.replay.windows
+    progress.returns.extend(loop["returns"])
+    if loop["envs"] is None:
+        parts.collector.truncate_open()
+        return CONSISTENT
+    parts.vector.load_state_dict(loop["envs"])
+    return EXACT
+
+
+def _loop_state(training: Training) -> dict[str, Any]:
+    parts, progress = training.parts, training.progress
+    return {
+        "step": progress.step,
+        "updates": progress.updates,
+        "num_envs": parts.vector.num_envs,
+        "returns": list(progress.returns),
+        "seconds": training.seconds,
+        "best": training.best,
+        "metrics": training.metrics.state_dict(),
+        "ratio": parts.ratio.state_dict(),
+        "collector": parts.collector.state_dict(),
+        "envs": parts.vector.state_dict() if parts.vector.can_save else None,
+    }
+
+
+def _facts(training: Training) -> dict[str, Any]:
+    return {
+        "env": training.cfg.env.id,
+        "step": training.step,
+        "updates": training.progress.updates,
+        "seconds": round(training.seconds, 3),
+    }

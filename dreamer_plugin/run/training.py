@@ -1,0 +1,217 @@
+"""One run in memory: step the envs, fill the replay, update as often as the train ratio says.
+
+    collect one agent step over all envs -> ratio(step) -> updates x (sample, update, write back)
+
+The counter `step` counts agent steps over all envs, reset frames included; simulator frames are
+`step` times the env's action repeat. What an exact continuation needs is written by `snapshot.py`.
+
+Source: `dreamerv3/embodied/run/train.py`; `Training.learn` is its `trainfn`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dreamer_plugin.config import Config
+from dreamer_plugin.data.replay import write_back
+from dreamer_plugin.run import checkpoint, snapshot
+from dreamer_plugin.run.display import RECENT, Display, Progress
+from dreamer_plugin.run.evaluate import evaluate
+from dreamer_plugin.run.folder import RunFolder
+from dreamer_plugin.run.metrics import MeanMetrics, MetricsLog
+from dreamer_plugin.run.parts import Parts
+from dreamer_plugin.run.signals import StopSignals
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Callback = Callable[["Training"], "bool | None"]
+_EXIT_CODES = {"": 0, "SIGINT": 130, "SIGTERM": 75, "SIGUSR1": 75}
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended.
+
+    Args:
+        run_dir: its folder, None when nothing was written.
+        steps: agent steps made, those before a resume included. updates: gradient steps made.
+        last_return: mean return of the last episodes, None when none ended.
+        interrupted: name of the signal that ended it early, else empty.
+    """
+
+    run_dir: Path | None
+    steps: int
+    updates: int
+    last_return: float | None
+    interrupted: str
+
+    @property
+    def exit_code(self) -> int:
+        """What a process should exit with: 0, 130 after INT, 75 (try again) after TERM or USR1."""
+        return _EXIT_CODES[self.interrupted]
+
+
+class Training:
+    """Envs, replay, agent and counters, in step with each other; a context that closes the envs.
+
+    Args:
+        cfg: everything about the run.
+        parts: what it is made of, from `build_parts`.
+        folder: where to write; None writes nothing.
+        callbacks: called after every agent step with this object; one that returns False ends
+            the run.
+    """
+
+    def __init__(
+        self,
+        cfg: Config,
+        parts: Parts,
+        folder: RunFolder | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        self.cfg, self.parts, self.folder = cfg, parts, folder
+        self.callbacks = list(callbacks)
+        self.progress = Progress(
+            env=cfg.env.id or parts.vector.ids[0],
+            steps=cfg.run.steps,
+            action_repeat=parts.vector.action_repeat,
+            prefill=cfg.run.prefill,
+            capacity=cfg.replay.capacity,
+        )
+        self.metrics = MeanMetrics()
+        self.best = float("-inf")
+        self.seconds = 0.0  # wall time spent in `run`, before a resume too
+        self._log: MetricsLog | None = None
+        self._saved_at = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the envs and the log."""
+        self.parts.vector.close()
+        if self._log is not None:
+            self._log.close()
+
+    @property
+    def step(self) -> int:
+        """Agent steps over all envs, reset frames included."""
+        return self.progress.step
+
+    def restore(self, path: Path) -> str:
+        """Continue from a checkpoint of this run; call it before `run`.
+
+        Returns:
+            `"exact"` when everything continues, `"consistent"` when the envs start new episodes.
+        """
+        kind = snapshot.restore(self, path)
+        self._saved_at = self.step
+        return kind
+
+    def run(self, until: int, display: Display, signals: StopSignals) -> RunResult:
+        """Train until `step` reaches `until`, a callback returns False or a signal comes.
+
+        The last state is saved, when there is a folder, before this returns.
+        """
+        self.progress.steps = until
+        if self.folder is not None and self._log is None:
+            self._log = MetricsLog(self.folder.path, resumed_at=self.step or None)
+        wanted = True
+        with display:
+            while self.step < until and wanted and not signals.received:
+                started, before = time.monotonic(), self.step
+                self.collect()
+                self.learn()
+                self.seconds += time.monotonic() - started
+                self._periodic(before, display)
+                display.tick()
+                wanted = all(callback(self) is not False for callback in self.callbacks)
+            self.save()
+        return RunResult(
+            run_dir=self.folder.path if self.folder else None,
+            steps=self.step,
+            updates=self.progress.updates,
+            last_return=self.progress.last_return,
+            interrupted=signals.received,
+        )
+
+    def collect(self) -> None:
+        """One agent step of every env, into the replay."""
+        episodes = self.parts.collector.step()
+        self.progress.step += self.parts.vector.num_envs
+        self.progress.windows = self.parts.replay.windows
+        for episode in episodes:
+            self.progress.returns.append(episode.ret)
+            values = {"episode/return": episode.ret, "episode/length": episode.length}
+            self._write(values, env=episode.env)
+
+    def learn(self) -> None:
+        """The updates that are due at this step; none before the replay holds enough windows."""
+        if self.progress.windows < self.progress.prefill:
+            return
+        parts = self.parts
+        for _ in range(parts.ratio.updates(self.step)):
+            batch = parts.replay.sample()
+            latents, metrics = parts.agent.update(batch.to(parts.device))
+            write_back(parts.replay, batch["index"][:, 1:], latents)
+            self.metrics.add(metrics)
+            self.progress.updates += 1
+
+    def save(self) -> None:
+        """Write a checkpoint of this step, and a new best one where the returns say so."""
+        if self.folder is None or self._saved_at == self.step:
+            return
+        if not self.cfg.run.eval_every and len(self.progress.returns) == RECENT:
+            self._offer_best(self.progress.last_return, f"mean of the last {RECENT} episodes")
+        snapshot.save(self, self.folder)
+        checkpoint.prune(self.folder.checkpoints, self.cfg.run.keep)
+        self._saved_at = self.step
+
+    def evaluate(self) -> None:
+        """Play evaluation episodes on envs of their own and keep the agent if it is the best."""
+        run = self.cfg.run
+        report = evaluate(
+            self.parts.agent, self.parts.source, run.eval_episodes, seed=self.cfg.seed
+        )
+        self.progress.evaluation = f"eval {report.mean:,.2f} ± {report.std:,.2f} at {self.step:,}"
+        self._write({f"eval/{name}": value for name, value in report.summary().items()})
+        self._offer_best(report.mean, f"mean of {run.eval_episodes} evaluation episodes")
+
+    def _periodic(self, before: int, display: Display) -> None:
+        """What is due every so many steps, by counters alone: evaluation, log, save."""
+        run = self.cfg.run
+        if self._due(run.eval_every, before):
+            self.evaluate()
+            display.note(self.progress.evaluation)
+        if self._due(run.log_every, before):
+            self._log_metrics()
+        if self._due(run.save_every, before):
+            self.save()
+
+    def _due(self, every: int, before: int) -> bool:
+        return every > 0 and self.step // every > before // every
+
+    def _log_metrics(self) -> None:
+        values = self.metrics.drain()
+        names = [name for name in values if name.startswith("loss/")]
+        self.progress.losses = {name.removeprefix("loss/"): values[name] for name in names}
+        self._write({**values, "replay/windows": self.progress.windows})
+
+    def _write(self, values: dict[str, float], **axes: float) -> None:
+        if self._log is not None:
+            progress = self.progress
+            axes |= {"frames": progress.frames, "updates": progress.updates}
+            self._log.write(self.step, values, seconds=round(self.seconds, 3), **axes)
+
+    def _offer_best(self, value: float, measure: str) -> None:
+        if self.folder is not None and value > self.best:
+            self.best = value
+            snapshot.save_best(self, self.folder, measure)
