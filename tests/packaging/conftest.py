@@ -43,7 +43,8 @@ class Environment:
 
     def install(self, *what: str) -> None:
         """Installs without dependencies and without a build environment of its own."""
-        self.run("-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", *what)
+        alone = ("--ignore-installed", "--no-deps", "--no-build-isolation")
+        self.run("-m", "pip", "install", "-q", *alone, *what)
 
 
 def copy_tree(repo: Path, target: Path) -> Path:
@@ -67,7 +68,8 @@ def distributions(repo, tmp_path_factory) -> Distributions:
 def environment(tmp_path) -> Environment:
     """A fresh environment; editable installs of the running one are not visible in it."""
     root = tmp_path / "venv"
-    subprocess.run([sys.executable, "-m", "venv", str(root)], check=True, timeout=120)
+    command = [sys.executable, "-m", "venv", "--without-pip", str(root)]
+    subprocess.run(command, check=True, timeout=120)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     borrowed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     pth = root / "lib" / version / "site-packages" / "borrowed.pth"

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 SHOW = (
     "import json, dreamer_plugin, dreamer_envs, importlib.util as u;"
     "print(json.dumps([dreamer_plugin.__file__, dreamer_envs.__file__,"
-    " [n for n in ('envs', 'configs', 'tests') if u.find_spec(n)]]))"
+    " [n for n in ('envs', 'configs') if u.find_spec(n)]]))"
 )
 
 
