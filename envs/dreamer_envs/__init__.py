@@ -2,8 +2,9 @@
 
     env = dreamer_envs.make("atari/Pong")
 
-gives a Gymnasium env with `Dict` observations (images uint8 `[H, W, C]`, vectors float32), continuous
-actions in [-1, 1], honest `terminated` and `truncated`. Importing the package imports no simulator.
+gives a Gymnasium env with `Dict` observations (images uint8 `[H, W, C]`, vectors float32),
+continuous actions in [-1, 1], honest `terminated` and `truncated`. Importing the package imports no
+simulator.
 """
 
 from __future__ import annotations

@@ -55,8 +55,14 @@ class Frames:
         obs = {
             key: np.empty((num_envs, *sub.shape), sub.dtype) for key, sub in space.spaces.items()
         }
-        flags = [np.zeros(num_envs, np.bool_) for _ in range(3)]
-        return cls(obs, np.zeros(num_envs, np.float32), *flags)
+        first, last, terminated = (np.zeros(num_envs, np.bool_) for _ in range(3))
+        return cls(obs, np.zeros(num_envs, np.float32), first, last, terminated)
+
+    def copy(self) -> Frames:
+        """Frames in memory of their own."""
+        obs = {key: array.copy() for key, array in self.obs.items()}
+        first, last = self.is_first.copy(), self.is_last.copy()
+        return Frames(obs, self.reward.copy(), first, last, self.terminated.copy())
 
 
 class VectorEnv(ABC):
@@ -89,8 +95,8 @@ class VectorEnv(ABC):
 
         Args:
             actions: one native action per env; ignored where `reset`, may be `None` there.
-            reset: bool `[N]`. Must be true where no episode runs: at first and after `is_last`. True
-                inside an episode abandons it.
+            reset: bool `[N]`. Must be true where no episode runs: at first and after `is_last`.
+                True inside an episode abandons it.
 
         Returns:
             Frames, freshly allocated.
@@ -149,8 +155,8 @@ class VectorEnv(ABC):
         resets = np.asarray(reset, np.bool_)
         if len(actions) != self.num_envs or resets.shape != (self.num_envs,):
             raise ValueError(
-                f"{self.num_envs} envs need as many actions and resets; got {len(actions)} actions and "
-                f"resets of shape {resets.shape}."
+                f"{self.num_envs} envs need as many actions and resets; got {len(actions)} actions "
+                f"and resets of shape {resets.shape}."
             )
         idle = np.flatnonzero(~self._running & ~resets)
         if len(idle):

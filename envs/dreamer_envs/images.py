@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image as Pil
 
-Pixels = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 
 
-def resize(image: Pixels, height: int, width: int) -> Pixels:
+def resize(image: Image, height: int, width: int) -> Image:
     """Bilinear resize of PIL, which averages over the source area when it shrinks.
 
     Args:
@@ -23,11 +23,11 @@ def resize(image: Pixels, height: int, width: int) -> Pixels:
     if image.shape[:2] == (height, width):
         return image
     flat = image[..., 0] if image.shape[-1] == 1 else image
-    small = np.asarray(Image.fromarray(flat).resize((width, height), Image.Resampling.BILINEAR))
+    small = np.asarray(Pil.fromarray(flat).resize((width, height), Pil.Resampling.BILINEAR))
     return small.reshape(height, width, image.shape[-1])
 
 
-def grayscale(image: Pixels) -> Pixels:
+def grayscale(image: Image) -> Image:
     """Luma `0.299 R + 0.587 G + 0.114 B` (ITU-R BT.601), truncated to an integer.
 
     Args:

@@ -76,7 +76,7 @@ def find_suite(name: str, suites: Suites) -> SuiteSpec | None:
 
 
 def _without_suite(name: str, suites: Suites) -> tuple[SuiteSpec, str] | None:
-    """Resolves a bare task or `suite-task`; another library's exact id beats our spellings of it."""
+    """Resolves a bare task or `suite-task`; an exact id of another library beats our spellings."""
     hits = dict.fromkeys(_hits(name, suites))
     if not hits:
         return None

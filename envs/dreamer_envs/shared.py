@@ -1,4 +1,4 @@
-"""What a vector's processes share: arrays in one block of memory, and descriptions of spaces as JSON."""
+"""What the processes of a vector share: arrays in one block of memory, and spaces as JSON."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _padded(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
 
 
 def new_block(size: int) -> Any:
-    """An open file without a name, in memory where the system allows, so nothing is left after a crash."""
+    """An open file without a name, so that nothing is left after a crash; in memory if possible."""
     file = tempfile.TemporaryFile(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file.fileno(), 0, size)  # fails here, not by a signal at the first write

@@ -3,8 +3,9 @@
 A saved state is made of dicts with string keys, numbers, strings, `None`, lists and numpy arrays.
 `dumps` and `loads` turn it into JSON bytes and back; nothing is ever unpickled.
 
-An env can be saved if its base env can (it has `can_save = True`, `get_state()`, `set_state(state)`, or is
-one of Gymnasium's classic-control or toy-text envs) and the state of every wrapper around it is known.
+An env can be saved if its base env can (it has `can_save = True`, `get_state()`,
+`set_state(state)`, or is one of Gymnasium's classic-control or toy-text envs) and the state of
+every wrapper around it is known.
 """
 
 from __future__ import annotations

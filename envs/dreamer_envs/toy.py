@@ -4,10 +4,11 @@
     toy/catch   seeing                   3 discrete       -0.78     1.0      -1 or 1 at the end
     toy/recall  remembering              2 discrete        0.5      1.0      0 or 1 at the end
     toy/reach   continuous control       2 continuous     -2.1     18.5      closeness, 20 steps
-    toy/mixed   Dict spaces, both kinds  1 cont., 3 disc.  3.75    10.0      closeness and choice, 10 steps
+    toy/mixed   Dict spaces, both kinds  1 cont., 3 disc.  3.75    10.0      closeness and choice,
+    10 steps
 
-Random means uniform actions. The scores follow by counting, but for `reach`, random, which is the mean of
-10,000 episodes.
+Random means uniform actions. The scores follow by counting, but for `reach`, random, which is the
+mean of 10,000 episodes.
 """
 
 from __future__ import annotations
@@ -41,13 +42,13 @@ def make(task: str, render_mode: str | None = None) -> gym.Env[Any, Any]:
 class Toy(gym.Env[Any, Any]):
     """Base of the toys: each one's whole memory is the attributes named in `remembers`."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    metadata = {"render_modes": []}
     remembers: ClassVar[tuple[str, ...]]
     can_save = True
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Obs, dict]:
+    ) -> tuple[Obs, dict[str, Any]]:
         """Starts an episode."""
         super().reset(seed=seed)
         self._start()
@@ -81,10 +82,11 @@ class Catch(Toy):
     COLUMNS = 9
     CELL = 7  # pixels; 9 cells and a border of 1 make 64
     BALL, PADDLE = (255, 255, 0), (0, 160, 255)
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 8}
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 8}
     remembers = ("row", "ball", "paddle")
 
     def __init__(self) -> None:
+        self.row = self.ball = self.paddle = 0
         self.observation_space = spaces.Box(0, 255, (64, 64, 3), np.uint8)
         self.action_space = spaces.Discrete(3)
 
@@ -127,6 +129,7 @@ class Recall(Toy):
     remembers = ("time", "cue")
 
     def __init__(self) -> None:
+        self.time = self.cue = 0
         self.observation_space = spaces.Box(0.0, 1.0, (3,), np.float32)
         self.action_space = spaces.Discrete(2)
 
@@ -152,7 +155,8 @@ class Recall(Toy):
 class Reach(Toy):
     """A point in the plane moves towards a target 0.8 away, at most 0.2 per step, for 20 steps.
 
-    Observation: vector `[4]`, position and target. Reward: 1 on the target, 0 at the distance of the
+    Observation: vector `[4]`, position and target. Reward: 1 on the target, 0 at the distance of
+        the
     start, linear in the distance. Straight to the target and staying there scores
     .25 + .5 + .75 + 17 = 18.5. The end is a time limit: `truncated`.
     """
@@ -161,6 +165,7 @@ class Reach(Toy):
     remembers = ("time", "position", "target")
 
     def __init__(self) -> None:
+        self.time, self.position, self.target = 0, np.zeros(2), np.zeros(2)
         self.observation_space = spaces.Box(-5.0, 5.0, (4,), np.float32)
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
 
@@ -184,16 +189,18 @@ class Reach(Toy):
 class Mixed(Toy):
     """Every step: point at a position and name a symbol, for 10 steps.
 
-    Observation: `Dict` of `position` (vector `[1]` in [-1, 1]) and `symbol` (discrete, 3). Action: `Dict` of
-    `point` (continuous `[1]`) and `name` (discrete, 3). Reward: half for the symbol, half falling linearly
-    with the distance of the point, 0 from distance 1 on; random play has 10 (1/6 + 5/24) = 3.75. Position and symbol are new at each step. The
-    end is a time limit: `truncated`.
+    Observation: `Dict` of `position` (vector `[1]` in [-1, 1]) and `symbol` (discrete, 3). Action:
+        `Dict` of
+    `point` (continuous `[1]`) and `name` (discrete, 3). Reward: half for the symbol, half falling
+    linearly with the distance of the point, 0 from distance 1 on; random play has 10 (1/6 + 5/24) =
+    3.75. Position and symbol are new at each step. The end is a time limit: `truncated`.
     """
 
     STEPS, SYMBOLS = 10, 3
     remembers = ("time", "position", "symbol")
 
     def __init__(self) -> None:
+        self.time, self.position, self.symbol = 0, 0.0, 0
         position = spaces.Box(-1.0, 1.0, (1,), np.float32)
         self.observation_space = spaces.Dict(
             {"position": position, "symbol": spaces.Discrete(self.SYMBOLS)}

@@ -34,8 +34,8 @@ def wrap(env: AnyEnv) -> AnyEnv:
             `MultiBinary` and `Dict`.
 
     Returns:
-        Env with a `Dict` observation space. A single image is named `image`, a single vector `vector`,
-        a single discrete observation `discrete`; nested names are joined with `/`.
+        Env with a `Dict` observation space. A single image is named `image`, a single vector
+        `vector`, a single discrete observation `discrete`; nested names are joined with `/`.
 
     Raises:
         UnsupportedSpaceError: a space of another kind; the message names it.
@@ -46,7 +46,7 @@ def wrap(env: AnyEnv) -> AnyEnv:
 
 
 class NormalizeAction(gym.ActionWrapper[Any, Any, Any]):
-    """Clips continuous actions to [-1, 1], then maps them to the env's bounds where both are finite.
+    """Clips continuous actions to [-1, 1], then maps them to the env's bounds where finite.
 
     Where a bound is infinite the clipped action is passed on. Works inside `Dict` spaces; discrete
     actions count from 0.
@@ -68,8 +68,8 @@ def _action(space: AnySpace, name: str) -> tuple[AnySpace, Convert]:
     if isinstance(space, spaces.Dict):
         parts = {key: _action(sub, f"{name}/{key}") for key, sub in space.spaces.items()}
         converts = {key: convert for key, (_, convert) in parts.items()}
-        agent_space = spaces.Dict({key: sub for key, (sub, _) in parts.items()})
-        return agent_space, lambda action: {key: f(action[key]) for key, f in converts.items()}
+        together = spaces.Dict({key: sub for key, (sub, _) in parts.items()})
+        return together, lambda action: {key: f(action[key]) for key, f in converts.items()}
     if isinstance(space, spaces.Discrete):
         start = int(space.start)
         return spaces.Discrete(int(space.n)), lambda action: int(action) + start
@@ -268,7 +268,7 @@ class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
 
 
 class Resize(gym.ObservationWrapper[Any, Any, Any]):
-    """Resizes the image of an env whose observation is one uint8 `[H, W, C]` image, and grays it if asked.
+    """Resizes the observation of an env that is one uint8 `[H, W, C]` image, and grays it if asked.
 
     Args:
         env: the env.
@@ -321,6 +321,6 @@ class RenderObs(gym.ObservationWrapper[Any, Any, Any]):
 
 
 def shrink(image: np.ndarray, size: int, gray: bool) -> np.ndarray:
-    """Resizes to `[size, size, C]`, then takes the luma if asked, in the order of the published agents."""
+    """Resizes to `[size, size, C]`, then takes the luma if asked, as the published agents did."""
     small = resize(image, size, size)
     return grayscale(small) if gray else small

@@ -4,9 +4,9 @@
     writes action i, sends `s`               ->   steps, writes row i of the frames
     waits for an answer from each            <-   answers `k`, or `e` and a text
 
-Workers come from a fork server that has imported this package only, so they start fast and hold neither
-torch nor anything of the caller's program. Messages are single letters, JSON and text; after a worker has
-started nothing is unpickled.
+Workers come from a fork server that has imported this package only, so they start fast and hold
+neither torch nor anything of the caller's program. Messages are single letters, JSON and text;
+after a worker has started nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class ProcessVector(VectorEnv):
     """Steps each env in a process of its own; frames are the same as those of `SerialVector`.
 
     Args:
-        makers: one picklable callable per env: `dreamer_envs.maker(id)`, or a function or class of an
-            importable module. One defined in the main script works too, but makes every worker run the
-            script's top level.
+        makers: one picklable callable per env: `dreamer_envs.maker(id)`, or a function or class of
+            an importable module. One defined in the main script works too, but makes every worker
+            run the script's top level.
         seed: as in `SerialVector`.
 
     Raises:
@@ -133,13 +133,7 @@ class ProcessVector(VectorEnv):
                 shared.write_action(self.action_space, self._arrays, i, actions[i])
                 messages.append(STEP)
         self._ask_all(messages)
-        frames = shared.as_frames(self._arrays)
-        obs = {key: array.copy() for key, array in frames.obs.items()}
-        rest = [
-            array.copy()
-            for array in (frames.reward, frames.is_first, frames.is_last, frames.terminated)
-        ]
-        return Frames(obs, *rest)
+        return shared.as_frames(self._arrays).copy()
 
     def _get_states(self) -> list[Any]:
         return [state.loads(answer) for answer in self._ask_all([GET] * self.num_envs)]
@@ -148,7 +142,7 @@ class ProcessVector(VectorEnv):
         self._ask_all([SET + state.dumps(saved) for saved in states])
 
     def _ask_all(self, messages: Sequence[bytes]) -> list[bytes]:
-        """Sends one message to each worker, then waits for all; only then the first failure is raised."""
+        """Sends each worker its message and waits for all; only then raises the first failure."""
         if not self._pipes:
             raise EnvError("This vector is closed.")
         for i in sorted(self._unanswered):  # an interrupted call left these behind

@@ -32,13 +32,14 @@ def make(
 
     Args:
         task: its id, for example `CartPole-v1`; `module:Id-v0` imports the module first.
-        obs: `vector` for the env's own observation, `pixels` for what it draws, `both`. An env whose own
-            observation is an image shows that image, resized, whichever of the two is asked for.
+        obs: `vector` for the env's own observation, `pixels` for what it draws, `both`. An env
+            whose own observation is an image shows that image, resized, whichever of the two is
+            asked for.
         size: rows and columns of images.
         gray: whether images are gray.
         action_repeat: times each action is applied.
-        fast_render: MuJoCo only: no shadows, no antialiasing. Many times faster in software; the images
-            differ from the usual ones.
+        fast_render: MuJoCo only: no shadows, no antialiasing. Many times faster in software; the
+            images differ from the usual ones.
         render_mode: passed on; `pixels` and `both` need `rgb_array`, the default then.
         kwargs: passed to `gymnasium.make`.
 
@@ -123,9 +124,13 @@ def _make(task: str, render_mode: str | None, kwargs: dict[str, Any]) -> gym.Env
     try:
         return gym.make(task, render_mode=render_mode, disable_env_checker=True, **kwargs)
     except (gym.error.DependencyNotInstalled, ImportError) as error:
-        raise MissingPackageError(
-            f"gym/{task} needs a package that is missing: pip install 'dreamer-plugin[{_extra(task)}]' "
-            f"({error})."
+        remedy = f": pip install 'dreamer-plugin[{extra}]'" if (extra := _extra(task)) else ""
+        raise MissingPackageError(f"gym/{task} needs a package{remedy} ({error}).") from error
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise EnvOptionError(
+            f"gym/{task} does not take one of {sorted(kwargs)}: {error}."
         ) from error
 
 
@@ -138,8 +143,9 @@ def _is_mujoco(task: str) -> bool:
 
 
 def _extra(task: str) -> str:
+    """Our extra that brings what the env needs; `""` if none does."""
     entry = _entry_point(task)
-    return next((name for name in ("mujoco", "box2d") if name in entry), "gym")
+    return next((name for name in ("mujoco", "box2d") if name in entry), "")
 
 
 def _draw(

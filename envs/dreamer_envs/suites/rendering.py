@@ -1,4 +1,4 @@
-"""Drawing MuJoCo scenes without a screen: which OpenGL library, and what to say if there is none."""
+"""Drawing MuJoCo scenes without a screen: which OpenGL library, and the error if there is none."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ REMEDY = (
 
 
 def select_backend(needed: bool, who: str) -> str | None:
-    """Sets `MUJOCO_GL` for machines without a screen; must run before MuJoCo's renderer is imported.
+    """Sets `MUJOCO_GL` where there is no screen; must run before MuJoCo's renderer is imported.
 
-    A value that is set already stays. With none: EGL if its libraries load, else OSMesa, else drawing is
-    disabled, which leaves everything but images working.
+    A value that is set already stays. With none: EGL if its libraries load, else OSMesa, else
+    drawing is disabled, which leaves everything but images working.
 
     Args:
         needed: whether images will be drawn.

@@ -1,0 +1,194 @@
+"""Atari 2600 games on the emulator's own interface, prepared as the published agents saw them.
+
+    step:   action applied `action_repeat` times, rewards added
+    image:  maximum of the last `pool` frames -> PIL bilinear resize -> gray
+
+`ale_py` is GPL-2.0: it is imported here when a game is made and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from dreamer_envs.errors import EnvOptionError
+from dreamer_envs.images import Image
+from dreamer_envs.names import fold
+from dreamer_envs.transforms import shrink
+
+ACTIONS = ("all", "minimal")
+NOOP = 0
+SEED_LIMIT = 2**31  # the emulator takes a signed 32-bit seed
+
+
+def preprocess(frames: Sequence[Image], size: int, gray: bool) -> Image:
+    """Image that the agent sees of the last frames.
+
+    Args:
+        frames: uint8 `[210, 160, 3]` each, at least one.
+        size: rows and columns of the result.
+        gray: whether to keep the luma only, taken after the resize.
+
+    Returns:
+        uint8 `[size, size, 1 or 3]`. Source: official DreamerV3 code, `embodied/envs/atari.py`.
+    """
+    return shrink(np.maximum.reduce(frames), size, gray)
+
+
+class Atari(gym.Env[Image, Any]):
+    """One game. Rewards are the game's own; `terminated` means game over, `truncated` the limit.
+
+    Args:
+        task: the game, for example `Pong`.
+        size: rows and columns of the image.
+        gray: gray image `[size, size, 1]` instead of RGB.
+        sticky: probability, at each frame, that the last frame's action is applied again.
+        actions: `all` 18 of the console, or the `minimal` set of the game.
+        noops: a reset does 0 to this many frames of nothing, drawn uniformly.
+        action_repeat: frames per step.
+        pool: frames whose maximum is shown; hides sprites that flicker.
+        length: frames after which an episode is truncated.
+        render_mode: `rgb_array` or `None`.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 15}
+    can_save = True
+
+    def __init__(
+        self,
+        task: str,
+        size: int = 96,
+        gray: bool = True,
+        sticky: float = 0.25,
+        actions: str = "all",
+        noops: int = 30,
+        action_repeat: int = 4,
+        pool: int = 2,
+        length: int = 108_000,
+        render_mode: str | None = None,
+    ) -> None:
+        _check(task, actions, sticky, action_repeat, pool, noops, length, render_mode)
+        self.action_repeat = action_repeat
+        self.render_mode = render_mode
+        self._size, self._gray, self._sticky = size, gray, sticky
+        self._noops, self._length = noops, length
+        self._rom = _rom_path(task)
+        self._ale = _emulator()
+        self._ale.loadROM(self._rom)
+        full = actions == "all"
+        ale = self._ale
+        self._actions = ale.getLegalActionSet() if full else ale.getMinimalActionSet()
+        self._frames = [np.zeros((*ale.getScreenDims(), 3), np.uint8) for _ in range(pool)]
+        self._time = 0
+        self._held = NOOP
+        self.action_space = spaces.Discrete(len(self._actions))
+        self.observation_space = spaces.Box(0, 255, (size, size, 1 if gray else 3), np.uint8)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Image, dict[str, Any]]:
+        """Starts a game; a seed also restarts the console, whose memory begins with random bits."""
+        super().reset(seed=seed)
+        if seed is not None:
+            self._ale.setInt("random_seed", seed % SEED_LIMIT)
+            self._ale.loadROM(self._rom)
+        self._ale.reset_game()
+        for _ in range(int(self.np_random.integers(self._noops + 1))):
+            self._ale.act(NOOP)
+            if self._ale.game_over():
+                self._ale.reset_game()
+        self._time, self._held = 0, NOOP
+        for frame in self._frames:
+            self._ale.getScreenRGB(frame)
+        return self._image(), {"lives": self._ale.lives()}
+
+    def step(self, action: int) -> tuple[Image, float, bool, bool, dict[str, Any]]:
+        """Applies an action for `action_repeat` frames, fewer if the episode ends on the way."""
+        reward = 0.0
+        # Sticky actions are drawn here: the emulator leaves its own out of the states it saves.
+        hold = self.np_random.random(self.action_repeat) < self._sticky
+        terminated = truncated = False
+        for i in range(self.action_repeat):
+            self._held = self._held if hold[i] else int(action)
+            reward += self._ale.act(self._actions[self._held])
+            self._time += 1
+            if i >= self.action_repeat - len(self._frames):
+                self._look()
+            terminated, truncated = self._ale.game_over(), self._time >= self._length
+            if terminated or truncated:
+                break
+        info = {"lives": self._ale.lives()}
+        return self._image(), reward, terminated, truncated and not terminated, info
+
+    def render(self) -> Any:
+        """The screen, uint8 `[210, 160, 3]`."""
+        return self._frames[-1].copy()
+
+    def get_state(self) -> dict[str, Any]:
+        """Console, last frames, clock and held action."""
+        console = np.frombuffer(self._ale.cloneSystemState().serialize(), np.uint8).copy()
+        frames = np.stack(self._frames)
+        return {"console": console, "frames": frames, "time": self._time, "held": self._held}
+
+    def set_state(self, saved: dict[str, Any]) -> None:
+        """Goes back to a state of `get_state` of the same game."""
+        import ale_py
+
+        self._ale.restoreSystemState(ale_py.ALEState(saved["console"].tobytes()))
+        for frame, old in zip(self._frames, saved["frames"], strict=True):
+            frame[...] = old
+        self._time, self._held = saved["time"], saved["held"]
+
+    def _look(self) -> None:
+        """Takes the newest frame in, in the place of the oldest."""
+        self._frames.append(self._frames.pop(0))
+        self._ale.getScreenRGB(self._frames[-1])
+
+    def _image(self) -> Image:
+        return preprocess(self._frames, self._size, self._gray)
+
+
+def _emulator() -> Any:
+    import ale_py
+
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+    ale = ale_py.ALEInterface()
+    ale.setFloat("repeat_action_probability", 0.0)
+    ale.setInt("frame_skip", 1)
+    return ale
+
+
+def _rom_path(task: str) -> Any:
+    from ale_py import roms
+
+    ids = {fold(rom): rom for rom in roms.get_all_rom_ids()}
+    if fold(task) not in ids:
+        raise EnvOptionError(f"ale-py has no game {task!r}; `dreamer-plugin envs atari` lists all.")
+    return roms.get_rom_path(ids[fold(task)])
+
+
+def _check(
+    task: str,
+    actions: str,
+    sticky: float,
+    repeat: int,
+    pool: int,
+    noops: int,
+    length: int,
+    render_mode: str | None,
+) -> None:
+    """Raises `EnvOptionError` for the first value out of range."""
+    if actions not in ACTIONS:
+        raise EnvOptionError(f"actions is {actions!r} for {task}; choose one of {ACTIONS}.")
+    if not 0.0 <= sticky <= 1.0:
+        raise EnvOptionError(f"sticky is {sticky} for {task}; it is a probability.")
+    least = {"action_repeat": (repeat, 1), "pool": (pool, 1), "noops": (noops, 0)}
+    for name, (value, limit) in {**least, "length": (length, 1)}.items():
+        if value < limit:
+            raise EnvOptionError(f"{name} is {value} for {task}; it must be at least {limit}.")
+    if render_mode not in (None, "rgb_array"):
+        raise EnvOptionError(f"render_mode is {render_mode!r} for {task}; it can be 'rgb_array'.")
