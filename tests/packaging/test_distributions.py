@@ -61,10 +61,8 @@ def test_no_config_is_left_out(distributions):
 
 def test_the_sdist_is_the_tree(distributions):
     with tarfile.open(distributions.sdist) as archive:
-        names = {name.partition("/")[2] for name in archive.getnames()}
-        files = {name for name in names if Path(name).suffix or Path(name).name.isupper()}
-    generated = {name for name in files if ".egg-info/" in name or name.endswith(".egg-info")}
-    generated |= {"PKG-INFO", "setup.cfg"}
+        files = {m.name.partition("/")[2] for m in archive.getmembers() if m.isfile()}
+    generated = {name for name in files if ".egg-info/" in name} | {"PKG-INFO", "setup.cfg"}
     assert files - generated == source_files(distributions.tree)
 
 
