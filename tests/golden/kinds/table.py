@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..reading import Golden
-from . import elementary, heads, layers, world
+from . import behavior, elementary, heads, layers, training, world
 
 KINDS: dict[str, Callable[[Golden], None]] = {
     **elementary.KINDS,
     **layers.KINDS,
     **heads.KINDS,
     **world.KINDS,
+    **behavior.KINDS,
+    **training.KINDS,
 }
 
 # Kinds whose part of the package is not built yet, and what builds it. They are reported as
