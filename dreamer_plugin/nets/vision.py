@@ -23,9 +23,9 @@ class Conv(nn.Conv2d):
     """
 
     def __init__(self, cin: int, cout: int, kernel: int, stride: int = 1) -> None:
-        super().__init__(cin, cout, kernel, stride)
         total = kernel - stride
-        self.pads = (total // 2, total - total // 2) * 2
+        super().__init__(cin, cout, kernel, stride, padding=total // 2)
+        self.odd = total % 2
 
     def reset_parameters(self) -> None:
         """Draw the weights anew; zero the bias."""
@@ -35,7 +35,7 @@ class Conv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[N, cin, H, W] -> [N, cout, H/stride, W/stride]`."""
-        return super().forward(F.pad(x, self.pads))
+        return super().forward(F.pad(x, (0, 1, 0, 1)) if self.odd else x)
 
 
 class UpConv(Conv):
