@@ -59,3 +59,8 @@ def source_of(cfg: Config, makers: Sequence[EnvMaker] | None = None) -> EnvSourc
     # A process per env pays off only when there are several to run side by side.
     processes = env.processes and len(makers) > 1
     return EnvSource(tuple(makers), processes, env.terminal_on_timeout)
+
+
+def action_repeat(vector: VectorEnv) -> int:
+    """Simulator frames per agent step."""
+    return int(getattr(vector, "action_repeat", 0) or vector.envs[0].action_repeat)

@@ -19,7 +19,7 @@ from dreamer_plugin.data.replay import RecordReplay, make_replay, replay_bytes
 from dreamer_plugin.errors import UsageError, nearest
 from dreamer_plugin.run.devices import choose_device
 from dreamer_plugin.run.display import size
-from dreamer_plugin.run.envs import EnvSource
+from dreamer_plugin.run.envs import EnvSource, action_repeat
 from dreamer_plugin.run.native import NativeForm
 from dreamer_plugin.spaces import Spaces
 
@@ -113,7 +113,7 @@ def facts(cfg: Config, parts: Parts) -> dict[str, str]:
     counts = {name: _parameters(part) for name, part in components(agent).items()}
     listing = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     return {
-        "env": f"{cfg.env.id} x {vector.num_envs}, action repeat {vector.action_repeat}",
+        "env": f"{cfg.env.id} x {vector.num_envs}, action repeat {action_repeat(vector)}",
         "observations": ", ".join(
             f"{k.name} {k.kind} {list(k.shape)}" for k in parts.native.spaces.obs
         ),

@@ -20,6 +20,7 @@ from dreamer_plugin.config import Config
 from dreamer_plugin.data.replay import write_back
 from dreamer_plugin.run import checkpoint, snapshot
 from dreamer_plugin.run.display import RECENT, Display, Progress
+from dreamer_plugin.run.envs import action_repeat
 from dreamer_plugin.run.evaluate import evaluate
 from dreamer_plugin.run.folder import RunFolder
 from dreamer_plugin.run.metrics import MeanMetrics, MetricsLog
@@ -79,7 +80,7 @@ class Training:
         self.progress = Progress(
             env=cfg.env.id or parts.vector.ids[0],
             steps=cfg.run.steps,
-            action_repeat=parts.vector.action_repeat,
+            action_repeat=action_repeat(parts.vector),
             prefill=cfg.run.prefill,
             capacity=cfg.replay.capacity,
         )
@@ -134,6 +135,8 @@ class Training:
                 self._periodic(before, display)
                 display.tick()
                 wanted = all(callback(self) is not False for callback in self.callbacks)
+            if self.best == float("-inf"):  # too short a run to have chosen: its end is its best
+                self._offer_best_by_returns()
             self.save()
         return RunResult(
             run_dir=self.folder.path if self.folder else None,
@@ -170,7 +173,7 @@ class Training:
         if self.folder is None or self._saved_at == self.step:
             return
         if not self.cfg.run.eval_every and len(self.progress.returns) == RECENT:
-            self._offer_best(self.progress.last_return, f"mean of the last {RECENT} episodes")
+            self._offer_best_by_returns()
         snapshot.save(self, self.folder)
         checkpoint.prune(self.folder.checkpoints, self.cfg.run.keep)
         self._saved_at = self.step
@@ -210,6 +213,13 @@ class Training:
             progress = self.progress
             axes |= {"frames": progress.frames, "updates": progress.updates}
             self._log.write(self.step, values, seconds=round(self.seconds, 3), **axes)
+
+    def _offer_best_by_returns(self) -> None:
+        returns = self.progress.returns
+        if returns:
+            self._offer_best(
+                sum(returns) / len(returns), f"mean of the last {len(returns)} episodes"
+            )
 
     def _offer_best(self, value: float, measure: str) -> None:
         if self.folder is not None and value > self.best:

@@ -1,0 +1,71 @@
+"""Evaluation plays whole episodes, reports them, and finds checkpoints by name."""
+
+import json
+import statistics
+
+import pytest
+
+from dreamer_plugin.errors import CheckpointError, UsageError
+from dreamer_plugin.run import checkpoint
+from dreamer_plugin.run.envs import source_of
+from dreamer_plugin.run.evaluate import evaluate, evaluate_run
+from dreamer_plugin.run.loop import train
+from dreamer_plugin.run.parts import build_parts
+
+
+def test_the_report_says_what_was_evaluated_and_how(finished):
+    report = evaluate_run(finished, episodes=5, seed=1)
+    data = json.loads(report.to_json())
+    assert data["episodes"] == len(data["returns"]) == len(data["lengths"]) == 5
+    assert data["checkpoint"] == "step-000000120" and data["step"] == 120
+    assert data["env"] == "gym/CartPole-v1" and data["deterministic"] is False
+    # CartPole pays 1 per transition, so return and length are the same number.
+    assert data["returns"] == data["lengths"] and min(data["returns"]) >= 8
+    assert data["mean"] == statistics.fmean(data["returns"])
+    assert data["std"] == statistics.pstdev(data["returns"])
+    assert data["median"] == sorted(data["returns"])[2]
+    assert (data["min"], data["max"]) == (min(data["returns"]), max(data["returns"]))
+
+
+def test_the_same_seed_gives_the_same_episodes_and_another_gives_others(finished):
+    once, again = (evaluate_run(finished, episodes=4, seed=5).returns for _ in range(2))
+    assert once == again
+    assert evaluate_run(finished, episodes=4, seed=6).returns != once
+
+
+def test_checkpoints_are_found_by_name(finished):
+    best = checkpoint.verify(finished / "checkpoints" / "best")["step"]
+    assert evaluate_run(finished, 1, which="best").step == best
+    assert evaluate_run(finished, 1, which="latest").step == 120
+    assert evaluate_run(finished, 1, which="80").step == 80
+    with pytest.raises(CheckpointError, match="'lates'.*'latest'"):
+        evaluate_run(finished, 1, which="lates")
+    with pytest.raises(UsageError, match="not a run folder"):
+        evaluate_run(finished / "nothing")
+    with pytest.raises(UsageError, match="episodes=0"):
+        evaluate_run(finished, 0)
+
+
+def test_short_episodes_are_not_counted_more_often(tiny):
+    # Three envs and four episodes: 2 + 1 + 1, whichever env is quickest.
+    cfg = tiny()
+    with_source = source_of(cfg)
+    parts = build_parts(cfg, with_source)
+    report = evaluate(parts.agent, with_source, episodes=4, num_envs=3)
+    parts.vector.close()
+    alone = evaluate(parts.agent, with_source, episodes=1, num_envs=1)
+    assert len(report.returns) == 4
+    assert report.returns[0] == alone.returns[0]  # env 0 plays the same whoever stands beside it
+
+
+def test_evaluation_does_not_change_the_run(tiny, quiet):
+    plain = train(tiny("toy/recall", name="a"), console=quiet).run_dir
+    options = {"run.eval_every": 20, "run.eval_episodes": 2}
+    evaluated = train(tiny("toy/recall", name="b", **options), console=quiet).run_dir
+    last = "checkpoints/step-000000080/agent.safetensors"
+    assert (plain / last).read_bytes() == (evaluated / last).read_bytes()
+
+
+def test_deterministic_uses_modes(finished):
+    once = evaluate_run(finished, episodes=3, deterministic=True, seed=5)
+    assert once.deterministic and len(once.returns) == 3

@@ -1,0 +1,147 @@
+"""A resumed run is the run that was not interrupted, to the bit where envs can save their state."""
+
+import json
+import shutil
+
+import gymnasium as gym
+import pytest
+from gymnasium import spaces
+
+import dreamer_envs
+from dreamer_plugin.errors import CheckpointError, UsageError
+from dreamer_plugin.run import checkpoint
+from dreamer_plugin.run.loop import train
+from dreamer_plugin.run.metrics import read_metrics
+
+TIMES = {"seconds"}
+
+
+def rows_of(run):
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in read_metrics(run)]
+
+
+def tensors_of(path):
+    files = json.loads((path / "manifest.json").read_text())["files"]
+    return {name: facts["sha256"] for name, facts in files.items() if "safetensors" in name}
+
+
+def interrupted_copy(run, step, target):
+    """The run as a kill after the save at `step` would have left it, later rows included."""
+    shutil.copytree(run, target)
+    for saved, path in checkpoint.steps(target / "checkpoints"):
+        if saved > step:
+            shutil.rmtree(path)
+    return target
+
+
+@pytest.mark.parametrize("env", ["gym/CartPole-v1", "toy/catch", "toy/mixed", "gym/Pendulum-v1"])
+def test_a_resumed_run_is_bit_equal(tiny, quiet, tmp_path, env):
+    cfg = tiny(env, name="whole")
+    whole = train(cfg, console=quiet).run_dir
+    part = interrupted_copy(whole, 40, tmp_path / "part")
+    resumed = train(tiny(env, name="part"), resume=part, console=quiet)
+    assert "exactly" in quiet.export_text()
+    assert resumed.steps == 80 and resumed.run_dir == part
+    last = "checkpoints/step-000000080"
+    assert tensors_of(part / last) == tensors_of(whole / last)
+    assert rows_of(part) == rows_of(whole)
+    assert any("loss/dyn" in row and row["step"] > 40 for row in rows_of(part))
+
+
+def test_a_resume_from_between_two_log_rows_is_bit_equal_too(tiny, quiet, tmp_path):
+    # Saves at 30 and 60, rows at 40 and 80: the means of the row at 80 span the resume.
+    options = {"run.save_every": 30, "run.log_every": 40}
+    whole = train(tiny(name="whole", **options), console=quiet).run_dir
+    part = interrupted_copy(whole, 60, tmp_path / "part")
+    train(tiny(name="part", **options), resume=part, console=quiet)
+    assert rows_of(part) == rows_of(whole)
+
+
+def test_a_run_can_be_prolonged_and_counts_on(tiny, quiet):
+    first = train(tiny(**{"run.steps": 40}), console=quiet)
+    second = train(tiny(**{"run.steps": 60}), resume="auto", console=quiet)
+    assert second.run_dir == first.run_dir
+    assert (first.steps, second.steps) == (40, 60) and second.updates > first.updates
+    third = train(tiny(**{"run.steps": 60}), resume="auto", console=quiet)
+    assert (third.steps, third.updates) == (60, second.updates)
+
+
+class Amnesic(gym.Env):
+    """Counts to 7; nobody knows how to save it."""
+
+    observation_space = spaces.Box(0, 10, (1,))
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.count = 0
+        return self.observation_space.low, {}
+
+    def step(self, action):
+        self.count += 1
+        return self.observation_space.low + self.count, 1.0, self.count == 7, False, {}
+
+
+def amnesic():
+    return dreamer_envs.wrap(Amnesic())
+
+
+def test_envs_that_cannot_save_begin_new_episodes_and_the_open_one_is_cut(tiny, quiet):
+    makers = [amnesic, amnesic]
+    cfg = {"run.steps": 36, "env.id": ""}
+    first = train(tiny("", **cfg), env_makers=makers, console=quiet)
+    saved = checkpoint.newest(first.run_dir / "checkpoints")
+    assert checkpoint.verify(saved)["resume"] == "consistent"
+    cuts = []
+
+    def look(training):
+        # 18 records of each env: the third episode was open at its record 16 + 2.
+        storage = training.parts.replay.storage
+        if training.step == 38:
+            window = training.parts.replay._collate_fn(storage.get([[15, 16, 17, 18]]))
+            cuts.append({k: window[k][0].tolist() for k in ("is_first", "is_last", "is_terminal")})
+
+    result = train(
+        tiny("", **{**cfg, "run.steps": 60}),
+        resume="auto",
+        env_makers=makers,
+        console=quiet,
+        callbacks=[look],
+    )
+    assert result.steps == 60 and "new episodes" in quiet.export_text()
+    (cut,) = cuts
+    assert cut["is_first"][1:] == [True, False, True]
+    assert cut["is_last"] == [True, False, True, False]
+    assert cut["is_terminal"] == [True, False, False, False]
+
+
+def test_a_damaged_checkpoint_is_passed_over(tiny, quiet):
+    run = train(tiny(), console=quiet).run_dir
+    damaged = run / "checkpoints" / "step-000000080" / "agent.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    with pytest.warns(checkpoint.DamagedCheckpointWarning, match="agent.safetensors"):
+        result = train(tiny(), resume=run, console=quiet)
+    assert result.steps == 80 and checkpoint.verify(damaged.parent)["step"] == 80
+
+
+def test_nothing_starts_anew_over_a_run_whose_checkpoints_are_all_damaged(tiny, quiet):
+    run = train(tiny(**{"run.steps": 20}), console=quiet).run_dir
+    (run / "checkpoints" / "step-000000020" / "manifest.json").write_text("{}")
+    with (
+        pytest.warns(checkpoint.DamagedCheckpointWarning),
+        pytest.raises(CheckpointError, match="No checkpoint in .* is whole"),
+    ):
+        train(tiny(), resume=run, console=quiet)
+
+
+def test_another_number_of_envs_is_refused_by_both_numbers(tiny, quiet):
+    run = train(tiny(**{"run.steps": 20}), console=quiet).run_dir
+    with pytest.raises(CheckpointError, match="2 envs.*3"):
+        train(tiny(**{"env.num_envs": 3}), resume=run, console=quiet)
+
+
+def test_resume_of_what_is_no_run(tiny, quiet, tmp_path):
+    with pytest.raises(UsageError, match="not a run folder"):
+        train(tiny(), resume=tmp_path / "nothing", console=quiet)
+    result = train(tiny(**{"run.steps": 4}), resume="auto", console=quiet)  # nothing there yet
+    assert result.steps == 4
