@@ -135,7 +135,7 @@ class ActorCritic(nn.Module):
             s.discount,
             s.lambda_,
         )
-        offset, scale = self.value_norm.stats()
+        offset, scale = self.value_norm(ret)
         value, slow = self.critic(feat[:, :-1]), self.slow(feat[:, :-1].detach()).pred()
         loss = self._value_loss(value, (ret - offset) / scale, slow)
         return (~batch["is_last"][:, :-1]).float() * loss
