@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..reading import Golden
-from . import behavior, elementary, heads, layers, training, world
+from . import behavior, elementary, envs, heads, layers, replay, training, world
 
 KINDS: dict[str, Callable[[Golden], None]] = {
     **elementary.KINDS,
@@ -14,6 +14,8 @@ KINDS: dict[str, Callable[[Golden], None]] = {
     **world.KINDS,
     **behavior.KINDS,
     **training.KINDS,
+    **replay.KINDS,
+    **envs.KINDS,
 }
 
 # Kinds whose part of the package is not built yet, and what builds it. They are reported as

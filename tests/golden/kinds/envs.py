@@ -1,0 +1,127 @@
+"""Around the env: actions in and out, Atari images, and how a reset clears the last action."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+import dreamer_envs
+from dreamer_envs.suites.atari import preprocess
+from dreamer_envs.transforms import rescale
+from dreamer_envs.vector import Frames
+from dreamer_plugin.build import build_rssm
+from dreamer_plugin.config.schema import Config, ModelConfig
+from dreamer_plugin.data.alignment import Aligner
+from dreamer_plugin.ops.scaling import saturate
+from dreamer_plugin.spaces import Spaces
+
+from ..reading import Golden
+
+VECTOR = gym.spaces.Dict({"vector": gym.spaces.Box(-1, 1, (1,), np.float32)})
+
+
+def action_wrappers(g: Golden) -> None:
+    g.check("env_action", rescale(g.array("policy_action"), g.array("low"), g.array("high")))
+
+
+def atari_preprocessing(g: Golden) -> None:
+    frames = [g.array("frame_old"), g.array("frame_new")]
+    for name in g.names("image_"):
+        size, color = name.split("_")
+        g.check(f"image_{name}", preprocess(frames, int(size), gray=color == "gray"))
+    g.check("is_terminal_when_last_without_game_over", _terminal_on_timeout())
+
+
+def _terminal_on_timeout() -> np.ndarray:
+    """Whether the record of an Atari frame that a limit ended is terminal."""
+    info = dreamer_envs.suite_of("atari/Pong")
+    spaces = Spaces.from_gym(VECTOR, gym.spaces.Discrete(2))
+    aligner = Aligner(1, spaces, info.terminal_on_timeout)
+    flags = {"is_first": False, "is_last": True, "terminated": False}
+    frames = Frames(
+        obs={"vector": np.zeros((1, 1), np.float32)},
+        reward=np.zeros(1, np.float32),
+        **{name: np.array([value]) for name, value in flags.items()},
+    )
+    latents = {"deter": torch.zeros(1, 1), "stoch": torch.zeros(1, 1, dtype=torch.uint8)}
+    record = aligner.from_frames(frames, torch.zeros(1, spaces.action_size), latents)
+    return record["is_terminal"][0].numpy()
+
+
+def action_input(g: Golden) -> None:
+    action = g.tensor("cont", grad=True)
+    value = saturate(action)
+    value.sum().backward()
+    g.check("cont_normalised", value)
+    g.check("cont_grad_of_sum", action.grad)
+    _action_dict(g)
+
+
+def _action_dict(g: Golden) -> None:
+    order = g.array("meta/key_order").tolist()
+    native = {name: g.array(f"dict/{name}") for name in order}
+    reset = g.tensor("dict/reset")
+    space = gym.spaces.Dict(_entries(native, g.arrays["dict/concat_without_reset"]))
+    spaces = Spaces.from_gym(VECTOR, space)
+    if [key.name for key in spaces.actions] != order:
+        g.failures.append(f"meta/key_order: ours is {[key.name for key in spaces.actions]}")
+    action = torch.from_numpy(spaces.encode_action(native))
+    g.check("dict/concat_without_reset", action)
+    g.check("dict/concat_after_reset_mask", _masked(action, reset))
+
+
+def _entries(native: dict[str, np.ndarray], concat: np.ndarray) -> dict[str, gym.Space]:
+    """Spaces of native actions; class counts are told by where the ones of a row stand."""
+    spaces: dict[str, gym.Space] = {}
+    at, names = 0, list(native)
+    for i, name in enumerate(names):
+        values = native[name]
+        shape = values.shape[1:]
+        count = int(np.prod(shape))
+        if values.dtype.kind == "f":
+            spaces[name] = gym.spaces.Box(-np.inf, np.inf, shape, np.float32)
+            at += count
+            continue
+        first = int(values.reshape(len(values), count)[0, 0])
+        after = np.flatnonzero(concat[0, at + first + 1 :])  # the next thing that is not zero
+        following = native[names[i + 1]] if i + 1 < len(names) else None
+        if count > 1:
+            second = int(values.reshape(len(values), count)[0, 1])
+            classes = int(after[0]) + 1 + first - second
+        elif following is None:
+            classes = concat.shape[1] - at
+        else:
+            into = 0 if following.dtype.kind == "f" else int(following.reshape(len(values), -1)[0, 0])
+            classes = int(after[0]) + 1 + first - into
+        spaces[name] = (
+            gym.spaces.MultiDiscrete(np.full(shape, classes)) if shape else gym.spaces.Discrete(classes)
+        )
+        at += count * classes
+    return spaces
+
+
+def _masked(action: torch.Tensor, reset: torch.Tensor) -> torch.Tensor:
+    """What the recurrent core gets to see of actions where episodes begin."""
+    cfg = Config(model=ModelConfig(deter=8, hidden=4, groups=2, classes=2, blocks=1, units=4))
+    rssm = build_rssm(cfg, action.shape[-1], embed=1)
+    rows = len(action)
+    with mock.patch.object(rssm.core, "embed_action", wraps=rssm.core.embed_action) as embed:
+        rssm.observe(
+            torch.zeros(rows, 1, 1),
+            action.unsqueeze(1),
+            reset.unsqueeze(1),
+            rssm.initial(rows),
+            torch.zeros(rows, 1, *rssm.latent.noise_shape),
+        )
+    (seen,) = embed.call_args.args
+    return seen.squeeze(1)
+
+
+KINDS = {
+    "action_wrappers": action_wrappers,
+    "atari_preprocessing": atari_preprocessing,
+    "action_input": action_input,
+}
