@@ -35,6 +35,7 @@ LEAST = {
         "behavior": ("imag_last",),
     },
 }
+LIKE_ENOUGH = 0.55  # below it, a suggestion misleads
 _NUMBER = re.compile(r"[+-]?(\d[\d_]*\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -98,20 +99,16 @@ def nearest_key(name: str, extra: Iterable[str] = ()) -> str | None:
         name: as typed, for example `lr` or `optim.learning_rate`.
         extra: further valid names.
     """
-    valid = [*key_types(), *section_names(), *extra]
     parent, _, last = name.rpartition(".")
-    same_last = [key for key in valid if key.rpartition(".")[2] == last]
-    if same_last:
-        return max(same_last, key=lambda key: _likeness(name, key))
-    siblings = [key.rpartition(".")[2] for key in valid if key.rpartition(".")[0] == parent]
-    close = difflib.get_close_matches(last, siblings, n=1, cutoff=0.6)
-    if close:
-        return f"{parent}.{close[0]}" if parent else close[0]
-    by_last = max(valid, key=lambda key: _likeness(last, key.rpartition(".")[2]))
-    by_name = max(valid, key=lambda key: _likeness(name, key))
-    if _likeness(last, by_last.rpartition(".")[2]) > _likeness(name, by_name):
-        return by_last if _likeness(last, by_last.rpartition(".")[2]) >= 0.6 else None
-    return by_name if _likeness(name, by_name) >= 0.5 else None
+
+    def score(key: str) -> tuple[float, float]:
+        its_parent, _, its_last = key.rpartition(".")
+        whole = _likeness(name, key)
+        sibling = 0.1 if parent == its_parent else 0.0
+        return max(whole, _likeness(last, its_last)) + sibling, whole
+
+    best = max([*key_types(), *section_names(), *extra], key=score)
+    return best if score(best)[0] >= LIKE_ENOUGH else None
 
 
 def unknown_key(name: str, source: str, extra: Iterable[str] = ()) -> UsageError:

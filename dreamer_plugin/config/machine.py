@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
+MEMINFO = Path("/proc/meminfo")
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def _free_memory() -> int:
 
 
 def _host_free() -> int:
-    kilobytes = _field(_read(Path("/proc/meminfo")), "MemAvailable:")
+    kilobytes = _field(_read(MEMINFO), "MemAvailable:")
     if kilobytes:
         return 1024 * kilobytes
     if not hasattr(os, "sysconf"):  # Windows: no cheap way to ask

@@ -14,7 +14,8 @@ from rich.table import Table
 from dreamer_plugin.config.fields import OPTIONS
 from dreamer_plugin.config.machine import Machine
 from dreamer_plugin.config.stack import History, Merged
-from dreamer_plugin.config.yamlfile import read_yaml, write_text
+from dreamer_plugin.config.yamlfile import write_text
+from dreamer_plugin.errors import UsageError
 
 # Settings that a published score depends on.
 COMPARED = (
@@ -162,12 +163,19 @@ def size_text(count: float) -> str:
 
 
 def saved_history(run_dir: Path) -> History:
-    """What `LayersReport.save` kept of a run's history; empty when there is none."""
+    """What `LayersReport.save` kept of a run's history; empty when there is none.
+
+    Raises:
+        UsageError: when the file is not what was saved.
+    """
     path = run_dir / "layers.json"
     if not path.is_file():
         return {}
-    history = read_yaml(path).get("history", {})
-    return {key: [(value, source) for value, source in values] for key, values in history.items()}
+    try:
+        history = json.loads(path.read_text(encoding="utf-8"))["history"]
+        return {key: [(value, by) for value, by in values] for key, values in history.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path} is damaged; remove it to go without.") from error
 
 
 def _shown(value: Any) -> str:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 import dreamer_envs
 from dreamer_plugin.config import presets
@@ -38,10 +38,15 @@ class Layer:
 
 @dataclass(frozen=True)
 class Merged:
-    """A configuration, and every (value, source) that each dotted name had, the valid one last."""
+    """Layers in order, and every (value, source) that each dotted name had, the valid one last."""
 
-    config: Config
+    layers: list[Layer]
     history: History
+
+    @cached_property
+    def config(self) -> Config:
+        """What the layers add up to."""
+        return merge_layers(self.layers)
 
     def value(self, key: str) -> Any:
         """The valid value of a dotted name, None for an env option that nobody set."""
@@ -135,17 +140,15 @@ class Stack:
             {key: value for key, (value, _) in valid.items()},
             {key: source for key, (_, source) in valid.items()},
         )
-        return Merged(merge_layers(layers), history)
+        return Merged(layers, history)
 
 
 def merge_layers(layers: Iterable[Layer]) -> Config:
     """Merge checked layers over the schema's defaults, later over earlier."""
-    merged = OmegaConf.structured(Config)
+    flat: dict[str, Any] = {}
     for layer in layers:
-        try:
-            merged = OmegaConf.merge(merged, OmegaConf.create(nest(layer.values)))
-        except OmegaConfBaseException as error:
-            raise UsageError(f"{layer.source}: {str(error).splitlines()[0]}") from error
+        flat |= layer.values
+    merged = OmegaConf.merge(OmegaConf.structured(Config), nest(flat))
     return cast(Config, OmegaConf.to_object(merged))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import dreamer_envs
+from dreamer_envs.errors import MissingPackageError
 from dreamer_plugin.config import Config, EnvFacts, MachineLayer, Resolved, compose
 from dreamer_plugin.config.machine import probe
 from dreamer_plugin.errors import UsageError
@@ -21,13 +22,18 @@ def resolve(
     config: Sequence[str | Path] = (),
     overrides: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
+    must_exist: bool = True,
 ) -> Resolved:
     """Compose a configuration and fit it to this machine.
 
     Makes the env once, to learn the size of its observations.
 
     Args:
-        env, config, overrides, options: as in `config.compose`.
+        env: as in `config.compose`, and so are the next three.
+        config: presets and files.
+        overrides: `key=value` texts.
+        options: dotted name -> value.
+        must_exist: whether a missing package of the env is an error; else memory stays unknown.
 
     Raises:
         UsageError: something asked for does not exist, or does not fit.
@@ -36,17 +42,24 @@ def resolve(
     plain = compose(env, config=config, overrides=overrides, options=options)
     if not plain.config.env.id:
         return plain
-    layer = MachineLayer(probe(*find_gpu(plain.config.device)), env_facts(plain.config))
+    try:
+        facts = env_facts(plain.config)
+    except MissingPackageError:
+        if must_exist:
+            raise
+        facts = None
+    layer = MachineLayer(probe(*find_gpu(plain.config.device)), facts)
     return compose(env, config=config, overrides=overrides, options=options, machine=layer)
 
 
 def resumed_config(
     env: str | None, config: Sequence[str], resume: str, logdir: str | None
-) -> list[Path]:
+) -> list[str]:
     """The saved configuration that a resumed run starts from.
 
     Args:
-        env, config: given on the command line; either makes `--resume auto` start from them.
+        env: given on the command line; with it, `--resume auto` starts from its settings.
+        config: the same.
         resume: `"never"`, `"auto"` or the path of a run.
         logdir: where `auto` looks.
 
@@ -60,7 +73,7 @@ def resumed_config(
     run = next((folder for folder in folders if (folder / "config.yaml").is_file()), None)
     if run is None and resume != "auto":
         raise UsageError(f"{resume} is not a run folder: it has no config.yaml.")
-    return [run] if run else []
+    return [str(run)] if run else []
 
 
 def env_facts(cfg: Config) -> EnvFacts:

@@ -27,7 +27,9 @@ def resolve_words(
 
     Args:
         words: a run folder, or `key=value` settings.
-        env, config, options: as in `config.compose`.
+        env: as in `config.compose`.
+        config: presets and files.
+        options: dotted name -> value.
 
     Raises:
         UsageError: when a run and a request are mixed, or something does not exist.
@@ -35,7 +37,7 @@ def resolve_words(
     runs = [word for word in words if "=" not in word]
     overrides = [word for word in words if "=" in word]
     if not runs:
-        return resolve(env, config, overrides, options)
+        return resolve(env, config, overrides, options, must_exist=False)
     if len(runs) > 1 or overrides or env or config or options:
         raise UsageError("Show one run, or an env with its settings, not both.")
     run = Path(runs[0])

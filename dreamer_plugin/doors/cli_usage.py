@@ -27,16 +27,18 @@ class OneLineGroup(TyperGroup):
             raise UsageError(f"Unknown command {args[0]!r}.{_hint(args[0], valid)}")
         return super().resolve_command(ctx, args)
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(  # type: ignore[override]  # the rest of Typer's arguments are in `extra`
+        self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **extra: Any
+    ) -> Any:
         """Run a command line.
 
         Args:
-            args: as in Typer, and so is `extra`.
+            args: the words, `sys.argv` by default.
             standalone_mode: whether to leave the process with the exit code.
-            extra: see `args`.
+            extra: as in Typer.
         """
         try:
-            code = super().main(*args, standalone_mode=False, **extra)
+            code = super().main(args, standalone_mode=False, **extra)
         except (typer.Abort, KeyboardInterrupt):
             code = INTERRUPTED
         except Exception as error:

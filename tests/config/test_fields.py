@@ -1,0 +1,113 @@
+"""Keys, types and values."""
+
+import pytest
+
+from dreamer_plugin.config import compose
+from dreamer_plugin.config.fields import flatten, key_types, nearest_key, nest
+from dreamer_plugin.errors import UsageError
+
+NEAREST = {
+    "lr": "optim.lr",
+    "optim.learning_rate": "optim.lr",
+    "optim.Lr": "optim.lr",
+    "train_ratio": "run.train_ratio",
+    "run.stesp": "run.steps",
+    "world.encodr.layers": "world.encoder.layers",
+    "batchsize": "replay.batch_size",
+    "replay.batch": "replay.batch_size",
+    "behaviour.actor.entropy": "behavior.actor.entropy",
+    "env.num_env": "env.num_envs",
+    "sede": "seed",
+    "optm": "optim",
+}
+UNKNOWN = {
+    "lr=1": "Unknown key 'lr' (lr=1). Did you mean 'optim.lr'?",
+    "run.stesp=1": "Unknown key 'run.stesp' (run.stesp=1). Did you mean 'run.steps'?",
+    "env.stciky=1": "Unknown key 'env.stciky' (env.stciky=1). Did you mean 'env.sticky'?",
+    "env.num_env=1": "Unknown key 'env.num_env' (env.num_env=1). Did you mean 'env.num_envs'?",
+    "qqqq=1": "Unknown key 'qqqq' (qqqq=1). `dreamer-plugin show` lists all keys.",
+}
+TYPES = {
+    "run.steps=1.5": "run.steps expects a whole number, got 1.5, a number (run.steps=1.5).",
+    "run.steps=soon": "run.steps expects a whole number, got 'soon', text (run.steps=soon).",
+    "run.steps=": "run.steps expects a whole number, got None, nothing (run.steps=).",
+    "run.steps=true": "expects a whole number, got True, a yes/no value",
+    "optim.lr=fast": "optim.lr expects a number, got 'fast', text",
+    "optim.lr=[1]": "optim.lr expects a number, got [1], a list",
+    "replay.online=1": "replay.online expects true or false, got 1, a whole number",
+    "replay.online='no'": "expects true or false, got 'no', text",
+    "world.encoder.mults=3": "expects a list of whole numbers, got 3, a whole number",
+    "world.encoder.mults=[1, x]": "expects a list of whole numbers, got [1, 'x'], a list",
+    "device=[cpu]": "device expects text, got ['cpu'], a list",
+    "optim=3": "optim is a section, not a value (got 3, optim=3); set its keys, for",
+    "env.options=3": "env.options is a section, not a value",
+    "optim.lr={a: 1}": "optim.lr expects a number, got {'a': 1}, a section",
+}
+VALUES = {
+    "precision=fp16": "Unknown value of precision 'fp16'. Did you mean 'bf16'?",
+    "device=gpu": "Unknown device 'gpu'.",
+    "device=cuda:x": "Unknown device 'cuda:x'. Did you mean 'cuda:0'?",
+    "protocol=publsihed": "Did you mean 'published'?",
+    "run.steps=0": "run.steps is 0, but must be at least 1 (set by run.steps=0).",
+    "seed=-1": "seed is -1, but must be at least 0",
+    "optim.lr=-1e-4": "optim.lr is -0.0001, but must be at least 0",
+    "env.num_envs=0": "env.num_envs is 0, but must be at least 1",
+}
+
+
+@pytest.mark.parametrize("wrong", NEAREST)
+def test_nearest_key(wrong):
+    assert nearest_key(wrong) == NEAREST[wrong]
+
+
+@pytest.mark.parametrize("text", UNKNOWN | TYPES | VALUES)
+def test_wrong_settings_are_refused_with_one_line(text):
+    with pytest.raises(UsageError) as caught:
+        compose("atari/Pong", overrides=[text])
+    message = str(caught.value)
+    assert (UNKNOWN | TYPES | VALUES)[text] in message and "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("run.steps=1e6", 1_000_000),
+        ("run.steps=1_000", 1000),
+        ("run.steps=5.1e7", 51_000_000),
+        ("run.train_ratio=32", 32.0),
+        ("optim.lr=4e-5", 4e-5),
+        ("optim.lr=.5", 0.5),
+        ("run.logdir=", ""),
+        ("run.logdir=1", "1"),
+        ("world.decoder.mults=[1, 2e0]", [1, 2]),
+        ("replay.online=no", False),
+    ],
+)
+def test_spellings_of_values(text, value):
+    key = text.partition("=")[0]
+    found = compose("toy/catch", overrides=[text]).history[key][-1][0]
+    assert found == value and type(found) is type(value)
+
+
+def test_a_file_may_be_nested_or_dotted():
+    flat = flatten({"optim": {"lr": 1}, "optim.warmup": 5, "world.encoder": {"kernel": 3}}, "x")
+    assert flat == {"optim.lr": 1.0, "optim.warmup": 5, "world.encoder.kernel": 3}
+    assert nest(flat) == {"optim": {"lr": 1.0, "warmup": 5}, "world": {"encoder": {"kernel": 3}}}
+
+
+def test_env_options_may_have_dots_and_any_plain_value():
+    flat = flatten({"env": {"options": {"a.b": [1, {"c": None}]}}}, "x")
+    assert flat == {"env.options.a.b": [1, {"c": None}]}
+    assert nest(flat) == {"env": {"options": {"a.b": [1, {"c": None}]}}}
+
+
+def test_options_that_only_the_env_knows_pass():
+    assert flatten({"env.continuous": False}, "x", ["obs", "size"]) == {
+        "env.options.continuous": False
+    }
+
+
+def test_checked_keys_exist():
+    from dreamer_plugin.config import fields
+
+    assert set(fields.CHOICES) | set(fields._least()) <= set(key_types())

@@ -1,0 +1,132 @@
+"""The YAML files that are shipped."""
+
+from dataclasses import asdict
+
+import pytest
+
+import dreamer_envs
+from dreamer_plugin.config import compose, presets
+from dreamer_plugin.config.fields import flatten, key_types
+from dreamer_plugin.config.schema import Config
+from dreamer_plugin.errors import UsageError
+
+# deter, hidden, classes, depth, units: the table of sizes in danijar/dreamerv3 @ e3f0224,
+# dreamerv3/configs.yaml.
+SIZES = {
+    "1m": (512, 64, 4, 4, 64),
+    "12m": (2048, 256, 16, 16, 256),
+    "25m": (3072, 384, 24, 24, 384),
+    "50m": (4096, 512, 32, 32, 512),
+    "100m": (6144, 768, 48, 48, 768),
+    "200m": (8192, 1024, 64, 64, 1024),
+    "400m": (12288, 1536, 96, 96, 1536),
+}
+# steps, train ratio, envs, size: the same file, one block for each suite.
+PROTOCOLS = {
+    "atari/Pong": (51_000_000, 32, 16, "200m"),
+    "atari100k/Pong": (110_000, 256, 1, "200m"),
+    "crafter/reward": (1_100_000, 512, 1, "200m"),
+    "dmc/walker-walk": (1_100_000, 1024, 16, "1m"),
+}
+SUITES = ["atari", "atari100k", "crafter", "dmc", "gym", "toy"]
+
+
+def shelves():
+    root = presets.configs_folder()
+    return [path.relative_to(root) for path in sorted(root.rglob("*.yaml"))]
+
+
+@pytest.mark.parametrize("path", shelves(), ids=str)
+def test_every_file_fits_the_schema_and_says_how_it_is_used(path):
+    shelf, name = str(path.parent), path.stem
+    preset = presets.get(shelf, name)
+    assert flatten(preset.tree, preset.source)
+    text = (presets.configs_folder() / path).read_text()
+    assert text.startswith("# ")
+    if shelf != "env":
+        assert "dreamer-plugin train --" in text.split("\n\n")[0]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_sizes_are_the_published_ones(size):
+    model = compose("atari/Pong", options={"size": size}).config.model
+    assert (model.deter, model.hidden, model.classes, model.depth, model.units) == SIZES[size]
+    assert (model.groups, model.blocks) == (32, 8)
+
+
+def test_sizes_are_listed_from_small_to_large():
+    assert presets.names("size") == list(SIZES) == list(presets.SIZES)
+
+
+@pytest.mark.parametrize("env", PROTOCOLS)
+def test_protocols_are_the_published_ones(env):
+    cfg = compose(env).config
+    assert (cfg.run.steps, cfg.run.train_ratio, cfg.env.num_envs, cfg.size) == PROTOCOLS[env]
+    assert (cfg.replay.capacity, cfg.run.prefill, cfg.optim.lr) == (5_000_000, 1024, 4e-5)
+    assert (cfg.replay.batch_size, cfg.replay.batch_length, cfg.replay.context) == (16, 64, 1)
+    assert cfg.protocol == "published"
+
+
+@pytest.mark.parametrize("obs", ["pixels", "both"])
+def test_control_from_pixels_has_its_own_protocol(obs):
+    cfg = compose("dmc/walker-walk", overrides=[f"env.obs={obs}"]).config
+    assert (cfg.run.train_ratio, cfg.size, cfg.env.options["obs"]) == (256, "200m", obs)
+    # The published one has no proprioception.
+    assert cfg.protocol == ("published" if obs == "pixels" else "reduced")
+
+
+def test_the_agent_writes_out_every_key_of_its_sections():
+    written = flatten(presets.get("agent", "v3").tree, "agent/v3.yaml")
+    sections = ("world.", "behavior.", "loss_scales.", "optim.", "replay.")
+    assert [key for key in key_types() if key.startswith(sections) and key not in written] == []
+
+
+def test_the_agent_agrees_with_the_schema():
+    written = flatten(presets.get("agent", "v3").tree, "agent/v3.yaml")
+    defaults = flatten(asdict(Config()), "schema")
+    assert {key: value for key, value in written.items() if value != defaults[key]} == {}
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_env_files_state_the_options_that_the_envs_have(suite):
+    written = flatten(presets.get("env", suite).tree, suite)
+    prefix = "env.options."
+    stated = {key[len(prefix) :]: value for key, value in written.items() if key.startswith(prefix)}
+    declared = dreamer_envs.options(suite)
+    assert {name: declared[name] for name in stated} == stated
+    info = next(info for info in dreamer_envs.available() if info.name == suite)
+    assert written["env.terminal_on_timeout"] == info.terminal_on_timeout
+
+
+def test_every_built_in_suite_has_files():
+    assert presets.names("env") == sorted(SUITES)
+    assert set(SUITES) <= set(presets.names("protocol/v3"))
+
+
+@pytest.mark.parametrize(
+    ("shelf", "name", "message"),
+    [
+        ("size", "12", "Unknown size '12'. Did you mean '12m'?"),
+        ("agent", "v33", "Unknown agent 'v33'. Did you mean 'v3'?"),
+        ("size", "../agent/v3", "Unknown size '../agent/v3'."),
+    ],
+)
+def test_a_wrong_name_shows_the_nearest(shelf, name, message):
+    with pytest.raises(UsageError, match="Valid: ") as caught:
+        presets.get(shelf, name)
+    assert str(caught.value).startswith(message)
+
+
+def test_config_names_reach_every_shelf(monkeypatch, tmp_path):
+    for shelf in ("agent", "reference", "ext", "size"):
+        (tmp_path / shelf).mkdir()
+        (tmp_path / shelf / f"{shelf}1.yaml").write_text("seed: 3\n")
+    monkeypatch.setattr(presets, "configs_folder", lambda: tmp_path)
+    assert [presets.named(f"{shelf}1").shelf for shelf in ("reference", "ext")] == [
+        "reference",
+        "ext",
+    ]
+    with pytest.raises(
+        UsageError, match=r"Unknown config 'size1'.*Valid: agent1, reference1, ext1"
+    ):
+        presets.named("size1")
