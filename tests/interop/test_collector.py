@@ -1,0 +1,100 @@
+"""TorchRL's Collector with our policy gives each env's stream the records of the light loop."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torchrl.envs import check_env_specs
+from torchrl.envs.utils import ExplorationType, set_exploration_type
+
+from dreamer_envs import maker
+from dreamer_envs.vector import SerialVector
+from dreamer_plugin.build import build_agent
+from dreamer_plugin.config import compose
+from dreamer_plugin.data.alignment import Aligner
+from dreamer_plugin.data.collect import VectorCollector
+from dreamer_plugin.data.noise import NoiseStreams
+from dreamer_plugin.data.replay import make_replay
+from dreamer_plugin.data.torchrl_collect import torchrl_collector
+from dreamer_plugin.interop.env import dreamer_env
+from dreamer_plugin.interop.modules import DreamerPolicy
+from dreamer_plugin.spaces import Spaces
+
+TINY = Path(__file__).parents[1] / "run" / "tiny.yaml"
+SEED = 5
+
+
+@pytest.fixture(params=["toy/catch", "toy/mixed", "gym/CartPole-v1"])
+def made(request):
+    """Agent, spaces and env maker of one env id."""
+    env = maker(request.param)()
+    spaces = Spaces.from_gym(env.observation_space, env.action_space)
+    cfg = compose(request.param, config=[TINY], options={"seed": SEED}).config
+    return build_agent(cfg, spaces), spaces, maker(request.param)
+
+
+def replay_of(agent, spaces, num_envs):
+    latent = agent.world.rssm.latent
+    shape = {"deter": agent.world.rssm.core.deter, "stoch_shape": latent.storage_shape}
+    return make_replay(spaces, num_envs, 500, 2, 8, **shape)
+
+
+def stream(replay, env, count):
+    """The first records of one env."""
+    start = env << 40
+    return replay.storage.get(torch.arange(start, start + count)[None])[0]
+
+
+def light(agent, spaces, make, num_envs, steps):
+    replay = replay_of(agent, spaces, num_envs)
+    noise = NoiseStreams(SEED, num_envs, agent.noise_size)
+    with SerialVector([make] * num_envs, SEED) as vector:
+        loop = VectorCollector(vector, agent, replay, Aligner(num_envs, spaces), noise)
+        for _ in range(steps):
+            loop.step()
+    return replay
+
+
+def collected(agent, spaces, make, num_envs, steps):
+    replay = replay_of(agent, spaces, num_envs)
+    policy = DreamerPolicy(agent, spaces, NoiseStreams(SEED, num_envs, agent.noise_size))
+    env = dreamer_env([make] * num_envs, agent, spaces, SEED)
+    collector = torchrl_collector(
+        env, policy, replay, Aligner(num_envs, spaces), 4 * num_envs, steps * num_envs
+    )
+    for _ in collector:
+        pass
+    collector.shutdown()
+    return replay
+
+
+@pytest.mark.parametrize("num_envs", [1, 3])
+def test_both_loops_fill_the_replay_alike(made, num_envs):
+    ours = light(*made, num_envs, steps=64)
+    theirs = collected(*made, num_envs, steps=64)
+    ends = 0
+    for env in range(num_envs):
+        # An ended episode gives two records in one tick there, so that stream is ahead.
+        count = min(ours.storage.heads[env], theirs.storage.heads[env])
+        assert count >= 64
+        a, b = stream(ours, env, count), stream(theirs, env, count)
+        ends += int(a["is_last"].sum())
+        for key in a.keys(True, True):
+            assert torch.equal(a[key], b[key]), key
+    assert ends >= num_envs  # episodes end and begin within what is compared
+
+
+def test_the_env_keeps_its_specs(made):
+    agent, spaces, make = made
+    check_env_specs(dreamer_env([make], agent, spaces, SEED))
+
+
+def test_modes_ignore_the_noise(made):
+    agent, spaces, make = made
+    actions = []
+    for seed in (1, 2):
+        policy = DreamerPolicy(agent, spaces, NoiseStreams(seed, 2, agent.noise_size))
+        env = dreamer_env([make] * 2, agent, spaces, SEED)
+        with set_exploration_type(ExplorationType.DETERMINISTIC):
+            actions.append(env.rollout(6, policy, break_when_any_done=False)["action"])
+    assert torch.equal(*actions)
