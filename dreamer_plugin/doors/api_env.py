@@ -62,14 +62,18 @@ def resolve(
     """Config, envs and spaces of a new agent.
 
     Args:
-        env: as `Dreamer` takes it. config: preset or file. options: dotted key -> value.
+        env: as `Dreamer` takes it; a class or function is one env unless `options` says how many.
+        config: preset or file. options: dotted key -> value.
     """
     if isinstance(env, str):
         cfg = resolve_id(env, config=[config], options=options).config
     else:
-        count = len(env) if isinstance(env, Sequence) else 1
-        own = {"env.num_envs": count, "env.processes": False}
-        cfg = compose("", config=[config], options={**own, **options}).config
+        chosen = {"env.num_envs": 1, "env.processes": False, **options}
+        if isinstance(env, Sequence):
+            chosen["env.num_envs"] = len(_entries(env, 0))
+        elif isinstance(env, gym.Env):
+            chosen["env.num_envs"] = 1
+        cfg = compose("", config=[config], options=chosen).config
     return (cfg, *makers_of(cfg, env))
 
 
@@ -81,9 +85,7 @@ def makers_of(cfg: Config, env: EnvLike | Sequence[EnvLike]) -> tuple[EnvSource,
     """
     if isinstance(env, str):
         return source_of(cfg), _native_of(dreamer_envs.maker(cfg.env.id, **cfg.env.options))
-    entries = list(env) if isinstance(env, Sequence) else [env] * cfg.env.num_envs
-    if not entries:
-        raise UsageError("The list of envs is empty.")
+    entries = _entries(env, cfg.env.num_envs)
     objects = [entry for entry in entries if isinstance(entry, gym.Env)]
     if len({id(entry) for entry in objects}) < len(objects):
         raise UsageError("The same env object cannot be two envs; pass a class or a function.")
@@ -103,6 +105,15 @@ def flatten(overrides: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[key] = value
     return flat
+
+
+def _entries(env: EnvLike | Sequence[EnvLike], count: int) -> list[EnvLike]:
+    """One entry per env."""
+    if not isinstance(env, Sequence):
+        return [env] * count
+    if not env:
+        raise UsageError("The list of envs is empty.")
+    return list(env)
 
 
 def _maker(entry: Any) -> Callable[[], AnyEnv]:

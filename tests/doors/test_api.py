@@ -1,0 +1,268 @@
+"""The Python door: env in any form, learn, predict as in Stable-Baselines3, save, load."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from dreamer_plugin import Dreamer, make_env
+from dreamer_plugin.errors import UsageError
+from dreamer_plugin.run.evaluate import evaluate_run
+
+TINY = Path(__file__).parents[1] / "run" / "tiny.yaml"
+
+
+def small(env, **overrides):
+    return Dreamer(env, config=TINY, **overrides)
+
+
+def cartpole():
+    return gym.make("CartPole-v1")
+
+
+def play(agent, env, steps, seed=0, **options):
+    """Actions of an episode-crossing rollout."""
+    obs, _ = env.reset(seed=seed)
+    state, start, actions = None, True, []
+    for _ in range(steps):
+        action, state = agent.predict(obs, state, episode_start=start, **options)
+        obs, _, terminated, truncated, _ = env.step(action)
+        start = terminated or truncated
+        if start:
+            obs, _ = env.reset()
+        actions.append(action)
+    return actions
+
+
+@pytest.mark.parametrize(
+    ("env", "overrides", "count"),
+    [
+        ("gym/CartPole-v1", {}, 2),  # the preset's number of envs
+        (cartpole, {}, 1),
+        (cartpole, {"env__num_envs": 2}, 2),
+        (cartpole(), {}, 1),
+        ([cartpole, cartpole(), "gym/CartPole-v1"], {}, 3),
+    ],
+    ids=["id", "function", "functions", "object", "list"],
+)
+def test_env_in_every_form_learns(env, overrides, count):
+    agent = small(env, **overrides)
+    assert agent.learn(30, progress=False) is agent
+    assert agent._training.parts.vector.num_envs == count
+    assert agent.num_timesteps >= 30 and agent.num_timesteps % count == 0
+
+
+def test_learn_twice_goes_on_where_the_first_ended():
+    once, twice = small("gym/CartPole-v1"), small("gym/CartPole-v1")
+    once.learn(60, progress=False)
+    twice.learn(40, progress=False).learn(20, progress=False)
+    assert once.num_timesteps == twice.num_timesteps == 60
+    assert once.agent.updates == twice.agent.updates > 0
+    a, b = once.agent.training_state(), twice.agent.training_state()
+    assert all(bool((a[name] == b[name]).all()) for name in a)
+
+
+def test_predict_takes_raw_observations_and_gives_native_actions():
+    env = gym.make("Pendulum-v1")  # torques within [-2, 2], normalised inside
+    agent = small(lambda: gym.make("Pendulum-v1"))
+    actions = np.array(play(agent, env, 40))
+    assert actions.shape == (40, 1) and actions.dtype == np.float32
+    assert np.abs(actions).max() <= 2 and np.abs(actions).max() > 1
+
+
+def test_predict_for_a_vector_equals_predict_for_each_alone():
+    agent = small(cartpole)
+    obs = np.stack([cartpole().reset(seed=i)[0] for i in range(3)])
+    state, states = None, [None] * 3
+    for _ in range(3):
+        actions, state = agent.predict(obs, state, deterministic=True)
+        alone = [agent.predict(o, s, deterministic=True) for o, s in zip(obs, states, strict=True)]
+        states = [after for _, after in alone]
+        assert actions.shape == (3,)
+        assert actions.tolist() == [int(action) for action, _ in alone]
+        for part, parts in zip(state, zip(*states, strict=True), strict=True):
+            np.testing.assert_allclose(part, np.concatenate(parts), atol=1e-6)
+        obs = obs + 0.1
+
+
+def test_episode_start_forgets_and_its_absence_remembers():
+    agent = small(cartpole)
+    obs = np.ones((2, 4), np.float32)
+    _, fresh = agent.predict(obs, deterministic=True)
+    _, state = agent.predict(obs, fresh, deterministic=True)
+    _, mixed = agent.predict(obs, state, np.array([True, False]), deterministic=True)
+    np.testing.assert_allclose(mixed[0][0], fresh[0][0], atol=1e-6)
+    assert np.abs(mixed[0][1] - fresh[0][1]).max() > 1e-4
+
+
+def test_sampled_actions_follow_the_seed():
+    runs = [np.array(play(small(cartpole, seed=s), cartpole(), 30)) for s in (1, 1, 2)]
+    assert (runs[0] == runs[1]).all() and (runs[0] != runs[2]).any()
+
+
+class Both(gym.Env):
+    """Image and vector seen, a class and a force to choose."""
+
+    observation_space = spaces.Dict(
+        {"eye": spaces.Box(0, 255, (64, 64, 3), np.uint8), "arm": spaces.Box(-9, 9, (2,))}
+    )
+    action_space = spaces.Dict({"grip": spaces.Discrete(3), "push": spaces.Box(0, 10, (2,))})
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        return self.observation_space.sample(), 1.0, False, False, {}
+
+
+def test_dict_spaces_are_taken_and_given():
+    agent = small(Both)
+    env = Both()
+    obs, _ = env.reset()
+    action, state = agent.predict(obs)
+    assert env.action_space.contains(action)
+    batch = {key: np.stack([value] * 3) for key, value in obs.items()}
+    actions, _ = agent.predict(batch)
+    assert actions["grip"].shape == (3,) and actions["push"].shape == (3, 2)
+    agent.learn(4, progress=False)
+
+
+def test_wrong_observations_are_one_line():
+    agent = small(cartpole)
+    with pytest.raises(UsageError, match=r"\(5,\); one has \(4,\)"):
+        agent.predict(np.zeros(5))
+    _, state = agent.predict(np.zeros((2, 4)))
+    with pytest.raises(UsageError, match="3 rows"):
+        agent.predict(np.zeros((3, 4)), state)
+    with pytest.raises(UsageError, match="arm"):
+        small(Both).predict({"eye": np.zeros((64, 64, 3), np.uint8)})
+
+
+@pytest.mark.parametrize("replay", [True, False])
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_a_loaded_agent_acts_the_same(tmp_path, replay, deterministic):
+    agent = small(lambda: gym.make("Pendulum-v1")).learn(60, progress=False)
+    agent.save(tmp_path / "agent", replay=replay)
+    loaded = Dreamer.load(tmp_path / "agent", device="cpu")
+    env = gym.make("Pendulum-v1")
+    ours = play(agent, env, 20, deterministic=deterministic)
+    theirs = play(loaded, env, 20, deterministic=deterministic)
+    assert (np.array(ours) == np.array(theirs)).all()
+    assert loaded.num_timesteps == agent.num_timesteps == 60
+
+
+def test_a_loaded_agent_learns_on_exactly(tmp_path):
+    whole = small("toy/recall").learn(40, progress=False)
+    whole.save(tmp_path / "agent")
+    loaded = Dreamer.load(tmp_path / "agent", device="cpu").learn(20, progress=False)
+    whole.learn(20, progress=False)
+    a, b = whole.agent.training_state(), loaded.agent.training_state()
+    assert loaded.num_timesteps == 60
+    assert all(bool((a[name] == b[name]).all()) for name in a)
+
+
+def test_saving_a_loaded_agent_keeps_what_it_needs_to_learn(tmp_path):
+    small("toy/recall").learn(40, progress=False).save(tmp_path / "first")
+    Dreamer.load(tmp_path / "first", device="cpu").save(tmp_path / "second")
+    names = {path.name for path in (tmp_path / "second" / "checkpoints").glob("*/*.json")}
+    assert "replay.json" in names
+
+
+def test_an_agent_made_with_an_object_needs_an_env_to_learn_again(tmp_path):
+    small(cartpole()).learn(20, progress=False).save(tmp_path / "agent")
+    with pytest.raises(UsageError, match="pass env to Dreamer.load"):
+        Dreamer.load(tmp_path / "agent").learn(4, progress=False)
+    with pytest.raises(UsageError, match="The env has"):
+        Dreamer.load(tmp_path / "agent", env=gym.make("Pendulum-v1"))
+    agent = Dreamer.load(tmp_path / "agent", env=cartpole()).learn(4, progress=False)
+    assert agent.num_timesteps == 24
+
+
+def test_a_run_folder_and_one_checkpoint_are_loaded_alike(tmp_path):
+    agent = small("toy/recall", run={"logdir": str(tmp_path / "run")}).learn(40, progress=False)
+    assert (tmp_path / "run" / "metrics.jsonl").exists()
+    for path in (tmp_path / "run", tmp_path / "run" / "checkpoints" / "step-000000040"):
+        loaded = Dreamer.load(path, device="cpu")
+        obs, _ = make_env("toy/recall").reset(seed=0)
+        assert (
+            loaded.predict(obs, deterministic=True)[0] == agent.predict(obs, deterministic=True)[0]
+        )
+    assert json.loads(evaluate_run(tmp_path / "run", 2).to_json())["step"] == 40
+
+
+def test_evaluate_leaves_a_users_env_open_and_training_goes_on():
+    env = cartpole()
+    agent = small(env).learn(20, progress=False)
+    report = agent.evaluate(episodes=2)
+    assert len(report.returns) == 2
+    agent.learn(20, progress=False)
+    env.reset()  # a closed env would still do this; the state must be the user's again
+    assert agent.num_timesteps == 40
+
+
+def test_callback_sees_the_agent_and_can_stop_it():
+    seen = []
+
+    def stop(agent):
+        seen.append(agent.num_timesteps)
+        return agent.num_timesteps < 10
+
+    agent = small("gym/CartPole-v1").learn(40, progress=False, callback=stop)
+    assert seen == [2, 4, 6, 8, 10] and agent.num_timesteps == 10
+
+
+def test_ctrl_c_ends_the_step_first():
+    agent = small("gym/CartPole-v1")
+    with pytest.raises(KeyboardInterrupt):
+        agent.learn(100, progress=False, callback=lambda a: os.kill(os.getpid(), signal.SIGINT))
+    assert agent.num_timesteps == 2
+    assert agent.learn(4, progress=False).num_timesteps == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"env": "gym/CartPole-v1", "size": "7m"}, "7m"),
+        ({"env": "gym/CartPole-v1", "optim__lrr": 1}, "optim.lr"),
+        ({"env": "gym/CartPol-v1"}, "CartPole"),
+        ({"env": 7}, "pass an id"),
+        ({"env": []}, "empty"),
+    ],
+    ids=["size", "key", "id", "kind", "nothing"],
+)
+def test_mistakes_are_named(arguments, match):
+    with pytest.raises(Exception, match=match) as caught:
+        Dreamer(**arguments)
+    assert isinstance(caught.value, ValueError) and "\n" not in str(caught.value)
+
+
+def test_overrides_reach_the_config():
+    agent = small("toy/recall", optim__lr=1e-3, run={"train_ratio": 8})
+    assert (agent.config.optim.lr, agent.config.run.train_ratio) == (1e-3, 8)
+
+
+def test_stable_baselines_evaluates_it():
+    evaluation = pytest.importorskip("stable_baselines3.common.evaluation")
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
+    agent = small(cartpole)
+    envs = DummyVecEnv([cartpole, cartpole])
+    with pytest.warns(UserWarning, match="Monitor"):
+        returns, lengths = evaluation.evaluate_policy(
+            agent, envs, n_eval_episodes=3, deterministic=False, return_episode_rewards=True
+        )
+    assert len(returns) == 3 and returns == lengths
+
+
+def test_importing_the_package_loads_no_torch():
+    code = "import dreamer_plugin, sys; dir(dreamer_plugin); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
