@@ -30,7 +30,7 @@ class Golden:
 
     Attributes:
         name: of the file, without suffix. compared: number of arrays compared so far.
-        worst: largest error so far, as a share of what is allowed times `TOLERANCE`.
+        worst: largest error so far, relative to its tensor's largest magnitude; `worst_key` where.
     """
 
     def __init__(self, path: Path) -> None:
@@ -99,13 +99,15 @@ class Golden:
     ) -> None:
         if not expected.size:
             return
+        # Where all is zero, so must ours be, but for the smallest float32.
+        largest = max(np.abs(expected).max(), 1e-30)
         if not isinstance(allowed, np.ndarray):
-            # Where all is zero, so must ours be, but for the smallest float32.
-            allowed = np.full(expected.shape, allowed * max(np.abs(expected).max(), 1e-30))
-        share = np.abs(actual - expected) / np.maximum(allowed, 1e-35)
+            allowed = np.full(expected.shape, allowed * largest)
+        error = np.abs(actual - expected)
+        share = error / np.maximum(allowed, 1e-35)
         worst = float(np.where(np.isfinite(share), share, np.inf).max())
-        if worst * TOLERANCE > self.worst:
-            self.worst, self.worst_key = worst * TOLERANCE, key
+        if error.max() / largest > self.worst:
+            self.worst, self.worst_key = float(error.max() / largest), key
         if worst > 1:
             at = np.unravel_index(np.argmax(np.nan_to_num(share, nan=np.inf)), share.shape)
             at = tuple(map(int, at))

@@ -101,6 +101,7 @@ def _rows(shape: Sequence[int]) -> Tensor:
 
 
 def imag_loss(g: Golden) -> None:
+    """Policy and value losses in dreams, six settings, gradients."""
     for name in ("N", "H", "B", "T", "A", "K", "bins"):  # also in the shapes of the arrays
         g.number(f"meta/{name}")
     bins = g.tensor("bins")
@@ -189,6 +190,7 @@ def _dream_metrics(
 
 
 def repl_loss(g: Golden) -> None:
+    """Value loss along replayed frames, gradients."""
     for name in ("N", "H", "B", "T", "A", "K", "bins"):  # also in the shapes of the arrays
         g.number(f"meta/{name}")
     for variant in g.variants("repval_loss"):

@@ -24,6 +24,7 @@ DISCOUNT = 1 - 1 / 333  # "gamma 1-1/333", README of the arrays
 
 
 def symlog_file(g: Golden) -> None:
+    """Symmetric logarithm and exponential, values and gradients."""
     for name, fun in (("x", symlog), ("y", symexp)):
         x = g.tensor(name, grad=True)
         value = fun(x)
@@ -34,6 +35,7 @@ def symlog_file(g: Golden) -> None:
 
 
 def twohot(g: Golden) -> None:
+    """Two-hot bins, loss and mean, with gradients."""
     for n in g.names("bins_"):
         bins = symexp_bins(int(n))
         g.check(f"bins_{n}", bins, 1e-6)
@@ -63,6 +65,7 @@ def _twohot_mean(g: Golden, n: str, logits: torch.Tensor, bins: torch.Tensor) ->
 
 
 def categorical(g: Golden) -> None:
+    """Mixed categoricals: likelihood, entropy, divergence, straight-through samples."""
     onehot, upstream, index = g.tensor("event_onehot"), g.tensor("upstream"), g.array("event_index")
     g.check("event_index", onehot.argmax(-1).to(torch.int32))
     for name in g.names("agg_entropy_unimix"):
@@ -94,6 +97,7 @@ def categorical(g: Golden) -> None:
 
 
 def distributions(g: Golden) -> None:
+    """Bounded normal, discrete policy, continuation and squared error."""
     _bounded_normal(g)
     cat = Categorical(g.tensor("cat/raw_logits"))  # the official head ignores the argument
     g.number("cat/head_unimix_argument")
@@ -150,6 +154,7 @@ def _bounded_normal(g: Golden) -> None:
 
 
 def kl_balance(g: Golden) -> None:
+    """Both halves of the balanced KL loss and their gradients."""
     for name in g.names("dyn_free"):
         post, prior = g.tensor("post_logit", grad=True), g.tensor("prior_logit", grad=True)
         mixed = Categorical(post, 0.01).logprobs, Categorical(prior, 0.01).logprobs
@@ -164,6 +169,7 @@ def kl_balance(g: Golden) -> None:
 
 
 def lambda_return(g: Golden) -> None:
+    """Returns and weights of dreams and of replayed frames."""
     for kind, discount in (("contdisc", 1.0), ("disc", DISCOUNT)):
         reward, cont, value = (g.tensor(f"imag_{k}") for k in ("reward", "con", "value"))
         for lam in g.names(f"imag_ret_{kind}_lam"):

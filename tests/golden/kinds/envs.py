@@ -24,10 +24,12 @@ VECTOR = gym.spaces.Dict({"vector": gym.spaces.Box(-1, 1, (1,), np.float32)})
 
 
 def action_wrappers(g: Golden) -> None:
+    """Clipping and scaling of actions."""
     g.check("env_action", rescale(g.array("policy_action"), g.array("low"), g.array("high")))
 
 
 def atari_preprocessing(g: Golden) -> None:
+    """Pooling, resizing and graying of Atari frames."""
     frames = [g.array("frame_old"), g.array("frame_new")]
     for name in g.names("image_"):
         size, color = name.split("_")
@@ -52,6 +54,7 @@ def _terminal_on_timeout() -> np.ndarray:
 
 
 def action_input(g: Golden) -> None:
+    """Actions as the core sees them."""
     action = g.tensor("cont", grad=True)
     value = saturate(action)
     value.sum().backward()

@@ -40,6 +40,7 @@ NORMALIZERS = {
 
 
 def layers(g: Golden) -> None:
+    """Linear, block-linear, norms, convolutions and MLP, with gradients."""
     g.check("silu/y", nn.functional.silu(g.tensor("silu/x")))
     for name in g.variants("upstream"):
         arrays = g.under(f"{name}/")
@@ -80,6 +81,7 @@ def _apply(module: nn.Module, x: Tensor) -> Tensor:
 
 
 def normalizer(g: Golden) -> None:
+    """Running percentiles, means and deviations."""
     x = g.tensor("x")
     for name in g.variants("offset_before"):
         norm = NORMALIZERS[name]()
@@ -96,6 +98,7 @@ def normalizer(g: Golden) -> None:
 
 
 def optimizer(g: Golden) -> None:
+    """LaProp with adaptive clipping over ten steps, schedules and decay."""
     names = g.names("init/")
     steps = len(g.array(f"grad/{names[0]}"))
     for variant in g.variants(f"params/{names[0]}"):
@@ -147,6 +150,7 @@ def _clipped(g: Golden, name: str) -> np.ndarray:
 
 
 def slow_model(g: Golden) -> None:
+    """The slow copy, at three rates."""
     for name in g.variants("source"):
         source = g.tensor(f"{name}/source")
         module = nn.ParameterList([nn.Parameter(source[0].clone())])

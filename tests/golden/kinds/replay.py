@@ -20,6 +20,7 @@ SAMPLED = ("is_first", "is_last", "is_terminal", "reward")
 
 
 def train_ratio(g: Golden) -> None:
+    """Updates due per call."""
     for case in g.variants("ratio_f64"):
         # The file's ratio is updates per step; ours counts replayed steps, here one per update.
         ratio = TrainRatio(g.number(f"{case}/ratio_f64"), 1)
@@ -28,6 +29,7 @@ def train_ratio(g: Golden) -> None:
 
 
 def replay_windows(g: Golden) -> None:
+    """Which windows exist, their order, what sampling marks."""
     rb, ids = _filled(g)
     state = rb_state(rb)["sampler"]
     inside = [ids[start] for start in state["line"].tolist()]
@@ -119,6 +121,7 @@ def _compare_annotations(
 
 
 def replay_context(g: Golden) -> None:
+    """Where training starts in a window, and what is written back."""
     arrays = g.under("data/")
     spaces = _context_spaces(g, arrays)
     batch = records(spaces, arrays)

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from dreamer_plugin.agent import Agent
 from dreamer_plugin.behavior.actor import Actor
+from dreamer_plugin.behavior.imagine import imagine
 from dreamer_plugin.interop.weights import export_official, import_official
+from dreamer_plugin.ops.returns import arrival_returns, arrival_weights
 from dreamer_plugin.spaces import Spaces
 
 from ..reading import Golden, stacked
@@ -22,6 +24,7 @@ FLAGS = ("is_first", "is_last", "is_terminal")
 
 
 def full_loss(g: Golden) -> None:
+    """Every loss of the whole agent, the dream, all gradients."""
     cfg, spaces = config_of(g), spaces_of(g)
     if g.name.endswith("_nograd"):  # README: reward_grad and repval_grad off
         cfg.world.reward.grad = cfg.behavior.critic.replay_grad = False
@@ -97,9 +100,6 @@ def _grads(g: Golden, agent: Agent) -> None:
 @torch.no_grad()
 def _dream(g: Golden, agent: Agent, states: TensorDict, noise: Tensor) -> None:
     """What the losses were made of: the same dream again, and its judgements."""
-    from dreamer_plugin.behavior.imagine import imagine
-    from dreamer_plugin.ops.returns import arrival_returns, arrival_weights
-
     world, behavior = agent.world, agent.behavior
     start = states["deter"].flatten(0, 1), states["stoch"].flatten(0, 1)
     dream = imagine(world.rssm, behavior.actor, *start, agent.imag_horizon, noise)
@@ -146,6 +146,7 @@ def policy_outputs(actor: Actor, feat: Tensor) -> dict[str, Tensor]:
 
 
 def train_steps(g: Golden) -> None:
+    """Four whole updates, every parameter."""
     cfg, spaces = config_of(g), spaces_of(g, observations="data/")
     cfg.optim.lr, cfg.optim.warmup = g.number("meta/lr"), int(g.number("meta/warmup"))
     cfg.replay.context = int(g.number("meta/replay_context"))
@@ -230,6 +231,7 @@ def records(spaces: Spaces, arrays: Mapping[str, np.ndarray]) -> TensorDict:
 
 
 def policy_rollout(g: Golden) -> None:
+    """Acting for several steps."""
     spaces = spaces_of(g)
     agent = forced_agent(config_of(g), spaces)
     parts = {"enc": agent.world.encoder, "dyn": agent.world.rssm, "pol": agent.behavior.actor}

@@ -16,6 +16,7 @@ from .parts import ForcedLatent, config_of, encoded, official_grads, spaces_of
 
 
 def encoder(g: Golden) -> None:
+    """Encoder with gradients."""
     spaces = spaces_of(g)
     module = build_world(config_of(g), spaces).encoder
     import_official(module, g.under("param/"))
@@ -26,6 +27,7 @@ def encoder(g: Golden) -> None:
 
 
 def decoder(g: Golden) -> None:
+    """Decoder, its losses and gradients."""
     spaces = spaces_of(g)
     module = build_world(config_of(g), spaces).decoder
     import_official(module, g.under("param/"))
@@ -54,6 +56,7 @@ def _rssm(g: Golden) -> tuple[RSSM, Spaces]:
 
 
 def rssm_core(g: Golden) -> None:
+    """One step of the recurrent core with gradients."""
     rssm, _ = _rssm(g)
     core: BlockGRU = rssm.core
     import_official(core, g.under("param/"))
@@ -73,6 +76,7 @@ def _core_step(core: BlockGRU, deter: Tensor, stoch: Tensor, action: Tensor) -> 
 
 
 def rssm_observe(g: Golden) -> None:
+    """Filtering with resets, KL losses, gradients."""
     rssm, spaces = _rssm(g)
     import_official(rssm, g.under("param/"))
     tokens = g.tensor("tokens", grad=True)
@@ -107,6 +111,7 @@ def _pulled(g: Golden, deter: Tensor, stoch: Tensor, logit: Tensor) -> Tensor:
 
 
 def rssm_imagine(g: Golden) -> None:
+    """Dreaming under given actions, gradients."""
     rssm, spaces = _rssm(g)
     params = g.under("param/")
     # These files hold no posterior; ours keeps its own weights and takes no part.
