@@ -13,14 +13,12 @@ e3f0224.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 from torchrl.data import ReplayBuffer
@@ -30,7 +28,7 @@ from torchrl.data.replay_buffers.writers import Writer
 
 from dreamer_plugin import keys
 from dreamer_plugin.data.fields import ENV, record_fields
-from dreamer_plugin.data.storage import SegmentStorage, segment_length
+from dreamer_plugin.data.storage import SegmentStorage, dump, load, segment_length
 from dreamer_plugin.data.windows import Windows
 from dreamer_plugin.errors import CheckpointError, UsageError
 from dreamer_plugin.spaces import Spaces
@@ -94,11 +92,11 @@ class RecordWriter(Writer):
 
     def dumps(self, path: Path) -> None:
         """Write the state into a folder."""
-        _dump(self.state_dict(), path)
+        dump(self.state_dict(), path)
 
     def loads(self, path: Path) -> None:
         """Read what `dumps` wrote."""
-        self.load_state_dict(_load(path))
+        self.load_state_dict(load(path))
 
 
 class WindowSampler(Sampler):
@@ -154,11 +152,11 @@ class WindowSampler(Sampler):
 
     def dumps(self, path: Path) -> None:
         """Write the state into a folder."""
-        _dump(self.state_dict(), path)
+        dump(self.state_dict(), path)
 
     def loads(self, path: Path) -> None:
         """Read what `dumps` wrote."""
-        self.load_state_dict(_load(path))
+        self.load_state_dict(load(path))
 
 
 class RecordReplay(ReplayBuffer):
@@ -342,19 +340,3 @@ def _check_sizes(**sizes: int) -> None:
     for name, value in sizes.items():
         if value < 1:
             raise UsageError(f"replay: {name} must be at least 1, got {value}")
-
-
-def _dump(state: dict[str, Any], path: Path) -> None:
-    """State as `state.safetensors` and `state.json` in a folder."""
-    folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.clone() for name, value in state.items() if isinstance(value, Tensor)}
-    plain = {name: value for name, value in state.items() if name not in tensors}
-    save_file(tensors, folder / "state.safetensors")
-    (folder / "state.json").write_text(json.dumps(plain))
-
-
-def _load(path: Path) -> dict[str, Any]:
-    folder = Path(path)
-    plain = json.loads((folder / "state.json").read_text())
-    return plain | load_file(folder / "state.safetensors")

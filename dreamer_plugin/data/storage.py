@@ -11,11 +11,14 @@ their latents. A segment whose last record has died is used again.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from tensordict import TensorDict
 from torch import Tensor
 from torchrl.data.replay_buffers.storages import Storage
@@ -106,7 +109,7 @@ class SegmentStorage(Storage):
         arrays = self._read(starts.tolist(), length)
         data: dict[str, Any] = {keys.OBS: {}, keys.INDEX: index}
         for field, array in zip(self.fields, arrays, strict=True):
-            value = field.to_tensor(array.reshape(*index.shape, *field.shape))
+            value = field.to_tensor(array.reshape((*index.shape, *field.shape)))
             if isinstance(field.key, tuple):
                 data[field.key[0]][field.key[1]] = value
             else:
@@ -118,14 +121,14 @@ class SegmentStorage(Storage):
         """Refused: a record does not change; see `write` for its latents."""
         raise UsageError("records in replay do not change: use extend, or write_back for latents")
 
-    def write(self, index: Int64, values: Mapping[str, Tensor]) -> None:
+    def write(self, index: Int64, values: Mapping[Any, Tensor]) -> None:
         """Overwrite fields of windows, passing over records that have gone.
 
         Args:
             index: positions `[B, L]`, neighbours along L. values: `[B, L, *shape]` by key.
         """
         columns = [i for i, field in enumerate(self.fields) if field.key in values]
-        sources = [self.fields[i].to_array(values[self.fields[i].name]) for i in columns]
+        sources = [self.fields[i].to_array(values[self.fields[i].key]) for i in columns]
         for row, start in enumerate(index[:, 0].tolist()):
             env, record = divmod(start, STREAM)
             gone = min(max(self.tails[env] - record, 0), index.shape[1])
@@ -195,3 +198,28 @@ class SegmentStorage(Storage):
                     values = field.to_array(state_dict[f"{env}/{number}/{field.name}"])
                     array[: len(values)] = values
                 self._segments[env][number] = segment
+
+    def dumps(self, path: Path) -> None:
+        """Write the state into a folder."""
+        dump(self.state_dict(), path)
+
+    def loads(self, path: Path) -> None:
+        """Read what `dumps` wrote."""
+        self.load_state_dict(load(path))
+
+
+def dump(state: dict[str, Any], path: Path) -> None:
+    """State as `state.safetensors` and `state.json` in a folder."""
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.clone() for name, value in state.items() if isinstance(value, Tensor)}
+    plain = {name: value for name, value in state.items() if name not in tensors}
+    save_file(tensors, folder / "state.safetensors")
+    (folder / "state.json").write_text(json.dumps(plain))
+
+
+def load(path: Path) -> dict[str, Any]:
+    """What `dump` wrote."""
+    folder = Path(path)
+    plain = json.loads((folder / "state.json").read_text())
+    return plain | load_file(folder / "state.safetensors")

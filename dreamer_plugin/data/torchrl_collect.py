@@ -1,0 +1,135 @@
+"""The same collection with TorchRL's `Collector`: transitions out of TorchRL envs, same records.
+
+    gym env -> CollectedEnv -> GymWrapper -> SerialEnv -> InitTracker, TensorDictPrimer
+            -> Collector(policy, postproc=Aligner.from_transitions, replay_buffer=replay)
+
+The policy is a `TensorDictModule` with
+
+    in    ("obs", name) [N, *shape], is_init [N, 1], deter [N, D], stoch (storage form), prev_action
+    out   action [N, A] encoded, and ("next", ...) deter, stoch, prev_action: after acting
+
+It draws its own noise, one `NoiseStreams` row per env and decision; then both loops give each env's
+stream the same records. Only the order in which records of different envs arrive differs: here an
+env that ends an episode gives its last frame and the reset frame in one tick.
+
+TorchRL's envs and transforms take a few times as long per frame as the light loop of `collect.py`;
+use this one to combine Dreamer with TorchRL's own parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from tensordict.nn import TensorDictModuleBase
+from torchrl.collectors import Collector
+from torchrl.data import Composite, Unbounded
+from torchrl.envs import (
+    Compose,
+    EnvBase,
+    GymWrapper,
+    InitTracker,
+    SerialEnv,
+    TensorDictPrimer,
+    TransformedEnv,
+)
+
+from dreamer_plugin import keys
+from dreamer_plugin.data.alignment import Aligner
+from dreamer_plugin.data.replay import RecordReplay
+from dreamer_plugin.spaces import Spaces
+
+
+class CollectedEnv(gym.Wrapper):  # type: ignore[type-arg]
+    """An env as the collector steps it.
+
+    Its actions are encoded vectors `[A]`, its observations stand under `obs`, and its first reset
+    is seeded whoever calls it: TorchRL's own seeding would spend one episode.
+
+    Args:
+        env: with Dict observations. spaces: of it. seed: of the first reset.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], spaces: Spaces, seed: int) -> None:
+        super().__init__(env)
+        self._spaces = spaces
+        self._seed: int | None = seed
+        self.observation_space = gym.spaces.Dict({keys.OBS: env.observation_space})
+        self.action_space = gym.spaces.Box(-np.inf, np.inf, (spaces.action_size,), np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Start an episode; the infos stay here, TorchRL would have to know their shapes."""
+        obs, _ = self.env.reset(seed=self._seed if seed is None else seed, options=options)
+        self._seed = None
+        return {keys.OBS: obs}, {}
+
+    def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """Step with an encoded action."""
+        native = self._spaces.decode_action(np.asarray(action, np.float32))
+        obs, reward, terminated, truncated, _ = self.env.step(native)
+        return {keys.OBS: obs}, float(reward), terminated, truncated, {}
+
+
+def torchrl_env(
+    makers: Sequence[Callable[[], gym.Env[Any, Any]]],
+    seeds: Sequence[int],
+    spaces: Spaces,
+    deter: int,
+    stoch_shape: Sequence[int],
+    stoch_dtype: torch.dtype = torch.uint8,
+) -> EnvBase:
+    """A TorchRL env `[N]` that carries a recurrent policy's state.
+
+    Args:
+        makers: of N envs. seeds: of their first resets, from `dreamer_envs.frames.env_seed`.
+        spaces: of the envs. deter, stoch_shape, stoch_dtype: of the state in storage form.
+    """
+
+    def make(maker: Callable[[], gym.Env[Any, Any]], seed: int) -> Callable[[], EnvBase]:
+        return lambda: GymWrapper(
+            CollectedEnv(maker(), spaces, seed), categorical_action_encoding=True, device="cpu"
+        )
+
+    count = len(makers)
+    envs = SerialEnv(count, [make(m, s) for m, s in zip(makers, seeds, strict=True)], device="cpu")
+    state = {
+        keys.DETER: Unbounded((count, deter)),
+        keys.STOCH: Unbounded((count, *stoch_shape), dtype=stoch_dtype),
+        keys.PREV_ACTION: Unbounded((count, spaces.action_size)),
+    }
+    primer = TensorDictPrimer(Composite(state, shape=(count,)), default_value=0.0)
+    return TransformedEnv(envs, Compose(InitTracker(), primer))
+
+
+def torchrl_collector(
+    env: EnvBase,
+    policy: TensorDictModuleBase,
+    replay: RecordReplay,
+    aligner: Aligner,
+    frames_per_batch: int,
+    total_frames: int = -1,
+    **options: Any,
+) -> Collector:
+    """A `Collector` that fills the replay; iterate over it to collect.
+
+    Args:
+        env: of `torchrl_env`. policy: see the head of this file.
+        replay: takes the records. aligner: of as many envs.
+        frames_per_batch: transitions between two yields, over all envs. total_frames: in all, -1 is
+            without end.
+        options: more of the collector's own arguments.
+    """
+    return Collector(
+        env,
+        policy,
+        frames_per_batch=frames_per_batch,
+        total_frames=total_frames,
+        replay_buffer=replay,
+        postproc=aligner.from_transitions,
+        **options,
+    )
