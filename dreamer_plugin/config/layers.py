@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dreamer_plugin.config.machine import Machine
@@ -136,10 +136,18 @@ class _Plan:
 
     def _fitting(self, cfg: Config, useful: int) -> int:
         """Records that memory holds, at most `useful`."""
-        if self._facts is None:
-            return useful
-        bytes_each = self._facts.replay_bytes(self.config(**{"replay.capacity": useful})) / useful
-        return min(useful, int(self._room() / bytes_each))
+        capacity = useful
+        while self._facts and capacity > 0:
+            need = self._bytes(cfg, capacity)
+            if need <= self._room():
+                break
+            # Part of the need does not shrink with the capacity, so this comes from above.
+            capacity = min(capacity - 1, int(capacity * self._room() / need))
+        return capacity
+
+    def _bytes(self, cfg: Config, capacity: int) -> int:
+        assert self._facts is not None
+        return self._facts.replay_bytes(replace(cfg, replay=replace(cfg.replay, capacity=capacity)))
 
     def _room(self) -> float:
         return self._machine.free * (SPARE if self._machine.gpu else 0.5)
@@ -149,8 +157,7 @@ class _Plan:
         return f"{share} of {size_text(self._machine.free)} free memory"
 
     def _too_small(self, cfg: Config, least: int) -> str:
-        assert self._facts is not None
-        need = self._facts.replay_bytes(self.config(**{"replay.capacity": least}))
+        need = self._bytes(cfg, least)
         return (
             f"Too little memory: the smallest useful replay ({least:,} records) takes "
             f"{size_text(need)}, and {size_text(self._room())} of {size_text(self._machine.free)} "

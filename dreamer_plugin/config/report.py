@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from dreamer_plugin.config.fields import OPTIONS
 from dreamer_plugin.config.machine import Machine
@@ -91,7 +92,7 @@ class LayersReport:
         parts: list[RenderableType] = []
         if self.rows:
             parts.append(rows_table(self.rows, f"Differs from {self.against}"))
-        parts.append(f"Protocol: {self.protocol}. {self.memory_line()}".strip())
+        parts.append(Text(f"Protocol: {self.protocol}. {self.memory_line()}".strip()))
         return Group(*parts)
 
     def memory_line(self) -> str:
@@ -149,7 +150,8 @@ def rows_table(rows: list[Row], title: str = "") -> Table:
         table.add_column(column, overflow="fold")
     for row in rows:
         why = f"{row.why} (changes nothing)" if row.neutral else row.why
-        table.add_row(row.setting, _shown(row.published), _shown(row.here), why, row.restore)
+        cells = (row.setting, _shown(row.published), _shown(row.here), why, row.restore)
+        table.add_row(*(Text(cell) for cell in cells))  # as text, for "[1]" is no markup
     return table
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 import dreamer_envs
 from dreamer_envs import SuiteInfo
@@ -20,10 +21,13 @@ def suites_text(as_json: bool) -> str:
     infos = dreamer_envs.available()
     if as_json:
         return json.dumps([_facts(info) for info in infos], indent=2)
-    table = Table("suite", "what it is", "tasks", "package", "licence")
+    table = Table("suite", "what it is", "tasks")
+    table.add_column("package", no_wrap=True)
+    table.add_column("licence")
     for info in infos:
         count = str(len(dreamer_envs.tasks(info.name))) if info.installed else ""
-        table.add_row(info.name, info.summary, count, _package(info), info.licence)
+        row = (info.name, info.summary, count, _package(info), info.licence)
+        table.add_row(*(Text(cell) for cell in row))  # as text, for "[atari]" is no markup
     return rendered(table) + "\nTasks and options of one: dreamer-plugin envs SUITE"
 
 

@@ -72,6 +72,16 @@ def test_the_restoring_option_restores(row):
     assert resolved.history[found.setting][-1][0] == found.published
 
 
+def test_what_does_not_shrink_with_the_replay_is_counted():
+    fixed = 10**9
+    facts = EnvFacts(lambda cfg: fixed + cfg.replay.capacity * 1000, GRAY96)
+    found = plan(LAPTOP, facts=facts)
+    # (3 GB - 1 GB) / 1000 bytes
+    assert found.config.replay.capacity == 2_000_000
+    with pytest.raises(UsageError, match="Too little memory"):
+        plan(Machine(2, 10**9), facts=facts)
+
+
 def test_with_a_gpu_and_room_everything_is_as_published():
     resolved = plan(SERVER)
     assert resolved.report.rows == [] and resolved.report.settings == {}
@@ -204,6 +214,13 @@ def test_the_table_says_all_of_it():
         "Protocol: reduced. Memory: replay 3.0 GB of 6.0 GB free, training about",
     ):
         assert part in text
+
+
+def test_brackets_in_the_table_are_no_markup():
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(plan(SERVER, overrides=["world.encoder.mults=[1, 2]", "env.x='[/b]'"]).report)
+    text = console.export_text()
+    assert "[2, 3, 4, 4]" in text and "[1, 2]" in text and "[/b]" in text
 
 
 def test_the_report_is_kept_with_the_run(tmp_path):

@@ -1,0 +1,271 @@
+"""What the commands hand over and print."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from dreamer_plugin.config import compose, load_config, save_config
+from dreamer_plugin.config.machine import Machine
+from dreamer_plugin.doors import cli_config
+from dreamer_plugin.doors.cli import app
+from dreamer_plugin.run import evaluate as evaluation
+from dreamer_plugin.run import loop
+
+
+def call(*words, code=0):
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
+
+
+@pytest.fixture(autouse=True)
+def laptop(monkeypatch):
+    monkeypatch.setattr(cli_config, "probe", lambda *gpu: Machine(2, 6 * 10**9, *gpu))
+    monkeypatch.setattr(cli_config, "find_gpu", lambda device: ("", 0))
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Calls of the loop, which does nothing here."""
+    calls = []
+
+    def train(cfg, **rest):
+        calls.append((cfg, SimpleNamespace(**rest)))
+        return SimpleNamespace(exit_code=0)
+
+    monkeypatch.setattr(loop, "train", train)
+    return calls
+
+
+def test_train_hands_over_every_option(trained, tmp_path):
+    options = "--env toy_catch --size 12m --steps 1e3 --seed 7 --device cpu --precision float32"
+    options += " --num-envs 3 --eval-every 500 --eval-episodes 4 optim.lr=1e-3 --config v3"
+    call("train", *options.replace("toy_catch", "toy/catch").split(), "--logdir", tmp_path / "a")
+    ((cfg, rest),) = trained
+    assert (cfg.env.id, cfg.size, cfg.model.deter) == ("toy/catch", "12m", 2048)
+    assert (cfg.run.steps, cfg.seed, cfg.device, cfg.precision) == (1000, 7, "cpu", "float32")
+    assert (cfg.env.num_envs, cfg.run.eval_every, cfg.run.eval_episodes) == (3, 500, 4)
+    assert (cfg.optim.lr, cfg.run.logdir) == (1e-3, str(tmp_path / "a"))
+    assert cfg.protocol == "reduced" and rest.resume is None
+    assert rest.layers_report.history["optim.lr"][-1] == (1e-3, "optim.lr=1e-3")
+
+
+def test_atari_pong_with_no_other_option_starts_small(trained):
+    pytest.importorskip("ale_py")
+    call("train", "--env", "atari/Pong")
+    ((cfg, rest),) = trained
+    assert (cfg.size, cfg.env.num_envs, cfg.run.steps) == ("1m", 2, 51_000_000)
+    # Half of the 6 GB free on a machine of 8 GB.
+    assert rest.layers_report.needs.replay <= 3 * 10**9
+    assert rest.layers_report.needs.replay > 2.9 * 10**9
+    assert [row.setting for row in rest.layers_report.rows] == [
+        "size",
+        "env.num_envs",
+        "replay.capacity",
+    ]
+
+
+def test_the_published_protocol_is_refused_with_the_sum():
+    pytest.importorskip("ale_py")
+    result = call("train", "--env", "atari/Pong", "--protocol", "published", code=2)
+    assert "replay of 5,000,000 records" in result.stderr and "6.0 GB free" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_the_exit_code_is_the_loops(monkeypatch):
+    monkeypatch.setattr(loop, "train", lambda cfg, **rest: SimpleNamespace(exit_code=130))
+    call("train", "--env", "toy/catch", code=130)
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    """A folder with what `train` leaves first."""
+    resolved = compose("toy/catch", overrides=["optim.lr=1e-3"], options={"run.steps": 5000})
+    save_config(resolved.config, tmp_path / "mine" / "config.yaml")
+    resolved.report.save(tmp_path / "mine")
+    (tmp_path / "mine" / "checkpoints" / "0005").mkdir(parents=True)
+    return tmp_path / "mine"
+
+
+@pytest.mark.parametrize("inside", ["", "checkpoints", "checkpoints/0005"])
+def test_resume_takes_up_the_saved_settings(trained, run_folder, inside):
+    path = run_folder / inside
+    call("train", "--resume", path, "--steps", "9000")
+    ((cfg, rest),) = trained
+    assert rest.resume == str(path)
+    assert (cfg.env.id, cfg.optim.lr, cfg.run.steps) == ("toy/catch", 1e-3, 9000)
+
+
+def test_resume_auto_of_a_logdir_needs_no_env(trained, run_folder):
+    call("train", "--resume", "auto", "--logdir", run_folder)
+    ((cfg, rest),) = trained
+    assert (cfg.env.id, cfg.optim.lr, rest.resume) == ("toy/catch", 1e-3, "auto")
+
+
+def test_resume_auto_of_an_env_starts_from_the_request(trained):
+    call("train", "--resume", "auto", "--env", "toy/catch")
+    ((cfg, rest),) = trained
+    assert (cfg.env.id, rest.resume) == ("toy/catch", "auto")
+
+
+REPORT = {
+    "run": "mine",
+    "checkpoint": "best",
+    "step": 4000,
+    "env": "toy/catch",
+    "episodes": 2,
+    "seed": 3,
+    "deterministic": True,
+    "mean": 0.5,
+    "std": 0.5,
+    "median": 0.5,
+    "min": 0.0,
+    "max": 1.0,
+    "length_mean": 9.0,
+    "returns": [0.0, 1.0],
+    "lengths": [9, 9],
+}
+
+
+def test_evaluate(monkeypatch, run_folder):
+    calls = []
+
+    def evaluate_run(run, **rest):
+        calls.append((run, rest))
+        return SimpleNamespace(to_dict=lambda: REPORT)
+
+    monkeypatch.setattr(evaluation, "evaluate_run", evaluate_run)
+    text = call("evaluate", run_folder).stdout
+    assert "toy/catch, checkpoint best (step 4,000)" in text
+    assert "mean 0.50" in text and "from 0.00 to 1.00" in text
+    words = "--episodes 2 --which 4000 --seed 3 --deterministic --json".split()
+    assert json.loads(call("evaluate", run_folder, *words).stdout) == REPORT
+    assert [run for run, _ in calls] == [Path(run_folder)] * 2
+    assert calls[0][1] == {
+        "episodes": 20,
+        "which": "best",
+        "seed": 0,
+        "deterministic": False,
+        "device": "auto",
+    }
+    assert calls[1][1] | {"device": ""} == {
+        "episodes": 2,
+        "which": "4000",
+        "seed": 3,
+        "deterministic": True,
+        "device": "",
+    }
+
+
+def test_a_misspelt_run_names_the_nearest(run_folder):
+    message = call("evaluate", run_folder.parent / "mien", code=2).stderr
+    assert f"Did you mean '{run_folder}'?" in message
+
+
+def test_show_is_yaml_with_sources():
+    result = call("show", "--env", "toy/catch", "--size", "12m", "optim.lr=1e-3")
+    expected = compose("toy/catch", overrides=["optim.lr=1e-3"], options={"size": "12m"}).config
+    shown = yaml.safe_load(result.stdout)
+    assert shown["model"]["deter"] == expected.model.deter == 2048
+    assert shown["world"]["encoder"]["mults"] == [2, 3, 4, 4]
+    lines = dict(line.split("#") for line in result.stdout.splitlines() if "#" in line)
+    sources = {key.strip(): source.strip() for key, source in lines.items()}
+    assert sources["lr: 0.001"] == "optim.lr=1e-3"
+    assert sources["deter: 2048"] == "size/12m.yaml (chosen by --size)"
+    assert sources["free_nats: 1.0"] == "agent/v3.yaml"
+    assert "Protocol: reduced" in result.stderr
+
+
+def test_show_can_be_saved_and_used(tmp_path, trained):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(call("show", "--env", "toy/catch").stdout)
+    assert load_config(mine).env.id == "toy/catch"
+    call("train", "--config", mine)
+    assert trained[0][0] == load_config(mine)
+
+
+def test_show_json_and_why():
+    shown = json.loads(call("show", "--env", "toy/catch", "--json").stdout)
+    assert shown["config"]["env"]["id"] == "toy/catch"
+    assert shown["sources"]["optim.lr"] == "protocol/v3/toy.yaml"
+    assert shown["report"]["machine"]["cores"] == 2
+    words = ["show", "--env", "toy/catch", "optim.lr=1", "--why", "optim.lr"]
+    lines = call(*words).stdout.splitlines()
+    assert lines[0] == "optim.lr = 1.0, set by optim.lr=1"
+    assert lines[-1] == "  over 4e-05 of agent/v3.yaml"
+    why = json.loads(call(*words, "--json").stdout)
+    assert (why["key"], why["value"], why["source"]) == ("optim.lr", 1.0, "optim.lr=1")
+    assert why["over"][-1] == {"value": 4e-5, "source": "agent/v3.yaml"}
+
+
+def test_show_of_a_run_remembers(run_folder):
+    assert yaml.safe_load(call("show", run_folder).stdout)["optim"]["lr"] == 1e-3
+    assert "set by optim.lr=1e-3" in call("show", run_folder, "--why", "optim.lr").stdout
+    (run_folder / "layers.json").unlink()
+    text = call("show", run_folder, "--why", "optim.lr").stdout
+    assert text == f"optim.lr = 0.001, set by {run_folder / 'config.yaml'}\n"
+
+
+def test_show_alone_shows_the_agent():
+    assert yaml.safe_load(call("show").stdout)["model"]["deter"] == 8192
+
+
+def test_envs():
+    text = call("envs").stdout
+    for suite in ("atari", "atari100k", "crafter", "dmc", "gym", "toy"):
+        assert f" {suite} " in text
+    toy = call("envs", "toy").stdout
+    assert "toy/catch" in toy and "comes with dreamer-plugin" in toy
+    assert "env.sticky=0.25" in call("envs", "atari").stdout
+
+
+def test_envs_json():
+    suites = {suite["name"]: suite for suite in json.loads(call("envs", "--json").stdout)}
+    assert suites["atari"]["install"] == "pip install 'dreamer-plugin[atari]'"
+    assert suites["toy"]["installed"] is True
+    atari = json.loads(call("envs", "atari", "--json").stdout)
+    assert "Pong" in atari["tasks"] and atari["options"]["sticky"] == 0.25
+
+
+def test_envs_that_are_not_installed_say_how(monkeypatch):
+    from dreamer_envs.spec import SuiteSpec
+
+    monkeypatch.setattr(SuiteSpec, "installed", lambda self: not self.module)
+    assert "missing: pip install 'dreamer-plugin[crafter]'" in call("envs").stdout
+    assert "Valid" not in call("envs", "crafter").stdout
+
+
+def test_version():
+    lines = call("version").stdout.splitlines()
+    assert lines[0].startswith("dreamer-plugin ") and lines[1].startswith("torch 2.")
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "show", "envs"])
+def test_help_has_examples(command):
+    assert f"dreamer-plugin {command} " in call(command, "--help").stdout
+
+
+def test_a_gpu_is_looked_for_only_where_there_may_be_one(monkeypatch):
+    monkeypatch.undo()
+    assert cli_config.find_gpu("cpu") == ("", 0)
+    monkeypatch.setattr(cli_config, "DRIVERS", ("/nonexistent",))
+    monkeypatch.setattr(cli_config.sys, "platform", "linux")
+    assert cli_config.find_gpu("auto") == ("", 0)
+
+
+def test_a_gpu_is_found(monkeypatch, tmp_path):
+    import torch
+
+    monkeypatch.undo()
+    monkeypatch.setattr(cli_config, "DRIVERS", (str(tmp_path),))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"GPU {index}")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (10 + index, 20))
+    assert cli_config.find_gpu("auto") == ("GPU 0", 10)
+    assert cli_config.find_gpu("cuda:1") == ("GPU 1", 11)
+    assert cli_config.find_gpu("cuda:2") == ("", 0)

@@ -1,0 +1,86 @@
+"""Every mistake: one line on stderr with the nearest valid thing, exit code 2, no traceback."""
+
+import pytest
+from typer.testing import CliRunner
+
+from dreamer_plugin.doors.cli import app
+
+MISTAKES = {
+    "trian": "Unknown command 'trian'. Did you mean 'train'?",
+    "xyz": "Unknown command 'xyz'. Valid: train, evaluate, show, envs, version.",
+    "--vresion": "Unknown option '--vresion'.",
+    "train --stpes 3": "Unknown option '--stpes'. Did you mean '--steps'? See ",
+    "train --num_envs 3": "Unknown option '--num_envs'. Did you mean '--num-envs'?",
+    "train --env": "--env",
+    "train": "Which env? Say --env atari/Pong",
+    "train toy/catch": "For an env write --env toy/catch.",
+    "train --env toy/cacth": "Did you mean 'toy/catch'?",
+    "train --env tyo/catch": "toy/catch",
+    "train --env toy/catch --size 12": "Unknown size '12'. Did you mean '12m'?",
+    "train --env toy/catch --steps many": "run.steps expects a whole number, got 'many', text (--s",
+    "train --env toy/catch --steps 0": "run.steps is 0, but must be at least 1 (set by --steps).",
+    "train --env toy/catch --seed 1.5": "seed expects a whole number",
+    "train --env toy/catch --device gpu": "Unknown device 'gpu'.",
+    "train --env toy/catch --precision fp16": "Unknown value of precision 'fp16'. Did you mean 'bf",
+    "train --env toy/catch --protocol paper": "Unknown value of protocol 'paper'.",
+    "train --env toy/catch --config v4": "Unknown config 'v4'. Did you mean 'v3'?",
+    "train --env toy/catch --config none.yaml": "Cannot read none.yaml: No such file",
+    "train --env toy/catch optim.lrr=1": "Unknown key 'optim.lrr' (optim.lrr=1). Did you mean 'o",
+    "train --env toy/catch lr=1": "Did you mean 'optim.lr'?",
+    "train --env toy/catch optim.lr=fast": "optim.lr expects a number, got 'fast', text",
+    "train --env toy/catch run.logdir=${HOME}": "'${'",
+    "train --env toy/catch env.colour=1": "toy/catch has no option 'colour'.",
+    "train --resume nowhere": "nowhere is not a run folder: it has no config.yaml.",
+    "evaluate": "Missing argument 'RUN'",
+    "evaluate nowhere": "There is no run folder 'nowhere'.",
+    "evaluate . --episodes few": "Invalid value for '--episodes'",
+    "evaluate . --episodes 0": "Invalid value for '--episodes'",
+    "show nowhere": "There is no run folder 'nowhere'.",
+    "show toy/catch": "For an env write --env toy/catch.",
+    "show --env toy/catch --why optim.lrr": "Did you mean 'optim.lr'?",
+    "show . --env toy/catch": "Show one run, or an env with its settings, not both.",
+    "envs gmy": "Unknown suite 'gmy'. Did you mean 'gym'?",
+    "version now": "now",
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_one_line(line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, line.split())
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1 and result.stderr.endswith("\n")
+    assert MISTAKES[line] in result.stderr
+
+
+def test_a_missing_package_names_the_extra(monkeypatch):
+    from dreamer_envs.spec import SuiteSpec
+
+    monkeypatch.setattr(SuiteSpec, "installed", lambda self: not self.module)
+    result = CliRunner().invoke(app, ["train", "--env", "atari/Pong"])
+    assert result.exit_code == 2
+    assert "pip install 'dreamer-plugin[atari]'" in result.stderr
+    assert result.stderr.count("\n") == 1
+    # Looking at the settings needs no package.
+    shown = CliRunner().invoke(app, ["show", "--env", "atari/Pong"])
+    assert shown.exit_code == 0 and "id: atari/Pong" in shown.stdout
+
+
+def test_a_fault_of_ours_keeps_its_traceback(monkeypatch):
+    def broken(*args, **kwargs):
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr("dreamer_plugin.doors.cli_config.resolve", broken)
+    result = CliRunner().invoke(app, ["train", "--env", "toy/catch"])
+    assert isinstance(result.exception, RuntimeError) and result.exit_code == 1
+
+
+def test_an_interrupt_before_the_run_exits_130(monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dreamer_plugin.doors.cli_config.resolve", interrupted)
+    result = CliRunner().invoke(app, ["train", "--env", "toy/catch"])
+    assert result.exit_code == 130
