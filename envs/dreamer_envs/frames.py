@@ -53,7 +53,8 @@ class Frames:
     def empty(cls, space: spaces.Dict, num_envs: int) -> Frames:
         """Frames with unset observations, zero rewards and no flags."""
         obs = {
-            key: np.empty((num_envs, *sub.shape), sub.dtype) for key, sub in space.spaces.items()
+            key: np.empty((num_envs, *(sub.shape or ())), sub.dtype)
+            for key, sub in space.spaces.items()
         }
         first, last, terminated = (np.zeros(num_envs, np.bool_) for _ in range(3))
         return cls(obs, np.zeros(num_envs, np.float32), first, last, terminated)

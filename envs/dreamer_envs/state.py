@@ -151,7 +151,7 @@ def _get_attributes(owner: AnyEnv, names: tuple[str, ...] | None) -> State:
 
 def _set_attributes(owner: AnyEnv, values: State) -> None:
     for name, value in values.items():
-        setattr(owner, name, tuple(value) if isinstance(value, list) else value)
+        setattr(owner, name, _alive(value))
 
 
 def _plain(value: Any) -> Any:
@@ -159,6 +159,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return np.array(value)
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def _alive(value: Any) -> Any:
+    """What `_plain` was given: tuples and numpy scalars as such."""
+    if isinstance(value, list):
+        return tuple(_alive(item) for item in value)
+    return value[()] if isinstance(value, np.ndarray) and not value.shape else value
 
 
 def _get_random(base: AnyEnv) -> State | None:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.utils import RecordConstructorArgs
 
 from dreamer_envs import state
 from dreamer_envs.errors import EnvOptionError, UnsupportedSpaceError
@@ -45,7 +46,7 @@ def wrap(env: AnyEnv) -> AnyEnv:
     return DictObs(NormalizeAction(env))
 
 
-class NormalizeAction(gym.ActionWrapper[Any, Any, Any]):
+class NormalizeAction(gym.ActionWrapper[Any, Any, Any], RecordConstructorArgs):
     """Clips continuous actions to [-1, 1], then maps them to the env's bounds where finite.
 
     Where a bound is infinite the clipped action is passed on. Works inside `Dict` spaces; discrete
@@ -55,7 +56,8 @@ class NormalizeAction(gym.ActionWrapper[Any, Any, Any]):
     state_attributes: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, env: AnyEnv) -> None:
-        super().__init__(env)
+        RecordConstructorArgs.__init__(self)
+        gym.Wrapper.__init__(self, env)
         self.action_space, self._convert = _action(env.action_space, "action")
 
     def action(self, action: Any) -> Any:
@@ -113,7 +115,7 @@ def rescale(action: Any, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     )
 
 
-class DictObs(gym.Wrapper[Any, Any, Any, Any]):
+class DictObs(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Outermost wrapper: `Dict` observations with uint8 images and float32 vectors.
 
     Attributes:
@@ -124,7 +126,8 @@ class DictObs(gym.Wrapper[Any, Any, Any, Any]):
     state_attributes: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, env: AnyEnv) -> None:
-        super().__init__(env)
+        RecordConstructorArgs.__init__(self)
+        gym.Wrapper.__init__(self, env)
         self.observation_space, self._convert = _observation(env.observation_space)
         self.action_repeat = _repeat_of(env)
         self.can_save = state.can_save(env)
@@ -239,7 +242,7 @@ def is_image(space: AnySpace) -> bool:
     return isinstance(space, spaces.Box) and _box(space)[0].dtype == np.uint8
 
 
-class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
+class ActionRepeat(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Repeats each action, adds the rewards, and stops early when the episode ends.
 
     Args:
@@ -252,7 +255,8 @@ class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
     def __init__(self, env: AnyEnv, repeat: int) -> None:
         if repeat < 1:
             raise EnvOptionError(f"action_repeat is {repeat}; it must be at least 1.")
-        super().__init__(env)
+        RecordConstructorArgs.__init__(self, repeat=repeat)
+        gym.Wrapper.__init__(self, env)
         self._repeat = repeat
         self.action_repeat = repeat * _repeat_of(env)
 
@@ -267,7 +271,7 @@ class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
         return obs, total, terminated, truncated, info
 
 
-class Resize(gym.ObservationWrapper[Any, Any, Any]):
+class Resize(gym.ObservationWrapper[Any, Any, Any], RecordConstructorArgs):
     """Resizes the observation of an env that is one uint8 `[H, W, C]` image, and grays it if asked.
 
     Args:
@@ -279,7 +283,8 @@ class Resize(gym.ObservationWrapper[Any, Any, Any]):
     state_attributes: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, env: AnyEnv, size: int, gray: bool = False) -> None:
-        super().__init__(env)
+        RecordConstructorArgs.__init__(self, size=size, gray=gray)
+        gym.Wrapper.__init__(self, env)
         self._size = size
         shape = env.observation_space.shape or ()
         self._gray = gray and shape[-1] == 3
@@ -290,25 +295,26 @@ class Resize(gym.ObservationWrapper[Any, Any, Any]):
         return shrink(observation, self._size, self._gray)
 
 
-class RenderObs(gym.ObservationWrapper[Any, Any, Any]):
+class RenderObs(gym.ObservationWrapper[Any, Any, Any], RecordConstructorArgs):
     """Shows what the env draws, alone or beside its own observation.
 
     Args:
         env: env with `render_mode="rgb_array"`.
         size: rows and columns of the image.
         gray: whether to keep the luma only.
-        keep: whether to keep the env's own observation too, as `vector` if it has no name.
+        keep: whether to keep the env's own observation too, named as by `wrap`.
     """
 
     state_attributes: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, env: AnyEnv, size: int, gray: bool = False, keep: bool = False) -> None:
-        super().__init__(env)
+        RecordConstructorArgs.__init__(self, size=size, gray=gray, keep=keep)
+        gym.Wrapper.__init__(self, env)
         self._size, self._gray, self._keep = size, gray, keep
         parts: dict[str, AnySpace] = {"image": _image_space((size, size, 1 if gray else 3))}
         if keep:
             own = env.observation_space
-            parts |= own.spaces if isinstance(own, spaces.Dict) else {"vector": own}
+            parts |= own.spaces if isinstance(own, spaces.Dict) else {_single_name(own): own}
         self.observation_space = spaces.Dict(parts)
 
     def observation(self, observation: Any) -> Any:
@@ -316,7 +322,8 @@ class RenderObs(gym.ObservationWrapper[Any, Any, Any]):
         image = shrink(np.asarray(self.env.render()), self._size, self._gray)
         if not self._keep:
             return {"image": image}
-        own = observation if isinstance(observation, dict) else {"vector": observation}
+        space = self.env.observation_space
+        own = observation if isinstance(observation, dict) else {_single_name(space): observation}
         return {**own, "image": image}
 
 

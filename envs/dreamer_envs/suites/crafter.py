@@ -19,6 +19,7 @@ class Crafter(gym.Env[Image, Any]):
     Args:
         task: `reward` for achievements and health, `noreward` for a reward of 0 throughout.
         size: rows and columns of the image.
+        area: rows and columns of the world; a smaller one is built faster.
         length: steps after which an episode is truncated.
         render_mode: `rgb_array` or `None`.
     """
@@ -27,14 +28,24 @@ class Crafter(gym.Env[Image, Any]):
     can_save = True
 
     def __init__(
-        self, task: str, size: int = 64, length: int = 10_000, render_mode: str | None = None
+        self,
+        task: str,
+        size: int = 64,
+        area: int = 64,
+        length: int = 10_000,
+        render_mode: str | None = None,
     ) -> None:
         if render_mode not in (None, "rgb_array"):
             raise EnvOptionError(
                 f"render_mode is {render_mode!r} for crafter/{task}; use 'rgb_array'."
             )
         self.render_mode = render_mode
-        self._settings = {"size": (size, size), "reward": task == "reward", "length": length}
+        self._settings = {
+            "size": (size, size),
+            "area": (area, area),
+            "reward": task == "reward",
+            "length": length,
+        }
         self._world: Any = None
         self._world_seed = 0
         self._actions: list[int] = []
@@ -53,7 +64,8 @@ class Crafter(gym.Env[Image, Any]):
         self._actions.append(int(action))
         image, reward, done, info = self._world.step(int(action))
         dead = info["discount"] == 0
-        return image, float(reward), dead, bool(done) and not dead, info
+        kept = {"achievements": info["achievements"], "inventory": info["inventory"]}
+        return image, float(reward), dead, bool(done) and not dead, kept
 
     def render(self) -> Any:
         """The image, uint8 `[size, size, 3]`."""

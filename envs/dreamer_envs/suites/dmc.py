@@ -37,6 +37,8 @@ class ControlSuite(gym.Env[dict[str, Any], Any]):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 40}
     can_save = True
+    _sim: Any = None
+    _seed: int
 
     def __init__(
         self,
@@ -56,8 +58,6 @@ class ControlSuite(gym.Env[dict[str, Any], Any]):
         self._camera = CAMERAS.get(self._domain, 0) if camera is None else camera
         draws = obs != "proprio" or render_mode is not None
         self._suite = _import_suite(draws, f"dmc/{task}")
-        self._seed = 0
-        self._sim: Any = None
         self._build(0)
         bounds = self._sim.action_spec()
         self._before_reset = self._random_state()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 from gymnasium.envs.registration import get_env_id, parse_env_id
+from gymnasium.utils import RecordConstructorArgs
 
 from dreamer_envs import names
 from dreamer_envs.errors import EnvIdError, EnvOptionError, MissingPackageError
@@ -63,6 +64,28 @@ def make(
     return ActionRepeat(env, action_repeat) if action_repeat != 1 else env
 
 
+class MujocoView(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+    """Makes what a MuJoCo env draws depend on its own state alone.
+
+    Gymnasium leaves the OpenGL context of whichever env came last in force, so a second env in the
+    process would draw into it; and it aims the camera at the state of the first image ever drawn.
+    """
+
+    state_attributes: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        RecordConstructorArgs.__init__(self)
+        gym.Wrapper.__init__(self, env)
+        env.reset(seed=0)  # aims the camera at the same state each time
+        env.render()
+        env.unwrapped._np_random = None
+
+    def render(self) -> Any:
+        """The image."""
+        self.env.unwrapped.mujoco_renderer.viewer.make_context_current()  # type: ignore[attr-defined]
+        return self.env.render()
+
+
 def tasks() -> list[str]:
     """Registered ids of Gymnasium and of packages already imported, newest version of each."""
     newest: dict[str, int | None] = {}
@@ -93,9 +116,9 @@ def match(text: str) -> str | None:
 
 
 def _foreign(gym_id: str) -> bool:
-    """Whether an id belongs to another suite of ours, or is a shim that needs arguments."""
+    """Whether an id belongs to another suite of ours, or only raises an error that says so."""
     entry = str(gym.registry[gym_id].entry_point)
-    return entry.startswith(("dreamer_envs.", "ale_py", "shimmy")) or "Gym.wrappers" in entry
+    return entry.startswith(("dreamer_envs.registry:", "ale_py")) or "_raise_" in entry
 
 
 def _from_module(module: str, text: str) -> str:
@@ -121,8 +144,9 @@ def _prepare_headless() -> None:
 def _make(task: str, render_mode: str | None, kwargs: dict[str, Any]) -> gym.Env[Any, Any]:
     if _is_mujoco(task):
         rendering.select_backend(needed=render_mode == "rgb_array", who=f"gym/{task}")
+    mode = {} if render_mode is None else {"render_mode": render_mode}
     try:
-        return gym.make(task, render_mode=render_mode, disable_env_checker=True, **kwargs)
+        return gym.make(task, disable_env_checker=True, **mode, **kwargs)
     except (gym.error.DependencyNotInstalled, ImportError) as error:
         remedy = f": pip install 'dreamer-plugin[{extra}]'" if (extra := _extra(task)) else ""
         raise MissingPackageError(f"gym/{task} needs a package{remedy} ({error}).") from error
@@ -155,4 +179,6 @@ def _draw(
         raise EnvOptionError(f"fast_render is for MuJoCo envs; gym/{task} is none.")
     if fast:
         rendering.cheapen(env.unwrapped.model)  # type: ignore[attr-defined]
+    if _is_mujoco(task):
+        env = MujocoView(env)
     return RenderObs(env, size, gray, keep)

@@ -1,0 +1,72 @@
+"""Envs that misbehave on purpose, in a module that worker processes can import."""
+
+from __future__ import annotations
+
+import os
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+import dreamer_envs
+
+
+class Plain(gym.Env):
+    """A Box env nobody registered; it cannot save its state."""
+
+    observation_space = spaces.Box(-1.0, 1.0, (2,), np.float64)
+    action_space = spaces.Discrete(4)
+
+    def __init__(self, trouble: str = "") -> None:
+        self.trouble = trouble
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(2), {}
+
+    def step(self, action):
+        if action == 3 and self.trouble == "raise":
+            raise ArithmeticError("the pole fell through the floor")
+        if action == 3 and self.trouble == "die":
+            os._exit(7)
+        return np.full(2, 0.5), 1.0, False, False, {}
+
+
+def plain() -> gym.Env:
+    return dreamer_envs.wrap(Plain())
+
+
+def raising() -> gym.Env:
+    return dreamer_envs.wrap(Plain("raise"))
+
+
+def dying() -> gym.Env:
+    return dreamer_envs.wrap(Plain("die"))
+
+
+def unbuildable() -> gym.Env:
+    raise FileNotFoundError("no ROM called left_shoe")
+
+
+def unwrapped() -> gym.Env:
+    return Plain()
+
+
+class Imports(gym.Env):
+    """Observes whether its process has torch loaded, and says so in its only number."""
+
+    observation_space = spaces.Box(0.0, 1.0, (2,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        import sys
+
+        marked = getattr(sys.modules["__main__"], "MARK_OF_THE_MAIN_SCRIPT", 0)
+        return np.array([float("torch" in sys.modules), float(marked)], np.float32), {}
+
+    def step(self, action):
+        return self.reset()[0], 0.0, True, False, {}
+
+
+def imports() -> gym.Env:
+    return dreamer_envs.wrap(Imports())

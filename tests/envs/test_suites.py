@@ -1,0 +1,272 @@
+"""The suites: common form, checkers of Gymnasium and SB3, seeds, honest ends."""
+
+from __future__ import annotations
+
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.utils.env_checker import check_env
+
+import dreamer_envs
+from dreamer_envs.errors import EnvOptionError
+
+# id, options, package it needs, whether it draws MuJoCo scenes
+CASES = [
+    ("gym/CartPole-v1", {}, "gymnasium", False),
+    ("gym/CartPole-v1", {"obs": "pixels"}, "pygame", False),
+    ("gym/Pendulum-v1", {"obs": "both", "size": 32, "gray": True}, "pygame", False),
+    ("gym/FrozenLake-v1", {}, "gymnasium", False),
+    ("gym/HalfCheetah-v5", {}, "mujoco", False),
+    ("gym/HalfCheetah-v5", {"obs": "pixels", "fast_render": True}, "mujoco", True),
+    ("toy/catch", {}, "gymnasium", False),
+    ("toy/recall", {}, "gymnasium", False),
+    ("toy/reach", {}, "gymnasium", False),
+    ("toy/mixed", {}, "gymnasium", False),
+    ("atari/Pong", {}, "ale_py", False),
+    ("atari100k/Breakout", {}, "ale_py", False),
+    ("crafter/reward", {"area": 16}, "crafter", False),
+    ("dmc/walker-walk", {}, "dm_control", False),
+    ("dmc/cartpole-swingup", {"obs": "both", "fast_render": True}, "dm_control", True),
+    ("dmc/cheetah-run", {"obs": "pixels", "fast_render": True}, "dm_control", True),
+]
+each_case = pytest.mark.parametrize(
+    "case", CASES, ids=lambda case: "-".join([case[0], *map(str, case[1].values())])
+)
+
+
+@pytest.fixture
+def make(request):
+    """Builds the env of a case, or skips if its package or a renderer is missing."""
+    built = []
+
+    def build(case):
+        id, options, package, draws = case
+        pytest.importorskip(package)
+        if draws:
+            request.getfixturevalue("renderer")
+        built.append(dreamer_envs.make(id, **options))
+        return built[-1]
+
+    yield build
+    for env in built:
+        env.close()
+
+
+@each_case
+def test_common_form(case, make):
+    env = make(case)
+    env.action_space.seed(0)
+    assert isinstance(env.observation_space, spaces.Dict)
+    for key, space in env.observation_space.spaces.items():
+        if key == "image":
+            assert space.dtype == np.uint8 and len(space.shape) == 3
+        elif isinstance(space, spaces.Box):
+            assert space.dtype == np.float32
+    if isinstance(env.action_space, spaces.Box):
+        assert env.action_space == spaces.Box(-1.0, 1.0, env.action_space.shape)
+    obs, _ = env.reset(seed=0)
+    for _ in range(5):
+        assert env.observation_space.contains(obs)
+        obs, reward, terminated, truncated, info = env.step(env.action_space.sample())
+        assert type(reward) is float and type(terminated) is bool and type(truncated) is bool
+        assert isinstance(info, dict)
+        if terminated or truncated:
+            obs, _ = env.reset()
+    expected = 4 if case[0].startswith("atari") else 1
+    assert env.get_wrapper_attr("action_repeat") == expected
+
+
+@each_case
+def test_gymnasium_checker(case, make):
+    env = make(case)
+    with warnings.catch_warnings():
+        # It wants the bare env, which is not what we offer, and bounds that nobody knows.
+        warnings.filterwarnings("ignore", message=".*different from the unwrapped version.*")
+        warnings.filterwarnings("ignore", message=".*infinity. This is probably too.*")
+        warnings.filterwarnings("ignore", message=".*render_modes.*|.*render_fps.*|.*render mode.*")
+        check_env(env, skip_render_check=True)
+
+
+@each_case
+def test_sb3_checker(case, make):
+    checker = pytest.importorskip("stable_baselines3.common.env_checker")
+    env = make(case)
+    if isinstance(env.action_space, spaces.Dict):
+        pytest.skip("SB3 has no Dict actions")
+    if any(space.shape == () for space in env.observation_space.spaces.values()):
+        pytest.skip("SB3's checker cannot index scalars with numpy 2.1 and later")
+    with warnings.catch_warnings():
+        # SB3's image advice (36 pixels at least, no scalars of shape ()) is about its own networks.
+        warnings.simplefilter("ignore", UserWarning)
+        checker.check_env(env, skip_render_check=True)
+
+
+@each_case
+def test_same_seed_same_episode(case, make):
+    """Two objects, one of which was used before."""
+    left, right = make(case), make(case)
+    right.reset(seed=9)
+    right.step(right.action_space.sample())
+    left.action_space.seed(0)
+    outcomes = [left.reset(seed=4)[0]], [right.reset(seed=4)[0]]
+    for _ in range(6):
+        action = left.action_space.sample()
+        for env, seen in zip((left, right), outcomes, strict=True):
+            obs, reward, terminated, truncated, _ = env.step(action)
+            seen.append({**obs, "reward": reward, "ends": (terminated, truncated)})
+            if terminated or truncated:
+                seen.append(env.reset()[0])
+    for a, b in zip(*outcomes, strict=True):
+        assert a.keys() == b.keys()
+        for key in a:
+            np.testing.assert_array_equal(a[key], b[key])
+
+
+@pytest.mark.parametrize(
+    "id, options, package",
+    [
+        ("gym/CartPole-v1", {}, "gymnasium"),
+        ("toy/reach", {}, "gymnasium"),
+        ("dmc/walker-walk", {}, "dm_control"),
+        ("crafter/reward", {"area": 16}, "crafter"),
+        ("atari/Qbert", {}, "ale_py"),
+    ],
+)
+def test_other_seed_other_episode(id, options, package, make):
+    env = make((id, options, package, False))
+
+    def first_frames(seed):
+        obs = [env.reset(seed=seed)[0], env.reset()[0]]
+        return np.concatenate([np.ravel(value) for o in obs for value in o.values()])
+
+    assert not np.array_equal(first_frames(1), first_frames(2))
+    np.testing.assert_array_equal(first_frames(1), first_frames(1))
+
+
+def test_gym_truncation_is_no_termination():
+    env = dreamer_envs.make("Pendulum-v1")
+    env.reset(seed=0)
+    ends = [env.step(np.zeros(1, np.float32))[2:4] for _ in range(200)]
+    assert ends[-1] == (False, True) and not any(any(end) for end in ends[:-1])
+
+
+def test_gym_options_reach_gymnasium():
+    env = dreamer_envs.make("CartPole-v1", max_episode_steps=3)
+    env.reset(seed=0)
+    assert [env.step(0)[3] for _ in range(3)] == [False, False, True]
+
+
+def test_gym_pixels_show_what_the_env_draws():
+    pytest.importorskip("pygame")
+    env = dreamer_envs.make("CartPole-v1", obs="both")
+    first, _ = env.reset(seed=0)
+    assert set(first) == {"image", "vector"}
+    drawn = env.render()
+    assert drawn.shape[:2] == (400, 600) and first["image"].std() > 10
+    moved = [env.step(1)[0]["image"] for _ in range(8)][-1]
+    assert (moved != first["image"]).any()
+
+
+def test_gym_env_whose_observation_is_an_image(monkeypatch):
+    class Screen(gym.Env):
+        observation_space = spaces.Box(0, 255, (96, 96, 3), np.uint8)
+        action_space = spaces.Discrete(2)
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            return np.full((96, 96, 3), 7, np.uint8), {}
+
+    spec = gym.envs.registration.EnvSpec("Screen-v0", entry_point=lambda **_: Screen())
+    monkeypatch.setitem(gym.registry, "Screen-v0", spec)
+    for obs in ("vector", "pixels"):
+        env = dreamer_envs.make("Screen-v0", obs=obs, size=32)
+        image = env.reset()[0]["image"]
+        assert image.shape == (32, 32, 3) and (image == 7).all()
+
+
+def test_control_suite_truncates_at_1000_steps_with_cameras_and_keys():
+    pytest.importorskip("dm_control")
+    env = dreamer_envs.make("dmc/walker-walk", action_repeat=100)
+    assert {k: s.shape for k, s in env.observation_space.spaces.items()} == {
+        "orientations": (14,),
+        "height": (),
+        "velocity": (9,),
+    }
+    env.reset(seed=0)
+    ends = [env.step(np.zeros(6, np.float32))[2:4] for _ in range(10)]
+    assert ends == [(False, False)] * 9 + [(False, True)]
+    assert env.action_repeat == 100
+    assert dreamer_envs.make("dmc/quadruped-walk").unwrapped._camera == 2
+    assert env.unwrapped._camera == 0
+
+
+def test_control_suite_terminates_where_discount_is_zero(monkeypatch):
+    pytest.importorskip("dm_control")
+    env = dreamer_envs.make("dmc/cartpole-swingup")
+    env.reset(seed=0)
+    task = env.unwrapped._sim.task
+    monkeypatch.setattr(task, "get_termination", lambda physics: 0.0, raising=False)
+    assert env.step(np.zeros(1, np.float32))[2:4] == (True, False)
+
+
+def test_control_suite_model_follows_the_seed():
+    """Springs of the LQR model are drawn when the task is built, so a seeded reset builds it."""
+    pytest.importorskip("dm_control")
+    env = dreamer_envs.make("dmc/lqr-lqr_2_1")
+    stiffness = []
+    for seed in (1, 2, 1):
+        env.reset(seed=seed)
+        stiffness.append(env.unwrapped._sim.physics.model.jnt_stiffness.copy())
+    assert not np.array_equal(stiffness[0], stiffness[1])
+    np.testing.assert_array_equal(stiffness[0], stiffness[2])
+
+
+def test_control_suite_pixels(renderer):
+    pytest.importorskip("dm_control")
+    env = dreamer_envs.make("dmc/walker-walk", obs="pixels")
+    assert set(env.observation_space.spaces) == {"image"}
+    image = env.reset(seed=0)[0]["image"]
+    cheap = dreamer_envs.make("dmc/walker-walk", obs="pixels", fast_render=True)
+    plain = cheap.reset(seed=0)[0]["image"]
+    assert image.std() > 10 and plain.std() > 10
+    assert (image != plain).any()  # the option changes the picture, so it is never the default
+    env.close()
+    cheap.close()
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"obs": "state"}, "'state'"),
+        ({"action_repeat": 0}, "at least 1"),
+        ({"render_mode": "x"}, "'x'"),
+    ],
+)
+def test_control_suite_options_are_checked(options, words):
+    pytest.importorskip("dm_control")
+    with pytest.raises(EnvOptionError, match=words):
+        dreamer_envs.make("dmc/walker-walk", **options)
+
+
+def test_crafter_ends():
+    pytest.importorskip("crafter")
+    env = dreamer_envs.make("crafter/reward", length=3, area=16)
+    env.reset(seed=0)
+    assert [env.step(0)[2:4] for _ in range(3)] == [(False, False)] * 2 + [(False, True)]
+    env.reset()
+    env.unwrapped._world._player.health = 0
+    assert env.step(0)[2:4] == (True, False)
+
+
+def test_crafter_without_reward():
+    pytest.importorskip("crafter")
+    rewards = {}
+    for task in ("reward", "noreward"):
+        env = dreamer_envs.make(f"crafter/{task}", area=16)
+        env.reset(seed=0)
+        env.unwrapped._world._player.health -= 2
+        rewards[task] = env.step(0)[1]
+    assert rewards["reward"] == pytest.approx(-0.2) and rewards["noreward"] == 0.0

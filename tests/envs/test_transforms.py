@@ -1,0 +1,173 @@
+"""The common form: actions, observations, repeats and images."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from dreamer_envs import wrap
+from dreamer_envs.errors import EnvOptionError, UnsupportedSpaceError
+from dreamer_envs.transforms import ActionRepeat, NormalizeAction, Resize, rescale
+
+U8 = np.uint8
+
+
+class Fake(gym.Env):
+    """Shows a fixed observation, remembers its actions, ends after some steps."""
+
+    def __init__(self, observation_space, action_space=None, obs=None, steps=100):
+        self.observation_space = observation_space
+        self.action_space = action_space or spaces.Discrete(2)
+        self.obs = observation_space.sample() if obs is None else obs
+        self.steps, self.taken = steps, []
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.obs, {}
+
+    def step(self, action):
+        self.taken.append(action)
+        return self.obs, 1.0, len(self.taken) == self.steps, False, {}
+
+
+def act(action_space, action):
+    """What the env receives when the wrapped env is given an action."""
+    env = wrap(Fake(spaces.Box(0, 1, (1,)), action_space))
+    env.reset()
+    env.step(action)
+    return env.unwrapped.taken[0], env.action_space
+
+
+def test_actions_match_the_official_wrappers(golden):
+    arrays = golden("action_wrappers")
+    low, high = arrays["low"], arrays["high"]
+    assert not np.isfinite(low).all()  # the file covers infinite bounds
+    for policy, expected in zip(arrays["policy_action"], arrays["env_action"], strict=True):
+        received, agent_space = act(spaces.Box(low, high), policy)
+        np.testing.assert_allclose(received, expected, rtol=1e-6, atol=1e-6)
+    assert agent_space == spaces.Box(-1.0, 1.0, (4,))
+
+
+def test_actions_inside_a_dict(golden):
+    arrays = golden("action_wrappers")
+    space = spaces.Dict(
+        {"arm": spaces.Box(arrays["low"], arrays["high"]), "tool": spaces.Discrete(3, start=5)}
+    )
+    policy, expected = arrays["policy_action"][0], arrays["env_action"][0]
+    received, agent_space = act(space, {"arm": policy, "tool": np.int64(2)})
+    np.testing.assert_allclose(received["arm"], expected, rtol=1e-6, atol=1e-6)
+    assert received["tool"] == 7  # discrete actions count from 0 outside and from `start` inside
+    assert agent_space["tool"] == spaces.Discrete(3)
+
+
+def test_bounds_of_one_cost_no_bit():
+    tiny = np.array([1e-8, -3e-8, 0.3, -0.7], np.float32)
+    np.testing.assert_array_equal(rescale(tiny, -np.ones(4), np.ones(4)), tiny)
+
+
+def test_other_discrete_actions():
+    received, agent_space = act(spaces.MultiDiscrete([2, 3]), np.array([1, 2]))
+    np.testing.assert_array_equal(received, [1, 2])
+    received, agent_space = act(spaces.MultiBinary(3), np.array([1, 0, 1]))
+    assert agent_space == spaces.MultiDiscrete([2, 2, 2]) and received.dtype == np.int8
+
+
+@pytest.mark.parametrize(
+    "space, expected",
+    [
+        (spaces.Box(0, 255, (64, 48, 3), U8), {"image": spaces.Box(0, 255, (64, 48, 3), U8)}),
+        (spaces.Box(0, 255, (3, 64, 48), U8), {"image": spaces.Box(0, 255, (64, 48, 3), U8)}),
+        (spaces.Box(0, 255, (84, 84), U8), {"image": spaces.Box(0, 255, (84, 84, 1), U8)}),
+        (spaces.Box(0, 255, (7, 7, 3), U8), {"vector": spaces.Box(0, 255, (7, 7, 3), np.float32)}),
+        (spaces.Box(0, 255, (128,), U8), {"vector": spaces.Box(0, 255, (128,), np.float32)}),
+        (spaces.Box(-1, 1, (3,), np.float64), {"vector": spaces.Box(-1, 1, (3,), np.float32)}),
+        (spaces.Discrete(5, start=-2), {"discrete": spaces.Discrete(5)}),
+        (spaces.MultiDiscrete([2, 5]), {"discrete": spaces.MultiDiscrete([2, 5])}),
+        (spaces.MultiBinary(4), {"vector": spaces.Box(0, 1, (4,), np.float32)}),
+        (
+            spaces.Dict({"a": spaces.Dict({"b": spaces.Box(0, 1, ())}), "c": spaces.Discrete(2)}),
+            {"a/b": spaces.Box(0, 1, ()), "c": spaces.Discrete(2)},
+        ),
+        (
+            spaces.Tuple([spaces.Discrete(3), spaces.Box(0, 1, (2,))]),
+            {"0": spaces.Discrete(3), "1": spaces.Box(0, 1, (2,))},
+        ),
+    ],
+    ids=str,
+)
+def test_observations(space, expected):
+    env = wrap(Fake(space))
+    assert env.observation_space == spaces.Dict(expected)
+    obs, _ = env.reset(seed=0)
+    assert env.observation_space.contains(obs), obs
+    stepped = env.step(0)[0]
+    assert stepped.keys() == obs.keys()
+    assert all(np.asarray(obs[key]).dtype == sub.dtype for key, sub in expected.items())
+
+
+def test_values_of_observations():
+    channels_first = np.arange(3 * 64 * 48, dtype=U8).reshape(3, 64, 48)
+    obs, _ = wrap(Fake(spaces.Box(0, 255, (3, 64, 48), U8), obs=channels_first)).reset()
+    np.testing.assert_array_equal(obs["image"][5, 7], channels_first[:, 5, 7])
+    obs, _ = wrap(Fake(spaces.Discrete(5, start=-2), obs=-1)).reset()
+    assert obs["discrete"] == 1
+
+
+@pytest.mark.parametrize(
+    "observation, action, words",
+    [
+        (spaces.Text(5), spaces.Discrete(2), "observation.*Text"),
+        (spaces.Dict(mission=spaces.Text(5)), spaces.Discrete(2), "'mission'.*Text"),
+        (spaces.Discrete(2), spaces.Text(3), "action.*Text"),
+        (spaces.Discrete(2), spaces.Dict(go=spaces.Text(3)), "action/go"),
+        (spaces.Discrete(2), spaces.Box(0, 5, (2,), np.int64), "action.*int64"),
+    ],
+)
+def test_unsupported_space_is_named(observation, action, words):
+    with pytest.raises(UnsupportedSpaceError, match=words):
+        wrap(Fake(observation, action, obs=0))
+
+
+def test_wrapping_twice_changes_nothing():
+    env = wrap(Fake(spaces.Box(0, 1, (2,))))
+    assert wrap(env) is env
+    outside = gym.wrappers.TimeLimit(env, 5)
+    assert wrap(outside).observation_space == env.observation_space
+
+
+def test_repeat_adds_rewards_and_stops_at_the_end():
+    env = wrap(ActionRepeat(Fake(spaces.Box(0, 1, (1,)), steps=7), 4))
+    assert env.action_repeat == 4 and env.get_wrapper_attr("action_repeat") == 4
+    env.reset()
+    assert env.step(1)[1:4] == (4.0, False, False)
+    assert env.step(1)[1:4] == (3.0, True, False)
+    nested = ActionRepeat(ActionRepeat(Fake(spaces.Box(0, 1, (1,))), 2), 3)
+    assert wrap(nested).action_repeat == 6
+    with pytest.raises(EnvOptionError, match="at least 1"):
+        ActionRepeat(Fake(spaces.Box(0, 1, (1,))), 0)
+
+
+def test_env_without_repeat_has_one_frame_per_step():
+    assert wrap(Fake(spaces.Box(0, 1, (1,)))).action_repeat == 1
+
+
+def test_images_match_the_official_resize(golden):
+    arrays = golden("atari_preprocessing")
+    frame = np.maximum(arrays["frame_new"], arrays["frame_old"])
+    for size in (64, 96):
+        for gray, name in ((True, "gray"), (False, "rgb")):
+            env = wrap(Resize(Fake(spaces.Box(0, 255, frame.shape, U8), obs=frame), size, gray))
+            np.testing.assert_array_equal(env.reset()[0]["image"], arrays[f"image_{size}_{name}"])
+
+
+def test_resize_of_gray_images_keeps_one_channel():
+    env = Resize(Fake(spaces.Box(0, 255, (96, 96, 1), U8)), 64, gray=True)
+    assert env.observation_space.shape == (64, 64, 1)
+    assert env.reset()[0].shape == (64, 64, 1)
+
+
+def test_normalising_leaves_discrete_spaces_discrete():
+    env = NormalizeAction(Fake(spaces.Discrete(2), spaces.Discrete(4)))
+    assert env.action_space == spaces.Discrete(4)

@@ -1,0 +1,253 @@
+"""Vectors of envs: equal frames in one process and in many, honest errors, exact resumption."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import dreamer_envs
+from dreamer_envs import state
+from dreamer_envs.errors import EnvError, StateError
+from dreamer_envs.frames import env_seed
+from dreamer_envs.vector import Frames, ProcessVector, SerialVector
+
+IDS = ["CartPole-v1", "toy/catch", "toy/mixed", "toy/reach"]
+BOTH = pytest.mark.parametrize("kind", [SerialVector, ProcessVector])
+FIELDS = ("reward", "is_first", "is_last", "terminated")
+
+
+def roll(vector, steps, reset=None, seed=1) -> list[Frames]:
+    """Frames of random play, resetting what ended."""
+    vector.action_space.seed(seed)
+    reset = np.ones(vector.num_envs, bool) if reset is None else reset
+    out = []
+    for _ in range(steps):
+        actions = [None if r else vector.action_space.sample() for r in reset]
+        out.append(vector.step(actions, reset))
+        reset = out[-1].is_last
+    return out
+
+
+def assert_same(left: list[Frames], right: list[Frames]):
+    for a, b in zip(left, right, strict=True):
+        assert a.obs.keys() == b.obs.keys()
+        for key in a.obs:
+            assert a.obs[key].dtype == b.obs[key].dtype
+            np.testing.assert_array_equal(a.obs[key], b.obs[key])
+        for name in FIELDS:
+            np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_processes_give_the_frames_of_one_process(id):
+    makers = [dreamer_envs.maker(id)] * 3
+    with SerialVector(makers, 3) as serial, ProcessVector(makers, 3) as process:
+        assert serial.observation_space == process.observation_space
+        assert serial.action_space == process.action_space
+        assert serial.can_save and process.can_save
+        assert_same(roll(serial, 60), roll(process, 60))
+
+
+def test_frames_follow_the_table():
+    """An episode of N transitions gives N + 1 frames; toy/catch has 8 transitions."""
+    with SerialVector([dreamer_envs.maker("toy/catch")] * 2) as vector:
+        frames = roll(vector, 18)
+    first = np.array([f.is_first[0] for f in frames])
+    last = np.array([f.is_last[0] for f in frames])
+    reward = np.array([f.reward[0] for f in frames])
+    assert np.flatnonzero(first).tolist() == [0, 9] and np.flatnonzero(last).tolist() == [8, 17]
+    assert [f.terminated[0] for f in frames] == last.tolist()
+    assert reward[first].tolist() == [0.0, 0.0] and set(np.abs(reward[last])) == {1.0}
+    assert frames[0].obs["image"].shape == (2, 64, 64, 3) and frames[0].reward.dtype == np.float32
+
+
+def test_time_limits_are_last_but_not_terminated():
+    with SerialVector([dreamer_envs.maker("toy/reach")]) as vector:
+        frames = roll(vector, 21)
+    assert frames[-1].is_last[0] and not any(f.terminated[0] for f in frames)
+
+
+def test_seeds_are_of_the_env_and_the_vector():
+    maker = dreamer_envs.maker("CartPole-v1")
+
+    def first(count, seed):
+        with SerialVector([maker] * count, seed) as vector:
+            return roll(vector, 1)[0].obs["vector"]
+
+    np.testing.assert_array_equal(first(2, 7), first(3, 7)[:2])  # env i does not depend on N
+    assert len(np.unique(first(3, 7), axis=0)) == 3
+    assert not np.array_equal(first(2, 7), first(2, 8))
+    env = dreamer_envs.make("CartPole-v1")
+    np.testing.assert_array_equal(env.reset(seed=env_seed(7, 1))[0]["vector"], first(2, 7)[1])
+
+
+def test_later_resets_differ_from_the_first():
+    with SerialVector([dreamer_envs.maker("CartPole-v1")]) as vector:
+        one = vector.step([None], [True]).obs["vector"]
+        two = vector.step([None], [True]).obs["vector"]
+    assert not np.array_equal(one, two)
+
+
+def test_frames_stay_as_they_were():
+    with ProcessVector([dreamer_envs.maker("CartPole-v1")]) as vector:
+        first = vector.step([None], [True])
+        kept = first.obs["vector"].copy()
+        vector.step([0], [False])
+    np.testing.assert_array_equal(first.obs["vector"], kept)
+
+
+@BOTH
+def test_stepping_without_an_episode_is_an_error(kind):
+    with kind([dreamer_envs.maker("toy/catch")] * 2) as vector:
+        with pytest.raises(ValueError, match=r"Env 0 \(toy/catch\) has no running episode"):
+            vector.step([0, 0], [False, False])
+        for step in range(9):
+            vector.step([0, 0], [step == 0] * 2)
+        with pytest.raises(ValueError, match="reset it first"):
+            vector.step([0, 0], [False, True])
+        with pytest.raises(ValueError, match="as many actions"):
+            vector.step([0], [False, True])
+
+
+@BOTH
+def test_error_in_an_env_reaches_the_caller(kind, odd_envs):
+    with kind([odd_envs.plain, odd_envs.raising]) as vector:
+        vector.step([None, None], [True, True])
+        with pytest.raises(EnvError) as error:
+            vector.step([0, 3], [False, False])
+        message = str(error.value)
+        assert "Env 1 (raising)" in message
+        assert "ArithmeticError: the pole fell through the floor" in message
+        if kind is ProcessVector:
+            assert "odd_envs.py" in message  # where it happened in the worker
+        vector.step([None, None], [True, True])  # the vector itself still works
+
+
+def test_error_while_building_reaches_the_caller(odd_envs):
+    with pytest.raises(EnvError, match=r"Env 1 \(unbuildable\).*no ROM called left_shoe"):
+        ProcessVector([odd_envs.plain, odd_envs.unbuildable])
+
+
+def test_death_of_a_process_is_reported(odd_envs):
+    with ProcessVector([odd_envs.plain, odd_envs.dying]) as vector:
+        vector.step([None, None], [True, True])
+        with pytest.raises(EnvError, match=r"Env 1 \(dying\).*exit code 7"):
+            vector.step([0, 3], [False, False])
+        with pytest.raises(EnvError, match=r"Env 1 \(dying\)"):
+            vector.step([None, None], [True, True])
+
+
+def test_unlike_envs_are_refused():
+    makers = [dreamer_envs.maker("CartPole-v1"), dreamer_envs.maker("toy/catch")]
+    for kind in (SerialVector, ProcessVector):
+        with pytest.raises(ValueError, match=r"Env 1 \(toy/catch\).*env 0 \(gym/CartPole-v1\)"):
+            kind(makers)
+    with pytest.raises(ValueError, match="at least one env"):
+        SerialVector([])
+
+
+def test_envs_must_be_in_the_common_form(odd_envs):
+    with pytest.raises(ValueError, match=r"dreamer_envs\.wrap"):
+        SerialVector([odd_envs.unwrapped])
+    with pytest.raises(EnvError, match=r"dreamer_envs\.wrap"):
+        ProcessVector([odd_envs.unwrapped])
+
+
+def test_what_cannot_be_sent_is_refused_with_the_remedy():
+    with pytest.raises(EnvError, match=r"Env 0 .*cannot be sent.*dreamer_envs\.maker\(id\)"):
+        ProcessVector([lambda: dreamer_envs.make("toy/catch")])
+
+
+@BOTH
+@pytest.mark.parametrize("id", IDS)
+def test_resumes_in_the_middle_of_episodes(kind, id):
+    makers = [dreamer_envs.maker(id)] * 2
+    with kind(makers, 5) as vector, kind(makers, 99) as other:
+        reset = roll(vector, 14)[-1].is_last
+        saved = state.loads(state.dumps(vector.state_dict()))
+        expected = roll(vector, 40, reset, seed=2)
+        other.load_state_dict(saved)
+        assert_same(expected, roll(other, 40, reset, seed=2))
+
+
+def test_resumes_before_the_first_reset():
+    makers = [dreamer_envs.maker("CartPole-v1")] * 2
+    with SerialVector(makers, 5) as vector, SerialVector(makers, 99) as other:
+        other.load_state_dict(vector.state_dict())
+        assert_same(roll(vector, 3), roll(other, 3))
+
+
+@BOTH
+def test_envs_that_cannot_save_say_so(kind, odd_envs):
+    with kind([odd_envs.plain]) as vector:
+        assert not vector.can_save
+        with pytest.raises((StateError, EnvError), match="Plain cannot save its state"):
+            vector.state_dict()
+
+
+def test_state_of_another_number_of_envs_is_refused():
+    maker = dreamer_envs.maker("toy/catch")
+    with SerialVector([maker]) as one, SerialVector([maker] * 2) as two:
+        with pytest.raises(StateError, match="of 1 envs, this vector has 2"):
+            two.load_state_dict(one.state_dict())
+
+
+def test_workers_hold_neither_torch_nor_the_main_script(odd_envs, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setattr(sys.modules["__main__"], "MARK_OF_THE_MAIN_SCRIPT", 1, raising=False)
+    with SerialVector([odd_envs.imports]) as vector:
+        assert vector.step([None], [True]).obs["vector"].tolist() == [[1.0, 1.0]]
+    with ProcessVector([odd_envs.imports]) as vector:
+        assert vector.step([None], [True]).obs["vector"].tolist() == [[0.0, 0.0]]
+
+
+def test_closing_ends_the_processes_and_may_be_repeated():
+    vector = ProcessVector([dreamer_envs.maker("toy/catch")] * 2)
+    processes = list(vector._processes)
+    vector.close()
+    vector.close()
+    assert not any(process.is_alive() for process in processes)
+    with pytest.raises(EnvError, match="closed"):
+        vector.step([None] * 2, [True] * 2)
+
+
+SCRIPT = """
+import os, sys, time
+import dreamer_envs, gymnasium
+from dreamer_envs.vector import ProcessVector
+from dreamer_envs.toy import Catch
+class Mine(Catch):
+    pass
+gymnasium.register("OfTheScript-v0", entry_point=Mine)
+def mine():
+    return dreamer_envs.wrap(Mine())
+if __name__ == "__main__":
+    with ProcessVector([mine]) as vector:
+        print(sorted(vector.step([None], [True]).obs))
+    vector = ProcessVector([dreamer_envs.maker("gym/OfTheScript-v0")] * 2)
+    print(vector.step([None] * 2, [True] * 2).obs["image"].shape)
+    print(*[process.pid for process in vector._processes], flush=True)
+    time.sleep(60)
+"""
+
+
+def test_scripts_envs_and_a_killed_script_leaves_no_process(tmp_path):
+    """Envs of the main script work, as do ids it registered; workers end when it is killed."""
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    with subprocess.Popen([sys.executable, str(path)], stdout=subprocess.PIPE, text=True) as script:
+        assert script.stdout is not None
+        lines = [script.stdout.readline().strip() for _ in range(3)]
+        script.send_signal(signal.SIGKILL)
+    assert lines[:2] == ["['image']", "(2, 64, 64, 3)"]
+    pids = [int(pid) for pid in lines[2].split()]
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and any(os.path.exists(f"/proc/{pid}") for pid in pids):
+        time.sleep(0.05)
+    assert len(pids) == 2 and not any(os.path.exists(f"/proc/{pid}") for pid in pids)
