@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import TracebackType
@@ -118,11 +118,12 @@ class Display:
             self._live.__exit__(kind, error, trace)
             self._live = None
 
-    def tick(self) -> None:
-        """Refresh when it is time to; cheap otherwise."""
+    def tick(self, prepare: Callable[[], None]) -> None:
+        """Refresh when it is time to, after a call of `prepare`; cheap otherwise."""
         now = time.monotonic()
         if now >= self._next:
             self._next = now + self._every
+            prepare()
             self._show(now)
 
     def note(self, message: RenderableType) -> None:
@@ -181,15 +182,6 @@ def describe(facts: Mapping[str, Any]) -> Table:
     for name, value in facts.items():
         table.add_row(Text(name, style="dim"), Text(str(value)))
     return table
-
-
-def size(nbytes: float) -> str:
-    """Bytes in the unit people read."""
-    for unit in ("B", "KB", "MB"):
-        if nbytes < 1000:
-            return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.1f} {unit}"
-        nbytes /= 1000
-    return f"{nbytes:.2f} GB"
 
 
 def _duration(seconds: float | None) -> str:

@@ -174,8 +174,11 @@ def find_checkpoint(folder: RunFolder, which: str = "latest") -> Path:
         path = dict(checkpoint.steps(folder.checkpoints))[int(which)]
     else:
         raise CheckpointError(nearest(which, ["best", "latest", *known], "checkpoint"))
+    if path is None and which == "best":
+        why = "no episode ended in it; use --which latest"
+        raise CheckpointError(f"{folder.path} has no best checkpoint: {why}.")
     if path is None:
-        raise CheckpointError(f"{folder.path} has no whole {which!r} checkpoint yet.")
+        raise CheckpointError(f"{folder.path} has no whole checkpoint yet.")
     return path
 
 

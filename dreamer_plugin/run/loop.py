@@ -55,21 +55,16 @@ def train(
     with folder.locked(), StopSignals() as signals:
         source = source_of(cfg, env_makers)
         with Training(cfg, build_parts(cfg, source), folder, callbacks) as training:
+            save_config(cfg, folder.config_path)
             if resumed:
                 _restore(training, folder, console)
-            _write_down(cfg, folder, layers_report)
+            elif hasattr(layers_report, "save"):
+                layers_report.save(folder.path)
             _introduce(training, layers_report, console)
             display = Display(training.progress, console)
             result = training.run(cfg.run.steps, display, signals)
     _conclude(result, cfg, console)
     return result
-
-
-def _write_down(cfg: Config, folder: RunFolder, layers_report: object) -> None:
-    """Keep what the run is, and why, beside its results."""
-    save_config(cfg, folder.config_path)
-    if hasattr(layers_report, "save"):
-        layers_report.save(folder.path)
 
 
 def _restore(training: Training, folder: RunFolder, console: Console) -> None:

@@ -29,11 +29,16 @@ class MeanMetrics:
         self._sums[names] = self._sums[names] + row if names in self._sums else row
         self._counts[names] = self._counts.get(names, 0) + 1
 
-    def drain(self) -> dict[str, float]:
-        """Means since the last call; one copy to the host per set of names."""
+    def means(self) -> dict[str, float]:
+        """Means since the last `drain`; one copy to the host per set of names."""
         means: dict[str, float] = {}
         for names, total in self._sums.items():
             means.update(zip(names, (total / self._counts[names]).tolist(), strict=True))
+        return means
+
+    def drain(self) -> dict[str, float]:
+        """Means since the last call, and begin anew."""
+        means = self.means()
         self._sums.clear()
         self._counts.clear()
         return means

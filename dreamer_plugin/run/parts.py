@@ -11,6 +11,7 @@ from dreamer_envs.vector import VectorEnv
 from dreamer_plugin.agent import Agent
 from dreamer_plugin.build import build_agent
 from dreamer_plugin.config import Config
+from dreamer_plugin.config.report import size_text
 from dreamer_plugin.data.alignment import Aligner
 from dreamer_plugin.data.collect import VectorCollector
 from dreamer_plugin.data.noise import NoiseStreams
@@ -18,7 +19,6 @@ from dreamer_plugin.data.ratio import TrainRatio
 from dreamer_plugin.data.replay import RecordReplay, make_replay, replay_bytes
 from dreamer_plugin.errors import UsageError, nearest
 from dreamer_plugin.run.devices import choose_device
-from dreamer_plugin.run.display import size
 from dreamer_plugin.run.envs import EnvSource, action_repeat
 from dreamer_plugin.run.native import NativeForm
 from dreamer_plugin.spaces import Spaces
@@ -141,10 +141,9 @@ def _replay_fact(cfg: Config, parts: Parts) -> str:
         context=replay.context,
         **_latent_form(cfg, parts.agent),
     )
-    return (
-        f"{replay.capacity:,} windows of {replay.batch_length}, {size(need['total'])} when full "
-        f"({size(need['records'])} records, {size(need['latents'])} latents)"
-    )
+    total, records, latents = (size_text(need[key]) for key in ("total", "records", "latents"))
+    windows = f"{replay.capacity:,} windows of {replay.batch_length}"
+    return f"{windows}, {total} when full ({records} records, {latents} latents)"
 
 
 def _parameters(module: torch.nn.Module) -> int:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from dreamer_plugin.config import Config
 from dreamer_plugin.data.replay import write_back
+from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run import checkpoint, snapshot
 from dreamer_plugin.run.display import RECENT, Display, Progress
 from dreamer_plugin.run.envs import action_repeat
@@ -66,6 +67,9 @@ class Training:
         folder: where to write; None writes nothing.
         callbacks: called after every agent step with this object; one that returns False ends
             the run.
+
+    Raises:
+        UsageError: when evaluation is due on envs that exist only once.
     """
 
     def __init__(
@@ -75,6 +79,9 @@ class Training:
         folder: RunFolder | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> None:
+        if cfg.run.eval_every and not parts.source.fresh:
+            message = "run.eval_every needs envs of its own: pass an id, a class or a function."
+            raise UsageError(message)
         self.cfg, self.parts, self.folder = cfg, parts, folder
         self.callbacks = list(callbacks)
         self.progress = Progress(
@@ -133,7 +140,7 @@ class Training:
                 self.learn()
                 self.seconds += time.monotonic() - started
                 self._periodic(before, display)
-                display.tick()
+                display.tick(self._show_losses)
                 wanted = all(callback(self) is not False for callback in self.callbacks)
             if self.best == float("-inf"):  # too short a run to have chosen: its end is its best
                 self._offer_best_by_returns()
@@ -203,10 +210,14 @@ class Training:
         return every > 0 and self.step // every > before // every
 
     def _log_metrics(self) -> None:
-        values = self.metrics.drain()
-        names = [name for name in values if name.startswith("loss/")]
-        self.progress.losses = {name.removeprefix("loss/"): values[name] for name in names}
-        self._write({**values, "replay/windows": self.progress.windows})
+        self._show_losses()
+        self._write({**self.metrics.drain(), "replay/windows": self.progress.windows})
+
+    def _show_losses(self) -> None:
+        means = {
+            k.removeprefix("loss/"): v for k, v in self.metrics.means().items() if "loss/" in k
+        }
+        self.progress.losses = means or self.progress.losses
 
     def _write(self, values: dict[str, float], **axes: float) -> None:
         if self._log is not None:

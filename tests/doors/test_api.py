@@ -209,6 +209,11 @@ def test_evaluate_leaves_a_users_env_open_and_training_goes_on():
     assert agent.num_timesteps == 40
 
 
+def test_evaluation_in_training_needs_envs_of_its_own():
+    with pytest.raises(UsageError, match="eval_every needs envs of its own"):
+        small(cartpole(), run__eval_every=10).learn(4, progress=False)
+
+
 def test_callback_sees_the_agent_and_can_stop_it():
     seen = []
 

@@ -69,3 +69,10 @@ def test_evaluation_does_not_change_the_run(tiny, quiet):
 def test_deterministic_uses_modes(finished):
     once = evaluate_run(finished, episodes=3, deterministic=True, seed=5)
     assert once.deterministic and len(once.returns) == 3
+
+
+def test_without_a_finished_episode_there_is_no_best(tiny, quiet):
+    run = train(tiny("toy/recall", **{"run.steps": 10}), console=quiet).run_dir
+    with pytest.raises(CheckpointError, match="no episode ended.*--which latest"):
+        evaluate_run(run, 1, which="best")
+    assert evaluate_run(run, 1).step == 10

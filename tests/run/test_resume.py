@@ -34,12 +34,22 @@ def interrupted_copy(run, step, target):
     return target
 
 
-@pytest.mark.parametrize("env", ["gym/CartPole-v1", "toy/catch", "toy/mixed", "gym/Pendulum-v1"])
-def test_a_resumed_run_is_bit_equal(tiny, quiet, tmp_path, env):
-    cfg = tiny(env, name="whole")
+@pytest.mark.parametrize(
+    ("env", "processes"),
+    [
+        ("gym/CartPole-v1", False),
+        ("gym/CartPole-v1", True),
+        ("gym/Pendulum-v1", False),
+        ("toy/catch", False),
+        ("toy/mixed", False),
+    ],
+)
+def test_a_resumed_run_is_bit_equal(tiny, quiet, tmp_path, env, processes):
+    options = {"env.processes": processes}
+    cfg = tiny(env, name="whole", **options)
     whole = train(cfg, console=quiet).run_dir
     part = interrupted_copy(whole, 40, tmp_path / "part")
-    resumed = train(tiny(env, name="part"), resume=part, console=quiet)
+    resumed = train(tiny(env, name="part", **options), resume=part, console=quiet)
     assert "exactly" in quiet.export_text()
     assert resumed.steps == 80 and resumed.run_dir == part
     last = "checkpoints/step-000000080"
