@@ -1,0 +1,42 @@
+"""The examples and the Python of the README run as they stand."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+SHORT = {
+    "quick_start.py": ("--steps", "200"),
+    "own_env.py": ("--steps", "200"),
+    "torchrl_collector.py": ("--frames", "80"),
+}
+
+
+def run(arguments: list[str], cwd) -> str:
+    command = [sys.executable, *arguments]
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stderr[-4000:]
+    return result.stdout
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_an_example_runs(name, repo, tmp_path):
+    assert run([str(repo / "examples" / name), *SHORT[name]], tmp_path)
+
+
+def test_every_example_is_run(repo):
+    assert {path.name for path in (repo / "examples").glob("*.py")} == set(SHORT)
+
+
+def test_the_python_of_the_readme_runs(repo, tmp_path):
+    """Block by block, the later ones using what the earlier ones saved; training is cut short."""
+    text = (repo / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert len(blocks) >= 2
+    for block in blocks:
+        run(["-c", block.replace("20_000", "200")], tmp_path)
