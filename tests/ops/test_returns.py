@@ -1,0 +1,78 @@
+"""Returns and weights, worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dreamer_plugin.ops.returns import (
+    arrival_returns,
+    arrival_weights,
+    lambda_return,
+    replay_returns,
+)
+
+# A dream of three steps. The first reward and value must not matter.
+REWARD = torch.tensor([[99.0, 1, 2, 3]])
+CONT = torch.tensor([[0.7, 0.5, 1, 0.5]])
+VALUE = torch.tensor([[99.0, 10, 20, 30]])
+
+
+@pytest.mark.parametrize(
+    ("lambda_", "expected"),
+    [
+        # G2 = 3 + .5*30; G1 = 2 + (1-l)*20 + l*G2; G0 = 1 + .5*((1-l)*10 + l*G1)
+        (0.0, [6.0, 22.0, 18.0]),
+        (0.5, [8.75, 21.0, 18.0]),
+        (1.0, [11.0, 20.0, 18.0]),
+    ],
+)
+def test_dream_returns_by_hand(lambda_: float, expected: list[float]) -> None:
+    ret = arrival_returns(REWARD, CONT, VALUE, 1.0, lambda_)
+    assert torch.allclose(ret, torch.tensor([expected]))
+
+
+def test_discount_multiplies_continuation() -> None:
+    # One-step returns: 1 + .9*.5*10, 2 + .9*1*20, 3 + .9*.5*30
+    ret = arrival_returns(REWARD, CONT, VALUE, 0.9, 0.0)
+    assert torch.allclose(ret, torch.tensor([[5.5, 20.0, 16.5]]))
+
+
+def test_lambda_may_differ_per_step() -> None:
+    # l = (1, 0, *): G1 = 2 + 20 = 22 (one step), G0 = 1 + .5*22 (all of it)
+    ret = lambda_return(REWARD[:, 1:], CONT[:, 1:], VALUE[:, 1:], torch.tensor([[1.0, 0, 0.3]]))
+    assert torch.allclose(ret, torch.tensor([[12.0, 22.0, 18.0]]))
+
+
+def test_weights_by_hand() -> None:
+    cont = torch.tensor([[0.9, 0.5, 0.5]])
+    assert torch.allclose(arrival_weights(cont, 1.0), torch.tensor([[0.9, 0.45, 0.225]]))
+    # With discount .5: .9, .9*.5*.5, .9*.5*.5*.25: the start state is not discounted
+    assert torch.allclose(arrival_weights(cont, 0.5), torch.tensor([[0.9, 0.225, 0.05625]]))
+
+
+def test_dreams_from_a_terminal_state_weigh_nothing() -> None:
+    assert not arrival_weights(torch.tensor([[0.0, 1, 1]]), 1.0).any()
+
+
+def _replayed(last: list[bool], terminal: list[bool]) -> torch.Tensor:
+    return replay_returns(
+        torch.tensor([[99.0, 1, 2]]),
+        torch.tensor([last]),
+        torch.tensor([terminal]),
+        torch.tensor([[99.0, 10, 20]]),
+        0.9,
+        0.5,
+    )
+
+
+def test_replayed_returns_by_hand() -> None:
+    # R1 = 2 + .9*20; R0 = 1 + .9*(.5*10 + .5*R1)
+    assert torch.allclose(_replayed([False] * 3, [False] * 3), torch.tensor([[14.5, 20.0]]))
+
+
+def test_truncation_bootstraps_and_termination_does_not() -> None:
+    ends = [False, True, False]
+    truncated, terminated = _replayed(ends, [False] * 3), _replayed(ends, ends)
+    assert truncated[0, 0] == pytest.approx(1 + 0.9 * 10)
+    assert terminated[0, 0] == pytest.approx(1)
