@@ -194,7 +194,7 @@ class Dreamer:
         if replay and self._checkpoint is not None:
             self._begin()
         if replay and self._training is not None:
-            snapshot.save(self._training, folder, trees)
+            snapshot.save(self._training.state, folder, trees)
         else:
             snapshot.save_agent(self.agent, self._native, folder, self._facts(), trees)
 

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 RECENT = 10  # episodes whose mean return is shown
+_KEPT = ("step", "updates", "seconds", "best")
 
 
 @dataclass
 class Progress:
-    """The state of a run as the display needs it."""
+    """How far a run has come."""
 
     env: str
     steps: int  # planned agent steps
@@ -34,6 +35,8 @@ class Progress:
     step: int = 0  # agent steps over all envs, reset frames included
     updates: int = 0
     windows: int = 0
+    seconds: float = 0.0  # spent training, before a resume too
+    best: float = float("-inf")  # value of the best checkpoint
     returns: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
     losses: dict[str, float] = field(default_factory=dict)
     evaluation: str = ""
@@ -52,6 +55,16 @@ class Progress:
     def last_return(self) -> float | None:
         """Mean return of the most recent episodes, None before the first one ends."""
         return sum(self.returns) / len(self.returns) if self.returns else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What must survive a resume."""
+        return {name: getattr(self, name) for name in _KEPT} | {"returns": list(self.returns)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state_dict`."""
+        for name in _KEPT:
+            setattr(self, name, state[name])
+        self.returns.extend(state["returns"])
 
 
 class Speed:

@@ -12,46 +12,61 @@ begin new episodes, and what was open in the replay reads as cut off there, not 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dreamer_plugin.agent import Agent
 from dreamer_plugin.data.replay import load_rb_state, rb_state
 from dreamer_plugin.errors import CheckpointError
 from dreamer_plugin.run import checkpoint
 from dreamer_plugin.run.checkpoint import BEST, step_name
+from dreamer_plugin.run.display import Progress
 from dreamer_plugin.run.folder import RunFolder
+from dreamer_plugin.run.metrics import MeanMetrics
 from dreamer_plugin.run.native import NativeForm
-
-if TYPE_CHECKING:
-    from dreamer_plugin.run.training import Training
+from dreamer_plugin.run.parts import Parts
 
 EXACT, CONSISTENT = "exact", "consistent"
 Trees = Mapping[str, Any]
 
 
-def save(training: Training, folder: RunFolder, extra: Trees | None = None) -> Path:
+@dataclass
+class RunState:
+    """Everything that changes while a run goes on.
+
+    Args:
+        parts: agent, replay, envs and what stands between them.
+        progress: counters and recent returns. metrics: means not logged yet.
+    """
+
+    parts: Parts
+    progress: Progress
+    metrics: MeanMetrics
+
+
+def save(state: RunState, folder: RunFolder, extra: Trees | None = None) -> Path:
     """Write the step-numbered checkpoint of this moment.
 
     Args:
-        training: the run. folder: where to.
+        state: of the run. folder: where to.
         extra: further parts by name.
     """
-    parts = training.parts
-    trees = {"replay": rb_state(parts.replay), "loop": _loop_state(training), **(extra or {})}
-    meta = _facts(training) | {"resume": EXACT if parts.vector.can_save else CONSISTENT}
+    parts = state.parts
+    trees = {"replay": rb_state(parts.replay), "loop": _loop_state(state), **(extra or {})}
+    meta = _facts(state) | {"resume": EXACT if parts.vector.can_save else CONSISTENT}
     return save_agent(parts.agent, parts.native, folder, meta, trees)
 
 
-def save_best(training: Training, folder: RunFolder, measure: str) -> Path:
+def save_best(state: RunState, folder: RunFolder, measure: str) -> Path:
     """Replace the best agent by the one of this moment; without replay, to act and not to resume.
 
     Args:
-        training: the run. folder: where to.
-        measure: what `training.best` is the value of.
+        state: of the run. folder: where to.
+        measure: what `state.progress.best` is the value of.
     """
-    meta = _facts(training) | {"value": training.best, "measure": measure}
-    parts = training.parts
+    meta = _facts(state) | {"value": state.progress.best, "measure": measure}
+    parts = state.parts
     return save_agent(parts.agent, parts.native, folder, meta, {"best": meta}, BEST)
 
 
@@ -74,7 +89,7 @@ def save_agent(
     return checkpoint.write(folder.checkpoints / (name or step_name(meta["step"])), trees, meta)
 
 
-def restore(training: Training, path: Path) -> str:
+def restore(state: RunState, path: Path) -> str:
     """Put a run that was just built into the state of a checkpoint.
 
     Returns:
@@ -84,7 +99,7 @@ def restore(training: Training, path: Path) -> str:
         CheckpointError: when the checkpoint is damaged, only holds an agent, or its replay or envs
             are not those of this run.
     """
-    parts, progress = training.parts, training.progress
+    parts, progress = state.parts, state.progress
     trees = checkpoint.read(path, ["agent", "replay", "loop"])
     loop = trees["loop"]
     if loop["num_envs"] != parts.vector.num_envs:
@@ -94,11 +109,9 @@ def restore(training: Training, path: Path) -> str:
     load_rb_state(parts.replay, trees["replay"])
     parts.ratio.load_state_dict(loop["ratio"])
     parts.collector.load_state_dict(loop["collector"])
-    training.metrics.load_state_dict(loop["metrics"], parts.device)
-    training.seconds, training.best = loop["seconds"], loop["best"]
-    progress.step, progress.updates = loop["step"], loop["updates"]
+    state.metrics.load_state_dict(loop["metrics"], parts.device)
+    progress.load_state_dict(loop["progress"])
     progress.windows = parts.replay.windows
-    progress.returns.extend(loop["returns"])
     if loop["envs"] is None:
         parts.collector.truncate_open()
         return CONSISTENT
@@ -106,26 +119,23 @@ def restore(training: Training, path: Path) -> str:
     return EXACT
 
 
-def _loop_state(training: Training) -> dict[str, Any]:
-    parts, progress = training.parts, training.progress
+def _loop_state(state: RunState) -> dict[str, Any]:
+    parts = state.parts
     return {
-        "step": progress.step,
-        "updates": progress.updates,
+        "progress": state.progress.state_dict(),
         "num_envs": parts.vector.num_envs,
-        "returns": list(progress.returns),
-        "seconds": training.seconds,
-        "best": training.best,
-        "metrics": training.metrics.state_dict(),
+        "metrics": state.metrics.state_dict(),
         "ratio": parts.ratio.state_dict(),
         "collector": parts.collector.state_dict(),
         "envs": parts.vector.state_dict() if parts.vector.can_save else None,
     }
 
 
-def _facts(training: Training) -> dict[str, Any]:
+def _facts(state: RunState) -> dict[str, Any]:
+    progress = state.progress
     return {
-        "env": training.cfg.env.id,
-        "step": training.step,
-        "updates": training.progress.updates,
-        "seconds": round(training.seconds, 3),
+        "env": progress.env,
+        "step": progress.step,
+        "updates": progress.updates,
+        "seconds": round(progress.seconds, 3),
     }

@@ -27,6 +27,7 @@ from dreamer_plugin.run.folder import RunFolder
 from dreamer_plugin.run.metrics import MeanMetrics, MetricsLog
 from dreamer_plugin.run.parts import Parts
 from dreamer_plugin.run.signals import StopSignals
+from dreamer_plugin.run.snapshot import RunState
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -92,8 +93,7 @@ class Training:
             capacity=cfg.replay.capacity,
         )
         self.metrics = MeanMetrics()
-        self.best = float("-inf")
-        self.seconds = 0.0  # wall time spent in `run`, before a resume too
+        self.state = RunState(parts, self.progress, self.metrics)
         self._log: MetricsLog | None = None
         self._saved_at = -1
 
@@ -120,7 +120,7 @@ class Training:
         Returns:
             `"exact"` when everything continues, `"consistent"` when the envs start new episodes.
         """
-        kind = snapshot.restore(self, path)
+        kind = snapshot.restore(self.state, path)
         self._saved_at = self.step
         return kind
 
@@ -138,11 +138,13 @@ class Training:
                 started, before = time.monotonic(), self.step
                 self.collect()
                 self.learn()
-                self.seconds += time.monotonic() - started
+                self.progress.seconds += time.monotonic() - started
                 self._periodic(before, display)
                 display.tick(self._show_losses)
                 wanted = all(callback(self) is not False for callback in self.callbacks)
-            if self.best == float("-inf"):  # too short a run to have chosen: its end is its best
+            if self.progress.best == float(
+                "-inf"
+            ):  # too short a run to have chosen: its end is its best
                 self._offer_best_by_returns()
             self.save()
         return RunResult(
@@ -181,7 +183,7 @@ class Training:
             return
         if not self.cfg.run.eval_every and len(self.progress.returns) == RECENT:
             self._offer_best_by_returns()
-        snapshot.save(self, self.folder)
+        snapshot.save(self.state, self.folder)
         checkpoint.prune(self.folder.checkpoints, self.cfg.run.keep)
         self._saved_at = self.step
 
@@ -223,7 +225,7 @@ class Training:
         if self._log is not None:
             progress = self.progress
             axes |= {"frames": progress.frames, "updates": progress.updates}
-            self._log.write(self.step, values, seconds=round(self.seconds, 3), **axes)
+            self._log.write(self.step, values, seconds=round(self.progress.seconds, 3), **axes)
 
     def _offer_best_by_returns(self) -> None:
         returns = self.progress.returns
@@ -233,6 +235,6 @@ class Training:
             )
 
     def _offer_best(self, value: float, measure: str) -> None:
-        if self.folder is not None and value > self.best:
-            self.best = value
-            snapshot.save_best(self, self.folder, measure)
+        if self.folder is not None and value > self.progress.best:
+            self.progress.best = value
+            snapshot.save_best(self.state, self.folder, measure)
