@@ -2,9 +2,9 @@
 
     python examples/own_env.py --steps 20000
 
-Any Gymnasium environment goes straight into `Dreamer`. Registering it as a suite, as below, gives it an
-id that works everywhere, on the command line too when the package that registers it declares an
-entry point in the group `dreamer_envs.suites`.
+Any Gymnasium environment goes straight into `Dreamer`. Registering it as a suite, as below, gives
+it an id that works everywhere, on the command line too when the package that registers it declares
+an entry point in the group `dreamer_envs.suites`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dreamer_plugin import Dreamer
 class Lamp(gym.Env[dict[str, Any], dict[str, Any]]):
     """A lamp to be set to the brightness that a number asks for, and a switch to turn it on.
 
-    Observations: `image`, the lamp, uint8 [48, 48, 3]; `wanted`, the brightness in 0..1, float32 [1].
+    Observations: `image`, the lamp, uint8 [48, 48, 3]; `wanted`, a brightness in 0..1, float32 [1].
     Actions: `switch`, 0 or 1; `change`, of the brightness, float32 [1] in -1..1.
     Reward: one minus the distance to the wanted brightness.
     """

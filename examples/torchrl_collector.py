@@ -2,8 +2,8 @@
 
     python examples/torchrl_collector.py --env gym/CartPole-v1 --frames 20000
 
-The policy is a `TensorDictModule`, the environments are a TorchRL environment, the replay is a TorchRL
-`ReplayBuffer`: each can be used with other parts of TorchRL.
+The policy is a `TensorDictModule`, the environments are a TorchRL environment, the replay is a
+TorchRL `ReplayBuffer`: each can be used with other parts of TorchRL.
 """
 
 from __future__ import annotations
