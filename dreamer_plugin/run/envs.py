@@ -40,6 +40,14 @@ class EnvSource:
         makers = [self.makers[i % len(self.makers)] for i in range(count)]
         return (ProcessVector if self.processes else SerialVector)(makers, seed)
 
+    def action_repeat(self) -> int:
+        """Simulator frames per agent step; makes an env to ask it."""
+        env = self.makers[0]()
+        try:
+            return int(env.get_wrapper_attr("action_repeat"))
+        finally:
+            env.close()
+
 
 def source_of(cfg: Config, makers: Sequence[EnvMaker] | None = None) -> EnvSource:
     """The envs that a config asks for.
@@ -59,8 +67,3 @@ def source_of(cfg: Config, makers: Sequence[EnvMaker] | None = None) -> EnvSourc
     # A process per env pays off only when there are several to run side by side.
     processes = env.processes and len(makers) > 1
     return EnvSource(tuple(makers), processes, env.terminal_on_timeout)
-
-
-def action_repeat(vector: VectorEnv) -> int:
-    """Simulator frames per agent step."""
-    return int(getattr(vector, "action_repeat", 0) or vector.envs[0].action_repeat)

@@ -19,7 +19,7 @@ from dreamer_plugin.data.ratio import TrainRatio
 from dreamer_plugin.data.replay import RecordReplay, make_replay, replay_bytes
 from dreamer_plugin.errors import UsageError, nearest
 from dreamer_plugin.run.devices import choose_device
-from dreamer_plugin.run.envs import EnvSource, action_repeat
+from dreamer_plugin.run.envs import EnvSource
 from dreamer_plugin.run.native import NativeForm
 from dreamer_plugin.spaces import Spaces
 
@@ -35,6 +35,7 @@ class Parts:
         vector: the envs that are trained on.
         native: spaces of the env as its user sees them.
         agent, replay, collector, ratio: what acts, remembers, steps and says how often to update.
+        action_repeat: simulator frames per agent step.
     """
 
     source: EnvSource
@@ -44,6 +45,7 @@ class Parts:
     replay: RecordReplay
     collector: VectorCollector
     ratio: TrainRatio
+    action_repeat: int
 
     @property
     def device(self) -> torch.device:
@@ -61,6 +63,7 @@ def build_parts(
         agent: one that exists already; a fresh one by default.
         native: spaces as the user sees them, where they are not those of `source`.
     """
+    repeat = source.action_repeat()
     vector = source.vector(cfg.seed)
     try:
         native = native or NativeForm(vector.observation_space, vector.action_space)
@@ -74,7 +77,7 @@ def build_parts(
         raise
     replayed = cfg.replay.batch_size * cfg.replay.batch_length
     ratio = TrainRatio(cfg.run.train_ratio, replayed)
-    return Parts(source, vector, native, agent, replay, collector, ratio)
+    return Parts(source, vector, native, agent, replay, collector, ratio, repeat)
 
 
 def _build_replay(cfg: Config, spaces: Spaces, agent: Agent, num_envs: int) -> RecordReplay:
@@ -113,7 +116,7 @@ def facts(cfg: Config, parts: Parts) -> dict[str, str]:
     counts = {name: _parameters(part) for name, part in components(agent).items()}
     listing = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     return {
-        "env": f"{cfg.env.id} x {vector.num_envs}, action repeat {action_repeat(vector)}",
+        "env": f"{cfg.env.id} x {vector.num_envs}, action repeat {parts.action_repeat}",
         "observations": ", ".join(
             f"{k.name} {k.kind} {list(k.shape)}" for k in parts.native.spaces.obs
         ),

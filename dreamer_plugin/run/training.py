@@ -21,7 +21,6 @@ from dreamer_plugin.data.replay import write_back
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run import checkpoint, snapshot
 from dreamer_plugin.run.display import RECENT, Display, Progress
-from dreamer_plugin.run.envs import action_repeat
 from dreamer_plugin.run.evaluate import evaluate
 from dreamer_plugin.run.folder import RunFolder
 from dreamer_plugin.run.metrics import MeanMetrics, MetricsLog
@@ -88,7 +87,7 @@ class Training:
         self.progress = Progress(
             env=cfg.env.id or parts.vector.ids[0],
             steps=cfg.run.steps,
-            action_repeat=action_repeat(parts.vector),
+            action_repeat=parts.action_repeat,
             prefill=cfg.run.prefill,
             capacity=cfg.replay.capacity,
         )
