@@ -8,7 +8,8 @@
 
 Every official name is derived from one of our parameter names by the rules below, for a whole V3
 agent (`dyn/obs0/kernel`, the slow critic included) as for one of its modules (`obs0/kernel`).
-Source: danijar/dreamerv3 @ e3f0224, `dreamerv3/agent.py`, `dreamerv3/rssm.py`, `embodied/jax/heads.py`.
+Source of the names: danijar/dreamerv3 @ e3f0224, `dreamerv3/agent.py` and `dreamerv3/rssm.py`,
+`embodied/jax/heads.py`.
 """
 
 from __future__ import annotations
@@ -109,11 +110,14 @@ def read_official(path: str | Path) -> dict[str, Array]:
         UsageError: when there is no such file, or it is no npz file of plain arrays.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            raise ValueError("it holds a single array without a name")
+        with file:
+            arrays = dict(file)
     except FileNotFoundError:
         raise UsageError(f"no file {str(path)!r} to import weights from") from None
-    except (BadZipFile, ValueError, OSError, AttributeError) as error:
+    except (BadZipFile, ValueError, OSError, EOFError) as error:
         raise UsageError(f"{str(path)!r} is no npz file of plain arrays: {error}") from error
     params = {k.removeprefix("param/"): v for k, v in arrays.items() if k.startswith("param/")}
     return params or arrays
@@ -242,8 +246,11 @@ def _check_names(given: Iterable[str], expected: Iterable[str]) -> None:
 
 def _to_ours(name: str, array: Array, param: Tensor) -> Tensor:
     # float32 as the official code has it, whatever the file's precision
-    theirs = torch.from_numpy(np.array(array, np.float32))
-    ours = theirs.permute(3, 2, 0, 1) if theirs.ndim == 4 else theirs.T if theirs.ndim == 2 else theirs
+    ours = torch.from_numpy(np.array(array, np.float32))
+    if ours.ndim == 4:
+        ours = ours.permute(3, 2, 0, 1)
+    elif ours.ndim == 2:
+        ours = ours.T
     if ours.shape != param.shape:
         expected = tuple(_to_official(param).shape)
         raise UsageError(f"official weight {name!r} is {array.shape}, this agent needs {expected}")

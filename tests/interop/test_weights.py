@@ -1,0 +1,91 @@
+"""Official weights in and out; the golden tests prove that they mean the same."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dreamer_plugin.errors import UsageError
+from dreamer_plugin.interop.weights import (
+    export_official,
+    import_official,
+    official_names,
+    read_official,
+)
+from dreamer_plugin.nets.layers import Linear
+
+from .. import tiny
+
+
+def test_a_round_trip_is_exact() -> None:
+    arrays = export_official(tiny.agent())
+    other = tiny.agent(seed=5)
+    import_official(other, arrays)
+    for name, value in export_official(other).items():
+        assert np.array_equal(value, arrays[name]), name
+
+
+def test_names_are_official_and_unique() -> None:
+    agent = tiny.agent()
+    names = official_names(agent)
+    assert len(set(names.values())) == len(names) == len(list(agent.parameters()))
+    assert names["world.rssm.core.gates.weight"] == "dyn/dyngru/kernel"
+    assert names["behavior.slow.copy.layer.linear.bias"] == "slowval/head/logits/bias"
+    assert names["behavior.actor.heads.1.0.weight"] == "pol/head/tool/logits/kernel"
+    assert names["behavior.actor.heads.0.1.weight"] == "pol/head/move/stddev/kernel"
+
+
+def test_kernels_are_transposed() -> None:
+    layer = Linear(2, 3)
+    import_official(layer, {"kernel": np.arange(6.0).reshape(2, 3), "bias": np.zeros(3)})
+    assert layer.weight.tolist() == [[0, 3], [1, 4], [2, 5]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dyn/dyngru/kernl": np.zeros(1)}, "'dyn/dyngru/kernl'. Did you mean 'dyn/dyngru/kernel'"),
+        ({"val/head/logits/bias": None}, "'val/head/logits/bias' is missing"),
+        ({"val/head/logits/bias": np.zeros(7)}, "is (7,), this agent needs (41,)"),
+        ({"val/head/logits/bias": np.full(41, np.nan)}, "not finite"),
+    ],
+)
+def test_what_does_not_fit_is_named_and_changes_nothing(
+    change: dict[str, np.ndarray | None], message: str
+) -> None:
+    arrays = export_official(tiny.agent(seed=5)) | change
+    agent = tiny.agent()
+    before = export_official(agent)
+    with pytest.raises(UsageError, match=re.escape(message)):
+        import_official(agent, {k: v for k, v in arrays.items() if v is not None})
+    after = export_official(agent)
+    assert all(np.array_equal(after[name], before[name]) for name in before)
+
+
+def test_files_are_read_with_or_without_the_prefix(tmp_path: Path) -> None:
+    arrays = export_official(tiny.agent())
+    np.savez(tmp_path / "plain.npz", **arrays)
+    np.savez(
+        tmp_path / "golden.npz", other=np.zeros(1), **{f"param/{k}": v for k, v in arrays.items()}
+    )
+    for name in ("plain", "golden"):
+        read = read_official(tmp_path / f"{name}.npz")
+        assert read.keys() == arrays.keys()
+        assert all(np.array_equal(read[k], arrays[k]) for k in arrays)
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no file .*nothing.npz"):
+        read_official(tmp_path / "nothing.npz")
+    (tmp_path / "text.npz").write_text("weights")
+    with pytest.raises(UsageError, match="is no npz file of plain arrays"):
+        read_official(tmp_path / "text.npz")
+    np.savez(tmp_path / "objects.npz", weird=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(UsageError, match="is no npz file of plain arrays"):
+        read_official(tmp_path / "objects.npz")
+    np.save(tmp_path / "single.npy", np.zeros(3))
+    with pytest.raises(UsageError, match="is no npz file of plain arrays"):
+        read_official(tmp_path / "single.npy")
