@@ -32,7 +32,9 @@ def test_every_file_has_a_kind_and_every_kind_a_file() -> None:
     assert not missing, f"kinds without a file in {folder()}: {missing}"
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if kind_of(p.stem) in KINDS], ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if kind_of(p.stem) in KINDS], ids=lambda p: p.stem
+)
 def test_golden(path: Path, golden_report: dict[str, Golden | None]) -> None:
     kind = kind_of(path.stem)
     assert kind is not None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import math
-from functools import lru_cache
+from functools import cache
 
 import gymnasium as gym
 import numpy as np
@@ -65,7 +65,7 @@ def _spaces(problem: str) -> Spaces:
     return Spaces.from_gym(gym.spaces.Dict(obs), action)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _modules(size: str, problem: str) -> dict[str, nn.Module]:
     """Trained modules by official prefix, without memory."""
     cfg, spaces = _config(size), _spaces(problem)
@@ -127,7 +127,7 @@ STATS = _table("init_stats_size1m.csv")
 
 @pytest.mark.parametrize("problem", sorted({row["problem"] for row in STATS}))
 def test_initial_values(problem: str) -> None:
-    """Both sides are samples: their statistics may differ by five standard errors of a difference."""
+    """Both sides are samples: they may differ by five standard errors of a difference."""
     arrays = export_official(build_agent(_config("size1m"), _spaces(problem)))
     rows = {row["parameter"]: row for row in STATS if row["problem"] == problem}
     assert rows.keys() == {name for name in arrays if not name.startswith("slowval/")}

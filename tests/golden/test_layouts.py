@@ -1,7 +1,7 @@
 """The harness itself: other layouts run, and a wrong number, name or file does not pass.
 
-Files of other layouts are made with our own code in the official one's place: they prove nothing about
-parity, only that a folder with mixed actions, two images of other than square size, discrete
+Files of other layouts are made with our own code in the official one's place: they prove nothing
+about parity, only that a folder with mixed actions, two images of other than square size, discrete
 observations or an evicting replay is read and compared whole.
 """
 
@@ -144,8 +144,8 @@ def _replay_windows(rng: np.random.Generator) -> dict[str, np.ndarray]:
     queue = np.array([w for w in windows if t[w[0]] % length == 1], np.int32)
     served = np.array([w for w in inside if t[w[0]] % length == 1])
     arrays = {f"added/{name}": value for name, value in added.items()}
-    arrays |= {f"meta/{k}": np.array(v) for k, v in
-               {"length": length, "workers": 3, "capacity": capacity, "batch": 2}.items()}  # fmt: skip
+    meta = {"length": length, "workers": 3, "capacity": capacity, "batch": 2}
+    arrays |= {f"meta/{name}": np.array(value) for name, value in meta.items()}
     arrays |= {
         "items_after_each_add": np.array(counts),
         "window_start_global_ids_in_buffer": inside[:, 0],

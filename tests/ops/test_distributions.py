@@ -98,7 +98,9 @@ def test_categorical_sample_is_one_hot_with_the_gradient_of_probabilities() -> N
     logits = torch.randn(6, 5, requires_grad=True)
     dist, pull = Categorical(logits, 0.01), torch.randn(6, 5)
     sample = dist.sample(torch.rand(6))
-    assert torch.allclose(sample.detach().sort(-1).values, torch.eye(5)[[4]].expand(6, 5), atol=1e-6)
+    assert torch.allclose(
+        sample.detach().sort(-1).values, torch.eye(5)[[4]].expand(6, 5), atol=1e-6
+    )
     ours = torch.autograd.grad((sample * pull).sum(), logits, retain_graph=True)[0]
     expected = torch.autograd.grad((dist.probs * pull).sum(), logits)[0]
     assert torch.allclose(ours, expected)

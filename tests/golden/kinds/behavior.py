@@ -201,9 +201,7 @@ def repl_loss(g: Golden) -> None:
         batch = TensorDict({k: g.tensor(v) for k, v in flags.items()}, batch_size=list(boot.shape))
         loss = behavior.replay_loss(_rows(boot.shape), batch, boot)
         loss.mean().backward()
-        ret = replay_returns(
-            *(batch[k] for k in flags), boot, settings.discount, settings.lambda_
-        )
+        ret = replay_returns(*(batch[k] for k in flags), boot, settings.discount, settings.lambda_)
         g.check(f"{variant}/repval_loss", loss)
         g.check(f"{variant}/total", loss.mean())
         g.check(f"{variant}/ret", ret)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -77,7 +76,9 @@ def categorical(g: Golden) -> None:
         g.arrays[key] = torch.log_softmax(torch.from_numpy(g.arrays[key]), -1).numpy()
         g.check(key, one.logprobs)
         g.check("mixed_probs" + suffix, one.probs)
-        g.check("logp" + suffix, one.logp(F.one_hot(torch.from_numpy(index).long(), onehot.shape[-1])))
+        g.check(
+            "logp" + suffix, one.logp(F.one_hot(torch.from_numpy(index).long(), onehot.shape[-1]))
+        )
         g.check("onehot_logp" + suffix, one.logp(onehot))
         g.check("entropy" + suffix, one.entropy())
         g.check("agg_entropy" + suffix, one.entropy().sum(-1))
@@ -136,7 +137,10 @@ def _bounded_normal(g: Golden) -> None:
     g.check("bn/mean", normal.mean)
     g.check("bn/stddev", normal.std)
     g.check("bn/mode", normal.mode())
-    for name, value in (("logp", normal.logp(g.tensor("bn/action"))), ("entropy", normal.entropy())):
+    for name, value in (
+        ("logp", normal.logp(g.tensor("bn/action"))),
+        ("entropy", normal.entropy()),
+    ):
         g.check(f"bn/{name}_per_dim", value)
         g.check(f"bn/{name}", value.sum(-1))
         grads = torch.autograd.grad(value.sum(), (mean, std), allow_unused=True, retain_graph=True)

@@ -19,6 +19,7 @@ from dreamer_plugin.ops.scaling import saturate
 from dreamer_plugin.spaces import Spaces
 
 from ..reading import Golden
+from .parts import discrete
 
 VECTOR = gym.spaces.Dict({"vector": gym.spaces.Box(-1, 1, (1,), np.float32)})
 
@@ -88,20 +89,15 @@ def _entries(native: dict[str, np.ndarray], concat: np.ndarray) -> dict[str, gym
             spaces[name] = gym.spaces.Box(-np.inf, np.inf, shape, np.float32)
             at += count
             continue
-        first = int(values.reshape(len(values), count)[0, 0])
-        after = np.flatnonzero(concat[0, at + first + 1 :])  # the next thing that is not zero
-        following = native[names[i + 1]] if i + 1 < len(names) else None
-        if count > 1:
-            second = int(values.reshape(len(values), count)[0, 1])
-            classes = int(after[0]) + 1 + first - second
-        elif following is None:
+        rest = [native[later][0].ravel() for later in names[i + 1 :]]
+        following = [values[0].ravel()[1:], *rest][0 if count > 1 else 1 :]
+        if not following:
             classes = concat.shape[1] - at
-        else:
-            into = 0 if following.dtype.kind == "f" else int(following.reshape(len(values), -1)[0, 0])
-            classes = int(after[0]) + 1 + first - into
-        spaces[name] = (
-            gym.spaces.MultiDiscrete(np.full(shape, classes)) if shape else gym.spaces.Discrete(classes)
-        )
+        else:  # what comes next stands right behind this variable's classes
+            first, then = int(values[0].ravel()[0]), following[0]
+            gap = int(np.flatnonzero(concat[0, at + first + 1 :])[0]) + 1
+            classes = first + gap - (int(then[0]) if then.dtype.kind != "f" else 0)
+        spaces[name] = discrete(shape, classes)
         at += count * classes
     return spaces
 

@@ -28,7 +28,7 @@ OPTIMIZERS: dict[str, dict[str, object]] = {
     "cosine": {"lr": 1e-2, "warmup": 3, "schedule": "cosine"},
 }
 
-# README of the arrays: "perc_default (the return normaliser)", "meanstd (debiased)". The other numbers
+# README of the arrays: "perc_default (the return normaliser)", "meanstd (debiased)". Other numbers
 # follow from the first two steps: perc_fast[0] / 0.3 are the 10th and 80th percentiles of x[0].
 NORMALIZERS = {
     "perc_default": lambda: Percentile(),
@@ -104,7 +104,7 @@ def optimizer(g: Golden) -> None:
     for variant in g.variants(f"params/{names[0]}"):
         settings = {"anneal": steps, **OPTIMIZERS[variant]}
         params = _trajectory(g, names, settings, torch.float32)
-        # Adding a small update to a float32 parameter rounds it, so updates are measured in float64.
+        # A small update added to a float32 parameter is rounded, so updates are in float64.
         precise = _trajectory(g, names, settings, torch.float64)
         for name in names:
             lone = params[name].shape[1:] == (1,) or name.endswith("bias")

@@ -106,7 +106,7 @@ def _obs_space(shape: tuple[int, ...], array: np.ndarray, g: Golden, classes: st
     if array.dtype == np.uint8:
         return gym.spaces.Box(0, 255, shape, np.uint8)
     if classes in g:
-        return _discrete(shape, int(g.number(classes)))
+        return discrete(shape, int(g.number(classes)))
     return _box(shape)
 
 
@@ -115,11 +115,11 @@ def action_space(g: Golden) -> gym.spaces.Dict:
     entries: dict[str, gym.Space] = {}
     for name in g.names("meta/action_classes/"):
         classes = int(g.number("meta/action_classes/" + name))
-        shape = () if f"meta/action_shape/{name}" not in g else tuple(g.array(f"meta/action_shape/{name}"))
-        entries[name] = _discrete(tuple(map(int, shape)), classes)
+        key = f"meta/action_shape/{name}"
+        entries[name] = discrete(tuple(g.array(key).tolist()) if key in g else (), classes)
     for name in g.names("meta/action_shape/"):
         if name not in entries:
-            entries[name] = _box(tuple(map(int, g.array("meta/action_shape/" + name))))
+            entries[name] = _box(tuple(g.array("meta/action_shape/" + name).tolist()))
     return gym.spaces.Dict(entries or {"action": _box((1,))})
 
 
@@ -127,7 +127,8 @@ def _box(shape: tuple[int, ...]) -> gym.spaces.Box:
     return gym.spaces.Box(-np.inf, np.inf, shape, np.float32)
 
 
-def _discrete(shape: tuple[int, ...], classes: int) -> gym.Space:
+def discrete(shape: tuple[int, ...], classes: int) -> gym.Space:
+    """One discrete variable, or an array of them with as many classes each."""
     if not shape:
         return gym.spaces.Discrete(classes)
     return gym.spaces.MultiDiscrete(np.full(shape, classes))

@@ -14,6 +14,7 @@ from dreamer_plugin.data.replay import RecordReplay, make_replay, mark_cuts, rb_
 from dreamer_plugin.spaces import Spaces
 
 from ..reading import Golden
+from .parts import discrete
 from .training import FLAGS, records
 
 SAMPLED = ("is_first", "is_last", "is_terminal", "reward")
@@ -158,10 +159,8 @@ def _context_spaces(g: Golden, arrays: dict[str, np.ndarray]) -> Spaces:
         if arrays[name].dtype.kind == "f":
             actions[name] = gym.spaces.Box(-np.inf, np.inf, shape, np.float32)
         else:
-            classes = int(max(g.arrays[f"{k}/{name}"].max() for k in ("data", "stream_prevact"))) + 2
-            actions[name] = (
-                gym.spaces.MultiDiscrete(np.full(shape, classes)) if shape else gym.spaces.Discrete(classes)
-            )
+            used = max(g.arrays[f"{k}/{name}"].max() for k in ("data", "stream_prevact"))
+            actions[name] = discrete(shape, int(used) + 2)
     known = {"reward", *FLAGS, *actions}
     obs = [name for name in g.names("out_obs/") if name not in known]
     boxes = {
