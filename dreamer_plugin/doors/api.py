@@ -191,10 +191,12 @@ class Dreamer:
         folder.path.mkdir(parents=True, exist_ok=True)
         save_config(self.config, folder.config_path)
         trees = {"predict": {"rng": self._rng.bit_generator.state}}
-        if replay and self._checkpoint is not None:
-            self._begin()
         if replay and self._training is not None:
             snapshot.save(self._training.state, folder, trees)
+        elif replay and self._checkpoint is not None:  # loaded, and no step made since
+            meta, parts = checkpoint.verify(self._checkpoint), checkpoint.read(self._checkpoint)
+            name = checkpoint.step_name(meta["step"])
+            checkpoint.write(folder.checkpoints / name, parts | trees, meta)
         else:
             snapshot.save_agent(self.agent, self._native, folder, self._facts(), trees)
 

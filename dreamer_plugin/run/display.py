@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 RECENT = 10  # episodes whose mean return is shown
+NONE_YET = float("-inf")
 _KEPT = ("step", "updates", "seconds", "best")
 
 
@@ -36,7 +37,7 @@ class Progress:
     updates: int = 0
     windows: int = 0
     seconds: float = 0.0  # spent training, before a resume too
-    best: float = float("-inf")  # value of the best checkpoint
+    best: float = NONE_YET  # value of the best checkpoint
     returns: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
     losses: dict[str, float] = field(default_factory=dict)
     evaluation: str = ""
@@ -185,8 +186,8 @@ class Display:
             Text(label, style="bold"), ProgressBar(total=max(total, 1), completed=done, width=40)
         )
         losses = "  ".join(f"{name} {value:.3g}" for name, value in p.losses.items())
-        rows = [bar, counters, Text(losses), Text(p.evaluation)]
-        return Group(*(row for row in rows if not isinstance(row, Text) or row.plain))
+        texts = [Text(line) for line in (losses, p.evaluation) if line]
+        return Group(bar, counters, *texts)
 
 
 def describe(facts: Mapping[str, Any]) -> Table:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 
-from dreamer_plugin.config import Config, save_config
+from dreamer_plugin.config import Config, LayersReport, save_config
 from dreamer_plugin.errors import CheckpointError
 from dreamer_plugin.run import checkpoint
 from dreamer_plugin.run.display import Display, describe
@@ -26,7 +26,7 @@ def train(
     *,
     resume: str | Path | None = None,
     env_makers: Sequence[EnvMaker] | None = None,
-    layers_report: RenderableType | None = None,
+    layers_report: LayersReport | None = None,
     console: Console | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> RunResult:
@@ -58,9 +58,12 @@ def train(
             save_config(cfg, folder.config_path)
             if resumed:
                 _restore(training, folder, console)
-            elif hasattr(layers_report, "save"):
+            elif isinstance(layers_report, LayersReport):
                 layers_report.save(folder.path)
-            _introduce(training, layers_report, console)
+            if layers_report is not None:
+                console.print(layers_report)
+            console.print(describe(facts(cfg, training.parts)))
+            console.print(f"run folder  {folder.path}", highlight=False, soft_wrap=True)
             display = Display(training.progress, console)
             result = training.run(cfg.run.steps, display, signals)
     _conclude(result, cfg, console)
@@ -78,13 +81,6 @@ def _restore(training: Training, folder: RunFolder, console: Console) -> None:
     kind = training.restore(latest)
     how = "exactly" if kind == EXACT else "with new episodes (its envs cannot save their state)"
     console.print(f"Continuing {latest} {how}.", highlight=False, soft_wrap=True)
-
-
-def _introduce(training: Training, layers_report: RenderableType | None, console: Console) -> None:
-    if layers_report is not None:
-        console.print(layers_report)
-    console.print(describe(facts(training.cfg, training.parts)))
-    console.print(f"run folder  {training.folder.path}", highlight=False, soft_wrap=True)
 
 
 def _conclude(result: RunResult, cfg: Config, console: Console) -> None:

@@ -38,7 +38,8 @@ class NativeForm:
 
     def __init__(self, observation: Space, action: Space) -> None:
         self.observation, self.action = observation, action
-        self._env = dreamer_envs.wrap(_SpacesOnly(observation, action))
+        self._inner = _SpacesOnly(observation, action)
+        self._env = dreamer_envs.wrap(self._inner)
         self.spaces = Spaces.from_gym(self._env.observation_space, self._env.action_space)
 
     def observe(self, obs: Any) -> tuple[dict[str, Array], bool]:
@@ -75,7 +76,7 @@ class NativeForm:
 
     def _native(self, action: Any) -> Any:
         self._env.step(action)
-        return self._env.unwrapped.action
+        return self._inner.action
 
 
 class _SpacesOnly(gym.Env[Any, Any]):

@@ -20,7 +20,7 @@ from dreamer_plugin.config import Config
 from dreamer_plugin.data.replay import write_back
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run import checkpoint, snapshot
-from dreamer_plugin.run.display import RECENT, Display, Progress
+from dreamer_plugin.run.display import NONE_YET, RECENT, Display, Progress
 from dreamer_plugin.run.evaluate import evaluate
 from dreamer_plugin.run.folder import RunFolder
 from dreamer_plugin.run.metrics import MeanMetrics, MetricsLog
@@ -141,11 +141,10 @@ class Training:
                 self._periodic(before, display)
                 display.tick(self._show_losses)
                 wanted = all(callback(self) is not False for callback in self.callbacks)
-            if self.progress.best == float(
-                "-inf"
-            ):  # too short a run to have chosen: its end is its best
-                self._offer_best_by_returns()
             self.save()
+            if self.folder is not None and self.progress.best == NONE_YET:
+                # Too short a run to have chosen: its end is its best, until it is continued.
+                self._save_best_by_returns()
         return RunResult(
             run_dir=self.folder.path if self.folder else None,
             steps=self.step,
@@ -181,7 +180,7 @@ class Training:
         if self.folder is None or self._saved_at == self.step:
             return
         if not self.cfg.run.eval_every and len(self.progress.returns) == RECENT:
-            self._offer_best_by_returns()
+            self._save_best_by_returns()
         snapshot.save(self.state, self.folder)
         checkpoint.prune(self.folder.checkpoints, self.cfg.run.keep)
         self._saved_at = self.step
@@ -194,7 +193,7 @@ class Training:
         )
         self.progress.evaluation = f"eval {report.mean:,.2f} ± {report.std:,.2f} at {self.step:,}"
         self._write({f"eval/{name}": value for name, value in report.summary().items()})
-        self._offer_best(report.mean, f"mean of {run.eval_episodes} evaluation episodes")
+        self._save_best(report.mean, f"mean of {run.eval_episodes} evaluation episodes")
 
     def _periodic(self, before: int, display: Display) -> None:
         """What is due every so many steps, by counters alone: evaluation, log, save."""
@@ -215,25 +214,25 @@ class Training:
         self._write({**self.metrics.drain(), "replay/windows": self.progress.windows})
 
     def _show_losses(self) -> None:
-        means = {
-            k.removeprefix("loss/"): v for k, v in self.metrics.means().items() if "loss/" in k
-        }
-        self.progress.losses = means or self.progress.losses
+        means = self.metrics.means()
+        losses = {name.removeprefix("loss/"): means[name] for name in means if "loss/" in name}
+        self.progress.losses = losses or self.progress.losses
 
     def _write(self, values: dict[str, float], **axes: float) -> None:
         if self._log is not None:
             progress = self.progress
             axes |= {"frames": progress.frames, "updates": progress.updates}
-            self._log.write(self.step, values, seconds=round(self.progress.seconds, 3), **axes)
+            self._log.write(self.step, values, seconds=round(progress.seconds, 3), **axes)
 
-    def _offer_best_by_returns(self) -> None:
+    def _save_best_by_returns(self) -> None:
+        """Keep the agent if its recent returns are the best; a few decide nothing for good."""
         returns = self.progress.returns
         if returns:
-            self._offer_best(
-                sum(returns) / len(returns), f"mean of the last {len(returns)} episodes"
-            )
+            measure = f"mean of the last {len(returns)} episodes"
+            self._save_best(sum(returns) / len(returns), measure, final=len(returns) == RECENT)
 
-    def _offer_best(self, value: float, measure: str) -> None:
-        if self.folder is not None and value > self.progress.best:
-            self.progress.best = value
-            snapshot.save_best(self.state, self.folder, measure)
+    def _save_best(self, value: float, measure: str, final: bool = True) -> None:
+        if self.folder is None or value <= self.progress.best:
+            return
+        self.progress.best = value if final else NONE_YET
+        snapshot.save_best(self.state, self.folder, value, measure)

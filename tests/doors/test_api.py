@@ -171,10 +171,11 @@ def test_a_loaded_agent_learns_on_exactly(tmp_path):
 
 
 def test_saving_a_loaded_agent_keeps_what_it_needs_to_learn(tmp_path):
-    small("toy/recall").learn(40, progress=False).save(tmp_path / "first")
+    agent = small(cartpole()).learn(40, progress=False)
+    agent.save(tmp_path / "first")
     Dreamer.load(tmp_path / "first", device="cpu").save(tmp_path / "second")
-    names = {path.name for path in (tmp_path / "second" / "checkpoints").glob("*/*.json")}
-    assert "replay.json" in names
+    again = Dreamer.load(tmp_path / "second", env=agent._source.makers[0].make.env, device="cpu")
+    assert again._begin().progress.windows == agent._training.progress.windows > 0
 
 
 def test_an_agent_made_with_an_object_needs_an_env_to_learn_again(tmp_path):

@@ -66,6 +66,14 @@ def test_best_goes_by_the_training_returns_when_there_is_no_evaluation(tiny, qui
     assert best["value"] == pytest.approx(sum(until[-10:]) / 10)
 
 
+def test_a_best_of_few_episodes_is_given_up_when_the_run_goes_on(tiny, quiet):
+    first = train(tiny("toy/recall", **{"run.steps": 40}), console=quiet)
+    best = first.run_dir / "checkpoints" / "best" / "best.json"
+    assert json.loads(best.read_text())["measure"] == "mean of the last 4 episodes"
+    train(tiny("toy/recall", **{"run.steps": 120}), resume="auto", console=quiet)
+    assert json.loads(best.read_text())["measure"] == "mean of the last 10 episodes"
+
+
 def test_evaluation_in_the_loop_decides_which_is_best(tiny, quiet):
     options = {"run.eval_every": 30, "run.eval_episodes": 3}
     result = train(tiny("toy/recall", **options), console=quiet)
