@@ -8,6 +8,8 @@ from PIL import Image as Pil
 
 Image = NDArray[np.uint8]
 
+LUMA = (0.299, 0.587, 1.0 - (0.299 + 0.587))  # not 0.114: they must add up to exactly 1
+
 
 def resize(image: Image, height: int, width: int) -> Image:
     """Bilinear resize of PIL, which averages over the source area when it shrinks.
@@ -34,7 +36,9 @@ def grayscale(image: Image) -> Image:
         image: uint8 `[H, W, 3]`.
 
     Returns:
-        uint8 `[H, W, 1]`.
+        uint8 `[H, W, 1]`. Added in the order of the official DreamerV3 code, so that truncation
+        agrees for every colour and a gray keeps its value.
     """
-    weights = np.array([0.299, 0.587, 0.114], np.float64)
-    return (image @ weights)[..., None].astype(np.uint8)
+    red, green, blue = LUMA
+    luma = image[..., 0] * red + image[..., 1] * green + image[..., 2] * blue
+    return luma[..., None].astype(np.uint8)

@@ -79,25 +79,25 @@ def test_always_sticky_means_nothing_ever_happens():
 
 
 def test_sticky_frames_happen_as_often_as_asked():
-    """An alternating action is held with probability 1/4 per frame: 2,000 draws, 5 sigma."""
+    """An alternating action is held with probability 1/4 per frame: 1,000 draws, 5 sigma."""
     env = dreamer_envs.make("atari/Pong", sticky=0.25, action_repeat=1, noops=0).unwrapped
     env.reset(seed=0)
     held = 0
-    for i in range(2000):
+    for i in range(1000):
         before, action = env._held, 1 + i % 17
         env.step(action)
         held += env._held == before != action
-    assert abs(held / 2000 - 0.25) < 0.05
+    assert abs(held / 1000 - 0.25) < 0.07
 
 
 def test_noops_are_zero_to_thirty():
     env = dreamer_envs.make("atari100k/Pong").unwrapped
     env.reset(seed=0)
     frames = []
-    for _ in range(150):
+    for _ in range(90):
         env.reset()
         frames.append(env._ale.getEpisodeFrameNumber())
-    assert min(frames) == 0 and max(frames) == 30 and len(set(frames)) > 25
+    assert min(frames) == 0 and max(frames) == 30 and len(set(frames)) > 24
 
 
 def test_length_is_in_frames_and_truncates():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 
 import gymnasium as gym
@@ -11,7 +12,9 @@ from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 
 import dreamer_envs
-from dreamer_envs.errors import EnvOptionError
+from dreamer_envs.errors import EnvOptionError, MissingPackageError
+from dreamer_envs.suites import dmc
+from dreamer_envs.suites import gym as gym_suite
 
 # id, options, package it needs, whether it draws MuJoCo scenes
 CASES = [
@@ -30,7 +33,6 @@ CASES = [
     ("crafter/reward", {"area": 16}, "crafter", False),
     ("dmc/walker-walk", {}, "dm_control", False),
     ("dmc/cartpole-swingup", {"obs": "both", "fast_render": True}, "dm_control", True),
-    ("dmc/cheetah-run", {"obs": "pixels", "fast_render": True}, "dm_control", True),
 ]
 each_case = pytest.mark.parametrize(
     "case", CASES, ids=lambda case: "-".join([case[0], *map(str, case[1].values())])
@@ -270,3 +272,41 @@ def test_crafter_without_reward():
         env.unwrapped._world._player.health -= 2
         rewards[task] = env.step(0)[1]
     assert rewards["reward"] == pytest.approx(-0.2) and rewards["noreward"] == 0.0
+
+
+@pytest.mark.parametrize(
+    "id, options, package, shape",
+    [
+        ("atari/Pong", {}, "ale_py", (210, 160, 3)),
+        ("crafter/reward", {"area": 16}, "crafter", (64, 64, 3)),
+        ("dmc/pendulum-swingup", {"fast_render": True, "size": 80}, "dm_control", (80, 80, 3)),
+    ],
+)
+def test_render(id, options, package, shape, make):
+    env = make((id, {**options, "render_mode": "rgb_array"}, package, id.startswith("dmc")))
+    env.reset(seed=0)
+    image = env.render()
+    assert image.shape == shape and image.dtype == np.uint8 and image.std() > 1
+
+
+def test_gym_env_that_lacks_a_package_names_the_remedy(monkeypatch):
+    def lacking(**_):
+        raise gym.error.DependencyNotInstalled("Box2D is not installed")
+
+    spec = gym.envs.registration.EnvSpec("Lacking-v0", entry_point=lacking)
+    monkeypatch.setitem(gym.registry, "Lacking-v0", spec)
+    with pytest.raises(MissingPackageError, match="gym/Lacking-v0 needs.*Box2D is not installed"):
+        dreamer_envs.make("Lacking-v0")
+    monkeypatch.setattr(gym_suite, "_entry_point", lambda task: "gymnasium.envs.box2d:Thing")
+    with pytest.raises(MissingPackageError, match=r"pip install 'dreamer-plugin\[box2d\]'"):
+        dreamer_envs.make("Lacking-v0")
+
+
+def test_control_suite_that_does_not_import_names_the_system_packages(monkeypatch):
+    pytest.importorskip("dm_control")
+    monkeypatch.setitem(sys.modules, "dm_control", None)
+    monkeypatch.setattr(dmc.rendering, "select_backend", lambda **_: "egl")
+    with pytest.raises(
+        MissingPackageError, match="walker-walk: dm_control does not.*libegl1 libgl1"
+    ):
+        dmc.ControlSuite("walker-walk")

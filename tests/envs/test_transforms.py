@@ -9,6 +9,7 @@ from gymnasium import spaces
 
 from dreamer_envs import wrap
 from dreamer_envs.errors import EnvOptionError, UnsupportedSpaceError
+from dreamer_envs.images import grayscale
 from dreamer_envs.transforms import ActionRepeat, NormalizeAction, Resize, rescale
 
 U8 = np.uint8
@@ -160,6 +161,12 @@ def test_images_match_the_official_resize(golden):
         for gray, name in ((True, "gray"), (False, "rgb")):
             env = wrap(Resize(Fake(spaces.Box(0, 255, frame.shape, U8), obs=frame), size, gray))
             np.testing.assert_array_equal(env.reset()[0]["image"], arrays[f"image_{size}_{name}"])
+
+
+def test_gray_of_a_gray_is_itself():
+    """Truncation would lose one of most values if the weights did not add up to 1."""
+    grays = np.repeat(np.arange(256, dtype=U8)[None, :, None], 3, 2)
+    np.testing.assert_array_equal(grayscale(grays)[..., 0], grays[..., 0])
 
 
 def test_resize_of_gray_images_keeps_one_channel():

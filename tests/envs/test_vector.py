@@ -10,9 +10,10 @@ import time
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 import dreamer_envs
-from dreamer_envs import state
+from dreamer_envs import shared, state
 from dreamer_envs.errors import EnvError, StateError
 from dreamer_envs.frames import env_seed
 from dreamer_envs.vector import Frames, ProcessVector, SerialVector
@@ -251,3 +252,22 @@ def test_scripts_envs_and_a_killed_script_leaves_no_process(tmp_path):
     while time.monotonic() < deadline and any(os.path.exists(f"/proc/{pid}") for pid in pids):
         time.sleep(0.05)
     assert len(pids) == 2 and not any(os.path.exists(f"/proc/{pid}") for pid in pids)
+
+
+def test_actions_and_spaces_of_every_kind_cross_the_process_border():
+    inner = spaces.Dict({"turn": spaces.MultiDiscrete([2, 3]), "go": spaces.Box(-1.0, 1.0, (2,))})
+    action = spaces.Dict({"hand": inner, "speak": spaces.Discrete(4)})
+    seen = spaces.Dict({"image": spaces.Box(0, 255, (16, 16, 3), np.uint8)})
+    data = shared.encode_spaces(seen, action, can_save=True)
+    assert shared.decode_spaces(data) == (seen, action, True)
+    fields = shared.layout(seen, action, num_envs=2)
+    arrays = {name: np.zeros(shape, dtype) for name, shape, dtype in fields}
+    action.seed(0)
+    given = action.sample()
+    shared.write_action(action, arrays, 1, given)
+    read = shared.read_action(action, arrays, 1)
+    assert action.contains(read) and read["speak"] == given["speak"]
+    for key, value in given["hand"].items():
+        np.testing.assert_array_equal(read["hand"][key], value)
+    with pytest.raises(ValueError, match="common form"):
+        shared.encode_spaces(seen, spaces.Text(3), can_save=True)

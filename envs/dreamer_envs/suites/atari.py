@@ -36,7 +36,10 @@ def preprocess(frames: Sequence[Image], size: int, gray: bool) -> Image:
     Returns:
         uint8 `[size, size, 1 or 3]`. Source: official DreamerV3 code, `embodied/envs/atari.py`.
     """
-    return shrink(np.maximum.reduce(frames), size, gray)
+    pooled = frames[0]
+    for frame in frames[1:]:
+        pooled = np.maximum(pooled, frame)
+    return shrink(pooled, size, gray)
 
 
 class Atari(gym.Env[Image, Any]):

@@ -185,8 +185,10 @@ def _import_suite(draws: bool, who: str) -> Any:
     try:
         from dm_control import suite
     except IMPORT_ERRORS as error:
-        reason = f"dm_control does not import ({type(error).__name__}: {error})"
-        raise rendering.no_renderer(who, reason) from error
+        raise MissingPackageError(
+            f"{who}: dm_control does not import ({type(error).__name__}: {error}). If it looks for a "
+            f"graphics library, {rendering.REMEDY}; without images, set MUJOCO_GL=disabled."
+        ) from error
     return suite
 
 

@@ -144,7 +144,7 @@ def _prepare_headless() -> None:
 def _make(task: str, render_mode: str | None, kwargs: dict[str, Any]) -> gym.Env[Any, Any]:
     if _is_mujoco(task):
         rendering.select_backend(needed=render_mode == "rgb_array", who=f"gym/{task}")
-    mode = {} if render_mode is None else {"render_mode": render_mode}
+    mode: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
     try:
         return gym.make(task, disable_env_checker=True, **mode, **kwargs)
     except (gym.error.DependencyNotInstalled, ImportError) as error:
