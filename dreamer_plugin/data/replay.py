@@ -34,7 +34,7 @@ from dreamer_plugin.errors import CheckpointError, UsageError
 from dreamer_plugin.spaces import Spaces
 
 
-class RecordWriter(Writer):
+class RecordWriter(Writer):  # type: ignore[misc]  # torchrl has no types
     """Checks records and appends them to their envs' streams."""
 
     _storage: SegmentStorage
@@ -99,7 +99,7 @@ class RecordWriter(Writer):
         self.load_state_dict(load(path))
 
 
-class WindowSampler(Sampler):
+class WindowSampler(Sampler):  # type: ignore[misc]  # torchrl has no types
     """Draws windows and tells the storage which records no window needs any more.
 
     Args:
@@ -159,14 +159,14 @@ class WindowSampler(Sampler):
         self.load_state_dict(load(path))
 
 
-class RecordReplay(ReplayBuffer):
+class RecordReplay(ReplayBuffer):  # type: ignore[misc]  # torchrl has no types
     """The buffer that `make_replay` returns; use it as any TorchRL replay buffer."""
 
     _storage: SegmentStorage
     _sampler: WindowSampler
     _writer: RecordWriter
 
-    def extend(  # type: ignore[override]
+    def extend(
         self,
         data: TensorDictBase,
         env: Tensor | Sequence[int] | None = None,

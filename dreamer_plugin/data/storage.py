@@ -38,7 +38,7 @@ def segment_length(capacity: int, num_envs: int, length: int) -> int:
     return max(min(SEGMENT, capacity // (4 * num_envs)), length)
 
 
-class SegmentStorage(Storage):
+class SegmentStorage(Storage):  # type: ignore[misc]  # torchrl has no types
     """Streams of records in segments.
 
     Args:

@@ -43,7 +43,7 @@ from dreamer_plugin.data.replay import RecordReplay
 from dreamer_plugin.spaces import Spaces
 
 
-class CollectedEnv(gym.Wrapper):  # type: ignore[type-arg]
+class CollectedEnv(gym.Wrapper):
     """An env as the collector steps it.
 
     Its actions are encoded vectors `[A]`, its observations stand under `obs`, and its first reset

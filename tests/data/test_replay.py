@@ -160,7 +160,7 @@ def test_against_lists(ops: Any, window: int, capacity: int, seed: int, make: An
             model.check(batch)
             if op == "write":
                 stale = rb.sample(argument)["index"]
-                growth = rng.integers(0, 3, size=capacity // 2 + 1).tolist()
+                growth = rng.integers(0, 3, size=rng.integers(1, 3 * capacity)).tolist()
                 ids = [model.add(env, False) for env in growth]
                 rb.extend(records(ids), env=growth)
                 marks = model.write(stale, rng)
@@ -296,6 +296,27 @@ def test_bfloat16_latents_come_back(spaces: Spaces, records: Any) -> None:
     again = make_replay(spaces, 1, 10, 1, 2, **options)
     load_rb_state(again, copied(rb_state(rb)))
     assert (again[batch["index"]] == rb[batch["index"]]).all()
+
+
+def test_latents_of_records_that_have_gone_are_dropped(make: Any, records: Any) -> None:
+    rb = make(1, 8, 3)
+    for i in range(5):
+        rb.extend(records([i]))
+    index = torch.arange(5)[None]
+    for i in range(5, 13):  # the first window of three that is left starts at record 3
+        rb.extend(records([i]))
+    marks = {
+        "deter": torch.full((1, 5, 5), -1.0),
+        "stoch": torch.full((1, 5, 2), 6, dtype=torch.uint8),
+    }
+    write_back(rb, index, TensorDict(marks, batch_size=[1, 5]))
+    left = rb[torch.arange(3, 13)]
+    assert left["deter"][:, 0].tolist() == [-1, -1, *range(5, 13)]
+    assert left["stoch"][:2].eq(6).all()
+    for i in range(13, 40):
+        rb.extend(records([i]))
+    write_back(rb, index, TensorDict(marks, batch_size=[1, 5]))  # their segment is used again
+    assert rb[torch.arange(30, 40)]["deter"][:, 0].tolist() == list(range(30, 40))
 
 
 # As a TorchRL buffer.
