@@ -41,4 +41,5 @@ def grayscale(image: Image) -> Image:
     """
     red, green, blue = LUMA
     luma = image[..., 0] * red + image[..., 1] * green + image[..., 2] * blue
-    return luma[..., None].astype(np.uint8)
+    gray: Image = luma[..., None].astype(np.uint8)
+    return gray

@@ -186,7 +186,7 @@ def _import_suite(draws: bool, who: str) -> Any:
         from dm_control import suite
     except IMPORT_ERRORS as error:
         raise MissingPackageError(
-            f"{who}: dm_control does not import ({type(error).__name__}: {error}). If it looks for a "
+            f"{who}: dm_control does not import ({type(error).__name__}: {error}). If it wants a "
             f"graphics library, {rendering.REMEDY}; without images, set MUJOCO_GL=disabled."
         ) from error
     return suite
