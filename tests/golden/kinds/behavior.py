@@ -102,8 +102,6 @@ def _rows(shape: Sequence[int]) -> Tensor:
 
 def imag_loss(g: Golden) -> None:
     """Policy and value losses in dreams, six settings, gradients."""
-    for name in ("N", "H", "B", "T", "A", "K", "bins"):  # also in the shapes of the arrays
-        g.number(f"meta/{name}")
     bins = g.tensor("bins")
     g.check("val_pred", TwoHot(g.tensor("val_logits"), bins).pred())
     g.check("slow_pred", TwoHot(g.tensor("slow_logits"), bins).pred())
@@ -191,8 +189,6 @@ def _dream_metrics(
 
 def repl_loss(g: Golden) -> None:
     """Value loss along replayed frames, gradients."""
-    for name in ("N", "H", "B", "T", "A", "K", "bins"):  # also in the shapes of the arrays
-        g.number(f"meta/{name}")
     for variant in g.variants("repval_loss"):
         settings = _settings(g, variant)
         behavior = _actor_critic(g, nn.Identity(), settings)

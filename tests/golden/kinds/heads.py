@@ -21,8 +21,6 @@ from .parts import official_grads
 
 def heads(g: Golden) -> None:
     """Reward, continuation, value and policy heads, with gradients."""
-    for name in ("B", "T", "D", "units", "A", "K"):  # also in the shapes of the arrays
-        g.number(f"meta/{name}")
     _scalar(g, "rew", "scalar_target", lambda n: TwoHotLayer(n, _bins(g, "rew"), 0.0))
     _scalar(g, "val", "scalar_target", lambda n: TwoHotLayer(n, _bins(g, "val"), 0.0))
     _scalar(g, "con", "con_target", lambda n: BinaryLayer(n, 1.0))

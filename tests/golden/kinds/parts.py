@@ -90,11 +90,11 @@ def spaces_of(g: Golden, observations: str = "obs/") -> Spaces:
     """
     obs = {}
     for prefix in ("meta/shape/", "meta/obs_shape/"):
-        classes = prefix.replace("shape", "classes")
         for name in g.names(prefix):
             shape = tuple(g.array(prefix + name).tolist())
-            array = g.arrays[observations + name]
-            obs[name] = _obs_space(shape, array, g, classes + name)
+            places = (prefix.replace("shape", "classes"), "meta/classes/")
+            classes = next((int(g.number(p + name)) for p in places if p + name in g), 0)
+            obs[name] = _obs_space(shape, g.arrays[observations + name].dtype, classes)
     if "meta/keys_sorted" in g and sorted(obs) != g.array("meta/keys_sorted").tolist():
         g.failures.append("meta/keys_sorted: not the names of meta/shape")
     # Pairs keep the file's order; a dictionary would be sorted.
@@ -102,12 +102,10 @@ def spaces_of(g: Golden, observations: str = "obs/") -> Spaces:
     return Spaces.from_gym(ordered, action_space(g))
 
 
-def _obs_space(shape: tuple[int, ...], array: np.ndarray, g: Golden, classes: str) -> gym.Space:
-    if array.dtype == np.uint8:
+def _obs_space(shape: tuple[int, ...], dtype: np.dtype, classes: int) -> gym.Space:
+    if dtype == np.uint8:
         return gym.spaces.Box(0, 255, shape, np.uint8)
-    if classes in g:
-        return discrete(shape, int(g.number(classes)))
-    return _box(shape)
+    return discrete(shape, classes) if classes else _box(shape)
 
 
 def action_space(g: Golden) -> gym.spaces.Dict:
@@ -168,9 +166,6 @@ def config_of(g: Golden) -> Config:
         world.encoder.downsample, world.decoder.upsample = "stride", "transposed"
     if "meta/H" in g:
         behavior.imag_horizon = int(g.number("meta/H"))
-    for name in ("B", "T", "E"):  # sizes of the arrays, checked by their shapes
-        if f"meta/{name}" in g:
-            g.number(f"meta/{name}")
     return cfg
 
 

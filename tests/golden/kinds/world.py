@@ -50,8 +50,6 @@ def _rssm(g: Golden) -> tuple[RSSM, Spaces]:
     cfg, spaces = config_of(g), spaces_of(g)
     rssm = build_rssm(cfg, spaces.action_size, int(g.number("meta/E")))
     rssm.latent = ForcedLatent(cfg.model.groups, cfg.model.classes, cfg.world.latent.unimix)
-    if "meta/H" in g:
-        g.number("meta/H")
     return rssm, spaces
 
 
