@@ -79,9 +79,12 @@ class _Plan:
         """The configuration with the settings so far and these."""
         return self._stack.merge(self.settings | settings).config
 
+    def _value(self, key: str) -> Any:
+        return self._stack.merge(self.settings).value(key)
+
     def fit_size(self) -> None:
         """Size 1m without a GPU; with one, the largest size up to the published that fits."""
-        published = self.config().size
+        published = self._value("size")
         if published not in SIZES or "size" in self._stack.chosen:
             return
         if not self._machine.gpu:
@@ -89,29 +92,27 @@ class _Plan:
             return
         room = SPARE * self._machine.gpu_free
         rank = SIZES.index(published)
-        pixels = self._facts.pixels if self._facts else 0
-        needs = {
-            size: training_bytes(self.config(size=size), pixels, 2) for size in SIZES[: rank + 1]
-        }
+        sizes = SIZES[: rank + 1]
+        needs = {size: self._training_bytes(self.config(size=size)) for size in sizes}
         fitting = [size for size in reversed(needs) if needs[size] <= room] or [SMALL]
         why = f"needs about {size_text(needs[published])} on the GPU, {size_text(room)} to spare"
         self._set("size", published, fitting[0], why, f"--size {published}")
 
     def fit_envs(self) -> None:
         """Without a GPU, no more env processes than cores."""
-        cfg = self.config()
-        if self._machine.gpu or not cfg.env.processes or "env.num_envs" in self._stack.chosen:
+        published, processes = self._value("env.num_envs"), self._value("env.processes")
+        if self._machine.gpu or not processes or "env.num_envs" in self._stack.chosen:
             return
-        here = min(cfg.env.num_envs, self._machine.cores)
+        here = min(published, self._machine.cores)
         cores = f"{self._machine.cores} CPU core{'s' * (self._machine.cores > 1)}"
-        self._set("env.num_envs", cfg.env.num_envs, here, cores, f"--num-envs {cfg.env.num_envs}")
+        self._set("env.num_envs", published, here, cores, f"--num-envs {published}")
 
     def fit_replay(self) -> None:
         """A replay no larger than the run, and than what memory allows."""
-        cfg = self.config()
-        published = cfg.replay.capacity
         if "replay.capacity" in self._stack.chosen:
             return
+        cfg = self.config()
+        published = cfg.replay.capacity
         restore = f"replay.capacity={published}"
         # No run fills more than its steps; what it must hold before the first update stays.
         least = cfg.run.prefill + 2 * cfg.env.num_envs * (
@@ -131,8 +132,11 @@ class _Plan:
         """Bytes of the plan as it stands."""
         cfg = self.config()
         assert self._facts is not None
+        return Needs(self._facts.replay_bytes(cfg), self._training_bytes(cfg))
+
+    def _training_bytes(self, cfg: Config) -> int:
         width = 2 if self._machine.gpu and cfg.precision != "float32" else 4
-        return Needs(self._facts.replay_bytes(cfg), training_bytes(cfg, self._facts.pixels, width))
+        return training_bytes(cfg, self._facts.pixels if self._facts else 0, width)
 
     def _fitting(self, cfg: Config, useful: int) -> int:
         """Records that memory holds, at most `useful`."""

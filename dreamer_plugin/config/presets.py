@@ -49,7 +49,14 @@ def find(shelf: str, name: str) -> Preset | None:
     """A preset, or None when there is no such file."""
     if name not in names(shelf):
         return None
-    return Preset(shelf, name, read_yaml(configs_folder() / shelf / f"{name}.yaml"))
+    path = configs_folder() / shelf / f"{name}.yaml"
+    return Preset(shelf, name, _read(path, path.stat().st_mtime_ns))
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, changed: int) -> dict[str, Any]:
+    """A file, parsed once for each time `changed` that it was written; nobody alters the result."""
+    return read_yaml(path)
 
 
 def get(shelf: str, name: str) -> Preset:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -31,6 +32,7 @@ COMPARED_SECTIONS = tuple(
     f"{name}." for name in (OPTIONS, "model", "world", "behavior", "loss_scales", "optim", "replay")
 )
 SHOWN_OF_ONE_FILE = 3
+SHORT = 30  # characters
 
 
 @dataclass(frozen=True)
@@ -145,9 +147,12 @@ def _compared(key: str) -> bool:
 
 def rows_table(rows: list[Row], title: str = "") -> Table:
     """A rich table of the rows; nothing is cut off, long cells wrap."""
-    table = Table(title=title, title_justify="left")
-    for column in ("setting", "published", "here", "why", "to restore"):
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("setting", "published", "here", "why"):
         table.add_column(column, overflow="fold")
+    # An option stays on one line, to be copied; the name of a file may be too long for that.
+    short = all(len(row.restore) <= SHORT for row in rows)
+    table.add_column("to restore", overflow="fold", no_wrap=short)
     for row in rows:
         why = f"{row.why} (changes nothing)" if row.neutral else row.why
         cells = (row.setting, _shown(row.published), _shown(row.here), why, row.restore)

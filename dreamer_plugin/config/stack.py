@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, cast
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 import dreamer_envs
 from dreamer_plugin.config import presets
@@ -148,8 +148,14 @@ def merge_layers(layers: Iterable[Layer]) -> Config:
     flat: dict[str, Any] = {}
     for layer in layers:
         flat |= layer.values
-    merged = OmegaConf.merge(OmegaConf.structured(Config), nest(flat))
+    merged = OmegaConf.merge(_schema(), nest(flat))
     return cast(Config, OmegaConf.to_object(merged))
+
+
+@lru_cache(maxsize=1)
+def _schema() -> DictConfig:
+    """The typed form of the defaults; merging copies it."""
+    return cast(DictConfig, OmegaConf.structured(Config))
 
 
 def _with_size(low: list[Layer], middle: list[Layer], keys: list[Layer]) -> list[Layer]:
