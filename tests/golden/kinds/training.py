@@ -134,14 +134,14 @@ def _dream(g: Golden, agent: Agent, states: TensorDict, noise: Tensor) -> None:
 def policy_outputs(actor: Actor, feat: Tensor) -> dict[str, Tensor]:
     """What the official code shows of a policy: raw logits, or mean and standard deviation."""
     outputs: dict[str, Tensor] = {}
-    x = actor.mlp(feat)
+    x, lead = actor.mlp(feat), feat.shape[:-1]
     for key, part, heads in zip(actor.keys, actor(feat).parts, actor.heads, strict=True):
         if key.kind == "discrete":
-            raw = heads[0](x).unflatten(-1, (*key.shape, key.classes))
+            raw = heads[0](x).reshape(*lead, *key.shape, key.classes)
             outputs[f"policy_logits/{key.name}"] = raw
         else:
-            outputs[f"policy_mean/{key.name}"] = part.mean.unflatten(-1, key.shape or (1,))
-            outputs[f"policy_std/{key.name}"] = part.std.unflatten(-1, key.shape or (1,))
+            outputs[f"policy_mean/{key.name}"] = part.mean.reshape(*lead, *key.shape)
+            outputs[f"policy_std/{key.name}"] = part.std.reshape(*lead, *key.shape)
     return outputs
 
 
