@@ -126,7 +126,7 @@ def deviations(published: Merged, final: Merged, machine: Mapping[str, Any]) -> 
             continue
         neutral = key == "replay.capacity" and final.value(key) >= final.config.run.steps
         before, here = published.value(key), final.value(key)
-        row = Row(key, before, here, f"set by {source}", f"leave out {source}", neutral)
+        row = Row(key, before, here, "you set it", f"leave out {source}", neutral)
         by_source.setdefault(source, []).append(row)
     return [row for source, rows in by_source.items() for row in _summed(source, rows)]
 
@@ -136,9 +136,7 @@ def _summed(source: str, rows: list[Row]) -> list[Row]:
     if len(rows) <= SHOWN_OF_ONE_FILE:
         return rows
     neutral = all(row.neutral for row in rows)
-    return [
-        Row(f"{len(rows)} settings", "", "", f"set by {source}", f"leave out {source}", neutral)
-    ]
+    return [Row(f"{len(rows)} settings", "", "", "you set it", f"leave out {source}", neutral)]
 
 
 def _compared(key: str) -> bool:
@@ -148,7 +146,8 @@ def _compared(key: str) -> bool:
 def rows_table(rows: list[Row], title: str = "") -> Table:
     """A rich table of the rows; nothing is cut off, long cells wrap."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in ("setting", "published", "here", "why"):
+    table.add_column("setting", no_wrap=True)
+    for column in ("published", "here", "why"):
         table.add_column(column, overflow="fold")
     # An option stays on one line, to be copied; the name of a file may be too long for that.
     short = all(len(row.restore) <= SHORT for row in rows)

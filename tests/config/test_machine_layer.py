@@ -189,7 +189,7 @@ def test_settings_of_a_file_are_summed_up(tmp_path):
     mine = tmp_path / "mine.yaml"
     mine.write_text("optim: {lr: 1, warmup: 1, agc: 1}\nworld: {free_nats: 2}\nseed: 3\n")
     found = plan(SERVER, config=[mine]).report.rows
-    assert [(row.setting, row.why) for row in found] == [("4 settings", f"set by {mine}")]
+    assert [(row.setting, row.restore) for row in found] == [("4 settings", f"leave out {mine}")]
     assert plan(SERVER, options={"seed": 9, "device": "cpu"}).config.protocol == "published"
 
 
