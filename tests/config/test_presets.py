@@ -130,3 +130,18 @@ def test_config_names_reach_every_shelf(monkeypatch, tmp_path):
         UsageError, match=r"Unknown config 'size1'.*Valid: agent1, reference1, ext1"
     ):
         presets.named("size1")
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_presets_are_found_in_a_package_and_beside_a_source_tree(monkeypatch, tmp_path, inside):
+    package = tmp_path / "dreamer_plugin"
+    configs = (package if inside else tmp_path) / "configs"
+    (configs / "agent").mkdir(parents=True)
+    monkeypatch.setattr(presets, "PACKAGE", package)
+    assert presets.configs_folder.__wrapped__() == configs
+
+
+def test_an_installation_without_presets_is_said(monkeypatch, tmp_path):
+    monkeypatch.setattr(presets, "PACKAGE", tmp_path / "dreamer_plugin")
+    with pytest.raises(FileNotFoundError, match="broken installation"):
+        presets.configs_folder.__wrapped__()
