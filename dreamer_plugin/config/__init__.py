@@ -1,14 +1,8 @@
 """Configuration: the schema, its layers, and who set what."""
 
+from dreamer_plugin.config.history import explain
 from dreamer_plugin.config.layers import EnvFacts, MachineLayer
-from dreamer_plugin.config.load import (
-    Resolved,
-    compose,
-    config_text,
-    explain,
-    load_config,
-    save_config,
-)
+from dreamer_plugin.config.load import Resolved, compose, config_text, load_config, save_config
 from dreamer_plugin.config.report import LayersReport
 from dreamer_plugin.config.schema import Config
 

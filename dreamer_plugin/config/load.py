@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dreamer_plugin.config.fields import OPTIONS, check_values, flatten, unknown_key
+from dreamer_plugin.config.fields import check_values, flatten
+from dreamer_plugin.config.history import History, explain
 from dreamer_plugin.config.report import LayersReport, deviations
 from dreamer_plugin.config.schema import Config
-from dreamer_plugin.config.stack import History, Layer, Request, Stack, config_path, merge_layers
+from dreamer_plugin.config.stack import Layer, Request, Stack, config_path, merge_layers
 from dreamer_plugin.config.yamlfile import read_yaml, write_text, yaml_text
 
 
@@ -92,23 +93,3 @@ def config_text(cfg: Config) -> str:
 def save_config(cfg: Config, path: str | Path) -> None:
     """Write `config_text` to a file, whole or not at all."""
     write_text(config_text(cfg), Path(path))
-
-
-def explain(history: Mapping[str, Sequence[tuple[Any, str]]], key: str) -> str:
-    """One line for each layer that set a key, the valid one first.
-
-    Args:
-        history: of `Resolved`.
-        key: dotted name; an env option also as `env.<option>`.
-
-    Raises:
-        UsageError: when the key is unknown; names the nearest.
-    """
-    option = f"{OPTIONS}.{key.removeprefix('env.')}"
-    name = option if option in history and key not in history else key
-    if name not in history:
-        raise unknown_key(key, "--why", history)
-    *replaced, (value, source) = history[name]
-    lines = [f"{name} = {value!r}, set by {source}"]
-    lines += [f"  over {old!r} of {place}" for old, place in reversed(replaced)]
-    return "\n".join(lines)

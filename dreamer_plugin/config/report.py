@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from dreamer_plugin.config.fields import OPTIONS
+from dreamer_plugin.config.history import HISTORY_FILE, History
 from dreamer_plugin.config.machine import Machine
-from dreamer_plugin.config.stack import History, Merged
+from dreamer_plugin.config.stack import MACHINE, Merged
 from dreamer_plugin.config.yamlfile import write_text
-from dreamer_plugin.errors import UsageError
 
 # Settings that a published score depends on.
 COMPARED = (
@@ -87,7 +87,7 @@ class LayersReport:
 
     def save(self, run_dir: str | Path) -> None:
         """Write `layers.json` into a run folder, so that `show RUN --why KEY` can answer."""
-        write_text(json.dumps(self.to_dict(), indent=1) + "\n", Path(run_dir) / "layers.json")
+        write_text(json.dumps(self.to_dict(), indent=1) + "\n", Path(run_dir) / HISTORY_FILE)
 
     def __rich__(self) -> RenderableType:
         """A table of the rows and a line on memory."""
@@ -126,7 +126,10 @@ def deviations(published: Merged, final: Merged, machine: Mapping[str, Any]) -> 
             continue
         neutral = key == "replay.capacity" and final.value(key) >= final.config.run.steps
         before, here = published.value(key), final.value(key)
-        row = Row(key, before, here, "you set it", f"leave out {source}", neutral)
+        why, restore = "you set it", f"leave out {source}"
+        if source == MACHINE:  # of a saved run, for the present one is in `machine`
+            why, restore = "as the run began", "a new run"
+        row = Row(key, before, here, why, restore, neutral)
         by_source.setdefault(source, []).append(row)
     return [row for source, rows in by_source.items() for row in _summed(source, rows)]
 
@@ -166,22 +169,6 @@ def size_text(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
-
-
-def saved_history(run_dir: Path) -> History:
-    """What `LayersReport.save` kept of a run's history; empty when there is none.
-
-    Raises:
-        UsageError: when the file is not what was saved.
-    """
-    path = run_dir / "layers.json"
-    if not path.is_file():
-        return {}
-    try:
-        history = json.loads(path.read_text(encoding="utf-8"))["history"]
-        return {key: [(value, by) for value, by in values] for key, values in history.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} is damaged; remove it to go without.") from error
 
 
 def _shown(value: Any) -> str:

@@ -8,7 +8,7 @@ that its own widths hold), or an option overrides a FILE's size (then right afte
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 import dreamer_envs
 from dreamer_plugin.config import presets
 from dreamer_plugin.config.fields import OPTIONS, check_values, flatten, nest
+from dreamer_plugin.config.history import History, saved_history
 from dreamer_plugin.config.schema import Config
 from dreamer_plugin.config.yamlfile import parse_yaml, read_yaml
 from dreamer_plugin.errors import UsageError
@@ -25,15 +26,21 @@ from dreamer_plugin.errors import UsageError
 AGENT = "v3"  # the default
 SCHEMA = "default of the schema"
 MACHINE = "the machine layer"
-History = dict[str, list[tuple[Any, str]]]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Settings with one origin: dotted name -> value of the right type."""
+    """Settings from one place.
+
+    Args:
+        source: the place, as a user knows it.
+        values: dotted name -> value of the right type.
+        origins: dotted name -> who first set it, for the settings of a saved run.
+    """
 
     source: str
     values: dict[str, Any]
+    origins: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,9 @@ class Stack:
         raw += [(_flag(key), {key: value}) for key, value in (request.options or {}).items()]
         env_id, env_source = _env_id(request.env, raw)
         self.env, known = _suite(env_id)
-        layers = [Layer(source, flatten(tree, source, known)) for source, tree in raw]
+        layers = [
+            Layer(source, flatten(tree, source, known), _origins(source)) for source, tree in raw
+        ]
         middle = len(named) + len(files)
         self._middle, self._keys = layers[:middle], layers[middle:]
         if env_id:
@@ -181,7 +190,9 @@ def _history(layers: Sequence[Layer]) -> History:
     history: History = {}
     for layer in layers:
         for key, value in layer.values.items():
-            history.setdefault(key, []).append((value, layer.source))
+            source = layer.origins.get(key, layer.source)
+            if history.get(key, [])[-1:] != [(value, source)]:
+                history.setdefault(key, []).append((value, source))
     defaults = flatten(asdict(Config()), SCHEMA)
     return {key: [(value, SCHEMA)] for key, value in defaults.items()} | history
 
@@ -217,6 +228,12 @@ def _parse_override(text: str) -> tuple[str, Any, str]:
         env = f" For an env write --env {text}." if "/" in text else ""
         raise UsageError(f"Expected key=value, got {text!r}.{env}")
     return key, parse_yaml(value, text), text
+
+
+def _origins(source: str) -> dict[str, str]:
+    """Who first set the settings of a run, where `source` is the folder of one."""
+    history = saved_history(Path(source)) if Path(source).is_dir() else {}
+    return {key: settings[-1][1] for key, settings in history.items()}
 
 
 def _env_id(env: str, raw: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[str, str]:

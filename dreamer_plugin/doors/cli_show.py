@@ -13,7 +13,7 @@ from rich.console import Console
 
 from dreamer_plugin.config import LayersReport, Resolved, explain, load_config
 from dreamer_plugin.config.fields import OPTIONS, flatten
-from dreamer_plugin.config.report import saved_history
+from dreamer_plugin.config.history import saved_history
 from dreamer_plugin.doors.cli_config import resolve
 from dreamer_plugin.errors import UsageError
 

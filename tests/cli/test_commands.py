@@ -269,3 +269,12 @@ def test_a_gpu_is_found(monkeypatch, tmp_path):
     assert cli_config.find_gpu("auto") == ("GPU 0", 10)
     assert cli_config.find_gpu("cuda:1") == ("GPU 1", 11)
     assert cli_config.find_gpu("cuda:2") == ("", 0)
+
+
+def test_a_resumed_run_remembers_who_set_what(trained, run_folder):
+    call("train", "--resume", run_folder, "--steps", "9000")
+    ((_, rest),) = trained
+    history = rest.layers_report.history
+    assert history["optim.lr"][-1] == (1e-3, "optim.lr=1e-3")
+    assert history["optim.agc"] == [(0.3, "agent/v3.yaml")]
+    assert [by for _, by in history["run.steps"]][-2:] == ["--steps", "--steps"]

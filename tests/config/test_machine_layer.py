@@ -7,9 +7,10 @@ from rich.console import Console
 
 from dreamer_plugin.config import EnvFacts, MachineLayer, compose
 from dreamer_plugin.config import machine as probes
+from dreamer_plugin.config.history import saved_history
 from dreamer_plugin.config.layers import training_bytes
 from dreamer_plugin.config.machine import Machine
-from dreamer_plugin.config.report import saved_history, size_text
+from dreamer_plugin.config.report import size_text
 from dreamer_plugin.config.schema import Config
 from dreamer_plugin.errors import UsageError
 

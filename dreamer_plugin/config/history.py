@@ -1,0 +1,50 @@
+"""Who set each key, and over what: told in words, and read back from a run folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dreamer_plugin.config.fields import OPTIONS, unknown_key
+from dreamer_plugin.errors import UsageError
+
+History = dict[str, list[tuple[Any, str]]]  # dotted name -> (value, source), the valid one last
+HISTORY_FILE = "layers.json"
+
+
+def explain(history: Mapping[str, Sequence[tuple[Any, str]]], key: str) -> str:
+    """One line for each layer that set a key, the valid one first.
+
+    Args:
+        history: of `Resolved`.
+        key: dotted name; an env option also as `env.<option>`.
+
+    Raises:
+        UsageError: when the key is unknown; names the nearest.
+    """
+    option = f"{OPTIONS}.{key.removeprefix('env.')}"
+    name = option if option in history and key not in history else key
+    if name not in history:
+        raise unknown_key(key, "--why", history)
+    *replaced, (value, source) = history[name]
+    lines = [f"{name} = {value!r}, set by {source}"]
+    lines += [f"  over {old!r} of {place}" for old, place in reversed(replaced)]
+    return "\n".join(lines)
+
+
+def saved_history(run_dir: Path) -> History:
+    """What `LayersReport.save` kept of a run's history; empty when there is none.
+
+    Raises:
+        UsageError: when the file is not what was saved.
+    """
+    path = run_dir / HISTORY_FILE
+    if not path.is_file():
+        return {}
+    try:
+        history = json.loads(path.read_text(encoding="utf-8"))["history"]
+        return {key: [(value, by) for value, by in values] for key, values in history.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path} is damaged; remove it to go without.") from error
