@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 RECENT = 10  # episodes whose mean return is shown
 NONE_YET = float("-inf")
-_KEPT = ("step", "updates", "seconds", "best")
+_KEPT = ("step", "updates", "owed", "seconds", "best")
 
 
 @dataclass
@@ -35,6 +35,7 @@ class Progress:
     capacity: int  # windows the replay can hold
     step: int = 0  # agent steps over all envs, reset frames included
     updates: int = 0
+    owed: int = 0  # updates due at this step and not made yet
     windows: int = 0
     seconds: float = 0.0  # spent training, before a resume too
     best: float = NONE_YET  # value of the best checkpoint

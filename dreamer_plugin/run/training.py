@@ -11,7 +11,8 @@ Source: `dreamerv3/embodied/run/train.py`; `Training.learn` is its `trainfn`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,7 +95,7 @@ class Training:
         self.metrics = MeanMetrics()
         self.state = RunState(parts, self.progress, self.metrics)
         self._log: MetricsLog | None = None
-        self._saved_at = -1
+        self._saved_at = (-1, -1)
 
     def __enter__(self) -> Self:
         return self
@@ -120,7 +121,7 @@ class Training:
             `"exact"` when everything continues, `"consistent"` when the envs start new episodes.
         """
         kind = snapshot.restore(self.state, path)
-        self._saved_at = self.step
+        self._saved_at = self._moment
         return kind
 
     def run(self, until: int, display: Display, signals: StopSignals) -> RunResult:
@@ -133,12 +134,13 @@ class Training:
             self._log = MetricsLog(self.folder.path, resumed_at=self.step or None)
         wanted = True
         with display:
-            while self.step < until and wanted and not signals.received:
-                started, before = time.monotonic(), self.step
-                self.collect()
-                self.learn()
-                self.progress.seconds += time.monotonic() - started
-                self._periodic(before, display)
+            while wanted and not signals.received and (self.step < until or self.progress.owed):
+                if not self.progress.owed:  # some are when a signal fell between two updates
+                    self.collect()
+                self.learn(display, signals)
+                if self.progress.owed:
+                    break
+                self._periodic(display)
                 display.tick(self._show_losses)
                 wanted = all(callback(self) is not False for callback in self.callbacks)
             self.save()
@@ -154,36 +156,46 @@ class Training:
         )
 
     def collect(self) -> None:
-        """One agent step of every env, into the replay."""
-        episodes = self.parts.collector.step()
-        self.progress.step += self.parts.vector.num_envs
-        self.progress.windows = self.parts.replay.windows
+        """One agent step of every env, into the replay; says how many updates that makes due."""
+        with self._timed():
+            episodes = self.parts.collector.step()
+        progress = self.progress
+        progress.step += self.parts.vector.num_envs
+        progress.windows = self.parts.replay.windows
+        if progress.windows >= progress.prefill:
+            progress.owed = self.parts.ratio.updates(self.step)
         for episode in episodes:
             self.progress.returns.append(episode.ret)
             values = {"episode/return": episode.ret, "episode/length": episode.length}
             self._write(values, env=episode.env)
 
-    def learn(self) -> None:
-        """The updates that are due at this step; none before the replay holds enough windows."""
-        if self.progress.windows < self.progress.prefill:
-            return
+    def learn(self, display: Display, signals: StopSignals) -> None:
+        """The updates that are due at this step, or those before a signal."""
+        progress = self.progress
+        while progress.owed and not signals.received:
+            with self._timed():
+                self.update()
+            progress.owed -= 1
+            progress.updates += 1
+            display.tick(self._show_losses)
+
+    def update(self) -> None:
+        """One update on one batch."""
         parts = self.parts
-        for _ in range(parts.ratio.updates(self.step)):
-            batch = parts.replay.sample()
-            latents, metrics = parts.agent.update(batch.to(parts.device))
-            write_back(parts.replay, batch["index"][:, 1:], latents)
-            self.metrics.add(metrics)
-            self.progress.updates += 1
+        batch = parts.replay.sample()
+        latents, metrics = parts.agent.update(batch.to(parts.device))
+        write_back(parts.replay, batch["index"][:, 1:], latents)
+        self.metrics.add(metrics)
 
     def save(self) -> None:
         """Write a checkpoint of this step, and a new best one where the returns say so."""
-        if self.folder is None or self._saved_at == self.step:
+        if self.folder is None or self._saved_at == self._moment:
             return
         if not self.cfg.run.eval_every and len(self.progress.returns) == RECENT:
             self._save_best_by_returns()
         snapshot.save(self.state, self.folder)
         checkpoint.prune(self.folder.checkpoints, self.cfg.run.keep)
-        self._saved_at = self.step
+        self._saved_at = self._moment
 
     def evaluate(self) -> None:
         """Play evaluation episodes on envs of their own and keep the agent if it is the best."""
@@ -195,18 +207,31 @@ class Training:
         self._write({f"eval/{name}": value for name, value in report.summary().items()})
         self._save_best(report.mean, f"mean of {run.eval_episodes} evaluation episodes")
 
-    def _periodic(self, before: int, display: Display) -> None:
+    @property
+    def _moment(self) -> tuple[int, int]:
+        return self.step, self.progress.updates
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Count what is done inside as training time."""
+        started = time.monotonic()
+        yield
+        self.progress.seconds += time.monotonic() - started
+
+    def _periodic(self, display: Display) -> None:
         """What is due every so many steps, by counters alone: evaluation, log, save."""
         run = self.cfg.run
-        if self._due(run.eval_every, before):
+        if self._due(run.eval_every):
             self.evaluate()
             display.note(self.progress.evaluation)
-        if self._due(run.log_every, before):
+        if self._due(run.log_every):
             self._log_metrics()
-        if self._due(run.save_every, before):
+        if self._due(run.save_every):
             self.save()
 
-    def _due(self, every: int, before: int) -> bool:
+    def _due(self, every: int) -> bool:
+        """Whether the last agent step of all envs reached or passed a multiple of `every`."""
+        before = self.step - self.parts.vector.num_envs
         return every > 0 and self.step // every > before // every
 
     def _log_metrics(self) -> None:

@@ -1,13 +1,16 @@
 """A resumed run is the run that was not interrupted, to the bit where envs can save their state."""
 
 import json
+import os
 import shutil
+import signal
 
 import gymnasium as gym
 import pytest
 from gymnasium import spaces
 
 import dreamer_envs
+from dreamer_plugin.agent import Agent
 from dreamer_plugin.errors import CheckpointError, UsageError
 from dreamer_plugin.run import checkpoint
 from dreamer_plugin.run.loop import train
@@ -65,6 +68,30 @@ def test_a_resume_from_between_two_log_rows_is_bit_equal_too(tiny, quiet, tmp_pa
     part = interrupted_copy(whole, 60, tmp_path / "part")
     train(tiny(name="part", **options), resume=part, console=quiet)
     assert rows_of(part) == rows_of(whole)
+
+
+def test_a_signal_between_two_updates_is_obeyed_at_once_and_costs_nothing(
+    tiny, quiet, tmp_path, monkeypatch
+):
+    # 48/16 updates per agent step, so 6 for the two envs: the run stops after 10 of 6 + 6 ...
+    options = {"run.train_ratio": 48, "run.steps": 40}
+    whole = train(tiny(name="whole", **options), console=quiet)
+    update = Agent.update
+
+    def strike(agent, batch):
+        result = update(agent, batch)
+        if agent.updates == 10:
+            os.kill(os.getpid(), signal.SIGINT)
+        return result
+
+    monkeypatch.setattr(Agent, "update", strike)
+    part = train(tiny(name="part", **options), console=quiet)
+    assert (part.updates, part.interrupted) == (10, "SIGINT")
+    rest = train(tiny(name="part", **options), resume=part.run_dir, console=quiet)
+    assert rest.updates == whole.updates > 20
+    last = "checkpoints/step-000000040"
+    assert tensors_of(rest.run_dir / last) == tensors_of(whole.run_dir / last)
+    assert rows_of(rest.run_dir) == rows_of(whole.run_dir)
 
 
 def test_a_run_can_be_prolonged_and_counts_on(tiny, quiet):
