@@ -13,7 +13,9 @@ from dreamer_plugin.data.ratio import TrainRatio
 
 
 def test_golden_cases(golden: Path) -> None:
-    for path in golden.glob("train_ratio*.npz"):
+    paths = list(golden.glob("train_ratio*.npz"))
+    assert paths
+    for path in paths:
         arrays = np.load(path, allow_pickle=False)
         cases = {key.split("/")[0] for key in arrays.files}
         assert cases
