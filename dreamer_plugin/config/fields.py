@@ -15,7 +15,7 @@ from dreamer_plugin.errors import UsageError, nearest
 
 OPTIONS = "env.options"  # the one open section: what `dreamer_envs.make` takes
 CHOICES = {
-    "precision": ("auto", "bf16", "float32"),
+    "precision": ("auto", "bfloat16", "float32"),
     "protocol": ("auto", "published", "reduced"),
     "replay.latent_dtype": ("float32", "float16", "bfloat16"),
 }

@@ -49,7 +49,7 @@ Protocol = Annotated[
 Device = Annotated[Text, option("--device", "DEVICE", "auto, cpu, cuda, cuda:1.", cli_help.WHERE)]
 Precision = Annotated[
     Text,
-    option("--precision", "P", "auto, bf16, float32; auto: bf16 if fast.", cli_help.WHERE),
+    option("--precision", "P", "auto, bfloat16, float32; auto: bfloat16 if fast.", cli_help.WHERE),
 ]
 NumEnvs = Annotated[Text, option("--num-envs", "N", "Envs that run side by side.", cli_help.WHERE)]
 Logdir = Annotated[

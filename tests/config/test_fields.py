@@ -44,7 +44,7 @@ TYPES = {
     "optim.lr={a: 1}": "optim.lr expects a number, got {'a': 1}, a section",
 }
 VALUES = {
-    "precision=fp16": "Unknown value of precision 'fp16'. Did you mean 'bf16'?",
+    "precision=fp16": "Unknown value of precision 'fp16'. Did you mean 'bfloat16'?",
     "device=gpu": "Unknown device 'gpu'.",
     "device=cuda:x": "Unknown device 'cuda:x'. Did you mean 'cuda:0'?",
     "protocol=publsihed": "Did you mean 'published'?",
