@@ -27,7 +27,7 @@ State = dict[str, Any]
 _GYMNASIUM_WRAPPERS: dict[type, tuple[str, ...]] = {
     wrappers.TimeLimit: ("_elapsed_steps",),
     wrappers.OrderEnforcing: ("_has_reset",),
-    wrappers.PassiveEnvChecker: ("checked_reset", "checked_step"),
+    wrappers.PassiveEnvChecker: (),
 }
 
 # What Gymnasium's simple envs remember from step to step; their settings come from the constructor.
@@ -85,6 +85,9 @@ def set_state(env: AnyEnv, state: State) -> None:
         _set_attributes(base, state["base"])
     for layer, attributes in zip(layers, state["wrappers"], strict=True):
         _set_attributes(layer, attributes)
+        if isinstance(layer, wrappers.PassiveEnvChecker):
+            # Its checks of the first steps compare with data of the step before, which is gone.
+            layer.checked_reset = layer.checked_step = layer.checked_data_reuse = True
 
 
 def dumps(state: State) -> bytes:
