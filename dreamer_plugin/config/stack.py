@@ -26,6 +26,7 @@ from dreamer_plugin.errors import UsageError
 AGENT = "v3"  # the default
 SCHEMA = "default of the schema"
 MACHINE = "the machine layer"
+CAPACITY = "replay.capacity"
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,7 @@ class Stack:
         raw += [(_flag(key), {key: value}) for key, value in (request.options or {}).items()]
         env_id, env_source = _env_id(request.env, raw)
         self.env, known = _suite(env_id)
-        layers = [
-            Layer(source, flatten(tree, source, known), _origins(source)) for source, tree in raw
-        ]
+        layers = [_layer(source, flatten(tree, source, known)) for source, tree in raw]
         middle = len(named) + len(files)
         self._middle, self._keys = layers[:middle], layers[middle:]
         if env_id:
@@ -228,6 +227,17 @@ def _parse_override(text: str) -> tuple[str, Any, str]:
         env = f" For an env write --env {text}." if "/" in text else ""
         raise UsageError(f"Expected key=value, got {text!r}.{env}")
     return key, parse_yaml(value, text), text
+
+
+def _layer(source: str, values: dict[str, Any]) -> Layer:
+    """Settings from one place; of a saved run's, the length of its replay is fitted anew.
+
+    A machine cuts the replay to the steps of a run, and a run that is continued gets more of them.
+    """
+    origins = _origins(source)
+    if origins.get(CAPACITY) == MACHINE:
+        values = {key: value for key, value in values.items() if key != CAPACITY}
+    return Layer(source, values, origins)
 
 
 def _origins(source: str) -> dict[str, str]:

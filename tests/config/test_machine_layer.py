@@ -5,7 +5,7 @@ import json
 import pytest
 from rich.console import Console
 
-from dreamer_plugin.config import EnvFacts, MachineLayer, compose
+from dreamer_plugin.config import EnvFacts, MachineLayer, compose, save_config
 from dreamer_plugin.config import machine as probes
 from dreamer_plugin.config.history import saved_history
 from dreamer_plugin.config.layers import training_bytes
@@ -124,6 +124,17 @@ def test_a_very_short_run_keeps_room_for_the_first_update():
     cfg = plan(LAPTOP, options={"run.steps": 100}).config
     # prefill 1024 windows, and twice 2 envs of 65 records.
     assert cfg.replay.capacity == 1024 + 2 * 2 * 65
+
+
+def test_the_replay_of_a_continued_run_is_fitted_anew(tmp_path):
+    first = plan(LAPTOP, options={"run.steps": 5000})
+    assert first.config.replay.capacity == 5000
+    save_config(first.config, tmp_path / "config.yaml")
+    first.report.save(tmp_path)
+    longer = plan(LAPTOP, env="", config=[tmp_path], options={"run.steps": 9000})
+    assert longer.config.replay.capacity == 9000
+    chosen = plan(LAPTOP, env="", config=[tmp_path], options={"replay.capacity": 7000})
+    assert chosen.config.replay.capacity == 7000
 
 
 def test_envs_that_are_no_processes_need_no_cores():

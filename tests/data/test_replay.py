@@ -278,8 +278,26 @@ def test_full_segments_are_saved_without_a_copy(make: Any, records: Any) -> None
 def test_a_state_of_another_replay_is_refused(make: Any, records: Any) -> None:
     rb = make(1, 12, 4)
     rb.extend(records([0]))
-    with pytest.raises(CheckpointError, match="capacity=12, this run has 13"):
-        load_rb_state(make(1, 13, 4), rb_state(rb))
+    with pytest.raises(CheckpointError, match="capacity=12, this run has 11"):
+        load_rb_state(make(1, 11, 4), rb_state(rb))
+
+
+def test_a_longer_replay_takes_the_state_of_a_shorter_one(make: Any, records: Any) -> None:
+    rb, longer, fresh = make(1, 5, 4), make(1, 9, 4), make(1, 9, 4)
+    rb.extend(records([0], is_first=True))
+    for i in range(1, 20):
+        rb.extend(records([i]))
+    assert rb.windows == 5
+    load_rb_state(longer, copied(rb_state(rb)))
+    for i in range(20, 23):
+        longer.extend(records([i]))
+    assert longer.windows == 8  # the 5 that were there, none evicted for the 3 new ones
+    load_rb_state(fresh, copied(rb_state(longer)))
+    for i in range(23, 30):
+        longer.extend(records([i]))
+        fresh.extend(records([i]))
+    assert longer.windows == fresh.windows == 9
+    assert (longer.sample(4) == fresh.sample(4)).all()
 
 
 # Latents.
