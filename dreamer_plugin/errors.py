@@ -15,7 +15,7 @@ class CheckpointError(UsageError):
 
 
 def nearest(value: str, valid: Iterable[str], kind: str) -> str:
-    """Sentence that names a wrong value, the nearest valid one, and all valid ones when they are few.
+    """Sentence that names a wrong value, the nearest valid one, and, if few, all valid ones.
 
     Args:
         value: what was given.
