@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dreamer_plugin.nets.layers import BlockLinear, Linear, RMSNorm, Unit, init_fan_in
+from dreamer_plugin.nets.pool import max_pool
 
 
 class Conv(nn.Conv2d):
@@ -55,14 +56,6 @@ class TransposedConv(Conv):
         wide = x.new_zeros(n, c, h, 2, w, 2)
         wide[:, :, :, 1, :, 1] = x
         return super().forward(wide.reshape(n, c, 2 * h, 2 * w))
-
-
-def max_pool(x: Tensor) -> Tensor:
-    """2x2 maximum, `[N, C, H, W] -> [N, C, H/2, W/2]`.
-
-    Tied maxima share the gradient equally, where `max_pool2d` gives all of it to one.
-    """
-    return x.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2)).amax((-3, -1))
 
 
 class ChannelNorm(nn.Module):
