@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -29,8 +30,19 @@ def test_an_example_runs(name, repo, tmp_path):
     assert run([str(repo / "examples" / name), *SHORT[name]], tmp_path)
 
 
+def test_curves_are_drawn(repo, tmp_path):
+    pytest.importorskip("matplotlib")
+    rows = [{"step": 8 * i, "episode/return": i % 3} for i in range(30)] + [{"step": 240}]
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    run([str(repo / "examples" / "plot_runs.py"), "curves.png", "run"], tmp_path)
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_every_example_is_run(repo):
-    assert {path.name for path in (repo / "examples").glob("*.py")} == set(SHORT)
+    examples = {path.name for path in (repo / "examples").glob("*.py")}
+    assert examples == {*SHORT, "plot_runs.py"}
 
 
 def test_the_python_of_the_readme_runs(repo, tmp_path):
