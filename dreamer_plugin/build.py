@@ -7,13 +7,15 @@ which data flow.
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from dreamer_plugin.agent import Agent
 from dreamer_plugin.behavior.actor import Actor
 from dreamer_plugin.behavior.actor_critic import ActorCritic, ReturnSettings
-from dreamer_plugin.behavior.normalize import Identity, MeanStd, Percentile
+from dreamer_plugin.behavior.normalize import Identity, MeanStd, Normalizer, Percentile
 from dreamer_plugin.config.schema import Config, HeadConfig, NormConfig
 from dreamer_plugin.errors import UsageError, nearest
 from dreamer_plugin.nets.codec import Decoder, Encoder, VectorDecoder, flat_size, image_layout
@@ -118,10 +120,9 @@ def build_behavior(cfg: Config, spaces: Spaces, feat: int) -> ActorCritic:
         ),
         value,
         SlowCopy(value, critic.slow_rate, critic.slow_every),
-        *(
-            _normalizer(n)
-            for n in (behavior.return_norm, behavior.value_norm, behavior.advantage_norm)
-        ),
+        _normalizer(behavior.return_norm),
+        _normalizer(behavior.value_norm),
+        _normalizer(behavior.advantage_norm),
         ReturnSettings(
             discount=discount,
             dream_discount=1.0 if behavior.cont_discount else discount,
@@ -199,7 +200,7 @@ def _decoder(cfg: Config, spaces: Spaces, rssm: RSSM) -> Decoder:
 
 def _head(part: HeadConfig, feat: int, units: int, section: str) -> Head:
     mlp = MLP(feat, part.layers, units)
-    layers = {
+    layers: dict[str, Callable[[int], torch.nn.Module]] = {
         "twohot": lambda n: TwoHotLayer(n, part.bins, part.outscale),
         "binary": lambda n: BinaryLayer(n, part.outscale),
         "mse": lambda n: MSELayer(n, part.outscale, symlog=False),
@@ -210,7 +211,7 @@ def _head(part: HeadConfig, feat: int, units: int, section: str) -> Head:
     return Head(mlp, layers[part.output](mlp.out_features))
 
 
-def _normalizer(part: NormConfig) -> Identity | Percentile | MeanStd:
+def _normalizer(part: NormConfig) -> Normalizer:
     if part.kind == "none":
         return Identity()
     if part.kind == "percentile":
@@ -230,7 +231,7 @@ def _optim_groups(params: list[torch.nn.Parameter], weight_decay: float) -> list
     ]
 
 
-def _optim_arguments(cfg: Config) -> dict[str, object]:
+def _optim_arguments(cfg: Config) -> dict[str, Any]:
     arguments = vars(cfg.optim).copy()
     arguments.pop("weight_decay")
     return arguments

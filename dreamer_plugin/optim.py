@@ -89,7 +89,7 @@ class LaProp(torch.optim.Optimizer):
         """One update of every parameter that has a gradient; gradients are clipped in place."""
         if closure is not None:
             raise ValueError("LaProp takes no closure: call backward, then step")
-        rate = self.schedule(self.updates)
+        rate = self.schedule(self.updates)  # type: ignore[no-untyped-call]
         self.updates += 1
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]

@@ -15,6 +15,7 @@ from tensordict import TensorDict
 from torch import Tensor, nn
 
 from dreamer_plugin.behavior.actor import Actor
+from dreamer_plugin.behavior.normalize import Normalizer
 from dreamer_plugin.nets.heads import Head
 from dreamer_plugin.nets.twin import SlowCopy
 from dreamer_plugin.ops.distributions import Output
@@ -46,7 +47,7 @@ class ActorCritic(nn.Module):
 
     Args:
         actor, critic: heads on feat. slow: copy of the critic.
-        return_norm, value_norm, advantage_norm: modules `x -> (offset, scale)`.
+        return_norm, value_norm, advantage_norm: `x -> (offset, scale)`.
         settings: numbers of the losses.
     """
 
@@ -55,9 +56,9 @@ class ActorCritic(nn.Module):
         actor: Actor,
         critic: Head,
         slow: SlowCopy,
-        return_norm: nn.Module,
-        value_norm: nn.Module,
-        advantage_norm: nn.Module,
+        return_norm: Normalizer,
+        value_norm: Normalizer,
+        advantage_norm: Normalizer,
         settings: ReturnSettings,
     ) -> None:
         super().__init__()

@@ -6,6 +6,8 @@ Source: `embodied/jax/utils.py`, Normalize.
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import torch
 from torch import Tensor, nn
 
@@ -100,6 +102,9 @@ class MeanStd(_Running):
         mean, square = self._averages()
         std = torch.sqrt(torch.relu(square - mean**2))
         return mean.clone(), torch.clamp(std, min=self.limit)
+
+
+Normalizer: TypeAlias = Identity | Percentile | MeanStd
 
 
 def _quantile(ascending: Tensor, share: float) -> Tensor:

@@ -25,7 +25,7 @@ from dreamer_plugin.spaces import Spaces
 _MODES = (ExplorationType.DETERMINISTIC, ExplorationType.MODE)
 
 
-class DreamerPolicy(TensorDictModuleBase):
+class DreamerPolicy(TensorDictModuleBase):  # type: ignore[misc]
     """Acts for the N envs of a TorchRL env.
 
     Under `set_exploration_type(DETERMINISTIC)` or `MODE` it takes modes of posterior and policy;

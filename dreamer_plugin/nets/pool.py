@@ -25,7 +25,7 @@ class _MaxPool(torch.autograd.Function):
         return pooled
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         x, pooled = ctx.saved_tensors
         corners = [x[:, :, i::2, j::2] for i, j in _CORNERS]
@@ -39,5 +39,5 @@ class _MaxPool(torch.autograd.Function):
 
 def max_pool(x: Tensor) -> Tensor:
     """2x2 maximum of feature maps with even sides, `[N, C, H, W] -> [N, C, H/2, W/2]`."""
-    pooled: Tensor = _MaxPool.apply(x)
+    pooled: Tensor = _MaxPool.apply(x)  # type: ignore[no-untyped-call]
     return pooled

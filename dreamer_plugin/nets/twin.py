@@ -31,7 +31,8 @@ class SlowCopy(nn.Module):
     def follow(self, source: nn.Module, update: int) -> None:
         """Move towards `source` if it is its turn after update number `update`, counted from 0."""
         if update % self.every == 0:
-            slow, fast = list(self.copy.parameters()), list(source.parameters())
+            slow: list[Tensor] = list(self.copy.parameters())
+            fast: list[Tensor] = list(source.parameters())
             torch._foreach_lerp_(slow, fast, self.rate)
 
     def forward(self, *args: Tensor) -> object:
