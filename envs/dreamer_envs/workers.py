@@ -18,6 +18,7 @@ import signal
 import sys
 import traceback
 import types
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import reduction
@@ -60,6 +61,8 @@ class ProcessVector(VectorEnv):
         self._pipes: list[Connection] = []
         self._processes: list[Any] = []
         self._unanswered: set[int] = set()
+        # Also when this vector is forgotten, or still open when the interpreter ends.
+        self._end = weakref.finalize(self, _end_workers, self._pipes, self._processes)
         try:
             self._start(makers)
             self._meet()
@@ -69,19 +72,7 @@ class ProcessVector(VectorEnv):
 
     def close(self) -> None:
         """Ends the workers; one that does not answer is killed."""
-        for pipe in self._pipes:
-            try:
-                pipe.send_bytes(CLOSE)
-            except OSError:
-                pass  # it is gone already
-        for process in self._processes:
-            process.join(PATIENCE)
-            if process.is_alive():
-                process.kill()
-                process.join()
-        for pipe in self._pipes:
-            pipe.close()
-        self._pipes, self._processes = [], []
+        self._end()
 
     def _start(self, makers: Sequence[Make]) -> None:
         context = multiprocessing.get_context("forkserver")
@@ -181,6 +172,23 @@ class ProcessVector(VectorEnv):
         return EnvError(f"Env {i} ({self.ids[i]}) failed: its process ended with exit code {code}.")
 
 
+def _end_workers(pipes: list[Connection], processes: list[Any]) -> None:
+    for pipe in pipes:
+        try:
+            pipe.send_bytes(CLOSE)
+        except OSError:
+            pass  # it is gone already
+    for process in processes:
+        process.join(PATIENCE)
+        if process.is_alive():
+            process.kill()
+            process.join()
+    for pipe in pipes:
+        pipe.close()
+    pipes.clear()
+    processes.clear()
+
+
 @contextmanager
 def _main_script_hidden(needed: bool) -> Iterator[None]:
     """Keeps new processes from importing the caller's main script, unless a maker is defined there.
@@ -204,7 +212,9 @@ def work(pipe: Connection, maker: Make, row: int) -> None:
         maker: builds the env.
         row: this worker's row in the shared arrays.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes us
+    # Ctrl-C, `timeout` and batch systems signal whole groups: the parent decides, then closes us.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
     try:
         env = maker()
     except Exception as error:

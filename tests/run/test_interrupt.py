@@ -1,4 +1,4 @@
-"""Ctrl-C on a real process with env processes, and what is left after it."""
+"""Signals to a real run and all its env processes, and what is left after it."""
 
 import os
 import signal
@@ -30,7 +30,9 @@ def group_of(process):
     return [int(pid) for pid, group in rows if int(group) == process.pid and pid != group]
 
 
-def test_ctrl_c_saves_says_how_to_resume_and_leaves_no_process(tmp_path):
+# The group is signalled as a terminal does for Ctrl-C, and `timeout` and batch systems for TERM.
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_a_signal_saves_says_how_to_resume_and_leaves_no_process(tmp_path, number, code):
     run = tmp_path / "run"
     command = [sys.executable, "-m", "dreamer_plugin", "train", "--env", "gym/CartPole-v1"]
     command += ["--config", str(TINY), "--logdir", str(run), "--steps", "100000"]
@@ -43,9 +45,9 @@ def test_ctrl_c_saves_says_how_to_resume_and_leaves_no_process(tmp_path):
     )
     wait_for(run / "checkpoints" / "step-000000040", process)
     assert group_of(process)  # the fork server and the workers
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
+    os.killpg(process.pid, number)  # to the workers too
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "Traceback" not in output and f"--resume {run}" in output
     latest = checkpoint.newest(run / "checkpoints")
     assert checkpoint.verify(latest)["step"] >= 40
