@@ -7,6 +7,7 @@ answer at once.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -219,6 +220,9 @@ def version() -> None:
 
 def main() -> None:
     """Entry point of `dreamer-plugin`."""
+    # Torch's idle threads spin by default and take the cores of env workers and other programs;
+    # it reads this when it is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app()
 
 
