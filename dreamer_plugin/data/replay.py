@@ -291,8 +291,8 @@ def load_rb_state(rb: RecordReplay, state: dict[str, Any]) -> None:
     """
     saved, ours = state["facts"], rb.facts()
     odd = [name for name in ours if saved.get(name) != ours[name]]
-    if odd == ["capacity"] and saved["capacity"] < ours["capacity"]:
-        odd = []  # room to grow: a run that is continued for longer keeps more
+    if odd == ["capacity"] and len(state["sampler"]["line"]) <= ours["capacity"]:
+        odd = []  # what is held fits: a run that is continued for longer or less may keep another
     if odd:
         name = odd[0]
         raise CheckpointError(
