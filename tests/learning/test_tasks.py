@@ -33,12 +33,12 @@ class Forgetful:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_cartpole(train, seed):
-    run = train("gym/CartPole-v1", seed=seed)
+    run = train("gym/CartPole-v1", seed=seed, **{"run.steps": 16_400})
     assert evaluate_run(run, episodes=20).mean >= 450
 
 
 def test_catch(train):
-    assert evaluate_run(train("toy/catch"), episodes=100).mean >= 0.9
+    assert evaluate_run(train("toy/catch", **{"run.steps": 16_400}), episodes=100).mean >= 0.9
 
 
 def test_recall_needs_its_memory(train):
