@@ -35,7 +35,7 @@ TASKS = {
 # A small batch and a fast learning rate: 500 updates are few.
 OPTIONS = {
     "size": "1m",
-    "replay.batch_size": 4,
+    "replay.batch_size": 16,
     "replay.batch_length": 16,
     "replay.capacity": 4000,
     "replay.online": False,
