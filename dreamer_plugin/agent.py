@@ -94,11 +94,7 @@ class Agent(nn.Module):
     @property
     def noise_size(self) -> int:
         """Uniform numbers that one decision takes."""
-        return self._latent_noise + self.behavior.actor.noise_size
-
-    @property
-    def _latent_noise(self) -> int:
-        return int(torch.Size(self.world.rssm.latent.noise_shape).numel())
+        return self.world.rssm.noise_size + self.behavior.actor.noise_size
 
     def initial(self, batch: int) -> TensorDict:
         """State before the first frame: `[batch]` with deter, stoch, prev_action, all zero."""
@@ -129,12 +125,13 @@ class Agent(nn.Module):
             Actions `[N, A]` encoded, unclipped; the next state.
         """
         rssm = self.world.rssm
-        latent_noise = self._latent_noise
+        latent_noise = rssm.noise_size
         with self._autocast(acting=True):
-            deter, stoch = rssm.reset(state["deter"], state["stoch"], is_first)
-            prev_action = state["prev_action"] * (~is_first).unsqueeze(-1)
-            deter = rssm.core(deter, rssm.flat(stoch), rssm.core.embed_action(prev_action))
-            post = rssm.post(deter, self.world.encoder(obs))
+            prev_action = rssm.core.embed_action(state["prev_action"] * (~is_first).unsqueeze(-1))
+            embed = self.world.encoder(obs)
+            deter, post = rssm.filter_step(
+                state["deter"], state["stoch"], prev_action, embed, is_first
+            )
             if deterministic:
                 stoch = rssm.latent.mode(post)
             else:

@@ -32,7 +32,7 @@ def imagine(
     Returns:
         TensorDict `[N, H+1]` with feat `[F]` and action `[A]`.
     """
-    latent_noise = int(torch.Size(rssm.latent.noise_shape).numel())
+    latent_noise = rssm.noise_size
     feats, actions = [], []
     for t in range(horizon + 1):
         feat = rssm.feat(deter, stoch)

@@ -70,6 +70,11 @@ class RSSM(nn.Module):
         """Flat size of the stochastic state."""
         return int(torch.Size(self.latent.shape).numel())
 
+    @property
+    def noise_size(self) -> int:
+        """Uniform numbers that one draw of the stochastic state takes."""
+        return int(torch.Size(self.latent.noise_shape).numel())
+
     def initial(self, batch: int) -> tuple[Tensor, Tensor]:
         """Zeros: deter `[B, D]`, stoch `[B, *latent]`."""
         weight = self.core.gates.bias
@@ -109,9 +114,7 @@ class RSSM(nn.Module):
         # Unbound once: the gradient of a slice per step would fill a whole sequence per step.
         steps = zip(*(x.unbind(1) for x in (embed, actions, is_first, noise)), strict=True)
         for embed_t, action_t, is_first_t, noise_t in steps:
-            deter, stoch = self.reset(deter, stoch, is_first_t)
-            deter = self.core(deter, self.flat(stoch), action_t)
-            post = self.post(deter, embed_t)
+            deter, post = self.filter_step(deter, stoch, action_t, embed_t, is_first_t)
             stoch = self.latent.sample(post, noise_t)
             deters.append(deter)
             stochs.append(stoch)
@@ -125,6 +128,14 @@ class RSSM(nn.Module):
             "feat": self.feat(deter, stoch),
         }
         return TensorDict(states, batch_size=embed.shape[:2])
+
+    def filter_step(
+        self, deter: Tensor, stoch: Tensor, action_embed: Tensor, embed: Tensor, is_first: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """One observed step: state, embedded action and embedding -> next deter, posterior."""
+        deter, stoch = self.reset(deter, stoch, is_first)
+        deter = self.core(deter, self.flat(stoch), action_embed)
+        return deter, self.post(deter, embed)
 
     def reset(self, deter: Tensor, stoch: Tensor, is_first: Tensor) -> tuple[Tensor, Tensor]:
         """Zero the rows whose episode begins. `is_first`: `[B]` bool."""
