@@ -19,6 +19,10 @@ class UnsupportedSpaceError(EnvsError, ValueError):
     """An observation or action space that cannot be turned into the common form."""
 
 
+class FrameError(EnvsError, ValueError):
+    """An observation or a reward that is not what the env declared, or that cannot be learned."""
+
+
 class MissingPackageError(EnvsError, ImportError):
     """A suite needs a Python package or a system library that is not installed."""
 

@@ -17,18 +17,17 @@ from gymnasium.utils import RecordConstructorArgs
 from dreamer_envs import state
 from dreamer_envs.errors import EnvOptionError, UnsupportedSpaceError
 from dreamer_envs.images import grayscale, resize
+from dreamer_envs.observations import checked_reward, image_space, observation, single_name
 
 AnyEnv = gym.Env[Any, Any]
 AnySpace = spaces.Space[Any]
 Convert = Callable[[Any], Any]
 
-SMALLEST_IMAGE = (
-    16  # a smaller uint8 array is a table of numbers (MiniGrid's 7x7x3 view), not a picture
-)
-
 
 def wrap(env: AnyEnv) -> AnyEnv:
     """Brings an environment into the common form; one that has it already is returned unchanged.
+
+    What the env shows and pays is checked on the way (see `observations`).
 
     Args:
         env: any Gymnasium env whose spaces are made of `Box`, `Discrete`, `MultiDiscrete`,
@@ -85,14 +84,30 @@ def _action(space: AnySpace, name: str) -> tuple[AnySpace, Convert]:
             shape
         )
     if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
+        _check_bounds(space, name)
         agent_space = spaces.Box(-1.0, 1.0, space.shape, np.float32)
         return agent_space, lambda action: rescale(action, space.low, space.high).astype(
             space.dtype
         )
     raise UnsupportedSpaceError(
-        f"{name} space {space} is not supported: use Box of floats, Discrete, MultiDiscrete, "
-        "MultiBinary, or a Dict of these."
+        f"{name} space {space} is not supported: use Box of floats, Discrete, MultiDiscrete of "
+        "one axis, MultiBinary, or a Dict of these."
     )
+
+
+def _check_bounds(space: spaces.Box, name: str) -> None:
+    """Actions from -1 to 1 can be scaled to the bounds, or lie inside where a bound is infinite."""
+    low, high = space.low, space.high
+    finite = np.isfinite(low) & np.isfinite(high)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scalable = finite & np.isfinite(high.astype(np.float32) - low.astype(np.float32))
+    wrong = ~(scalable | (~finite & (low <= -1) & (high >= 1)))
+    if wrong.any():
+        raise UnsupportedSpaceError(
+            f"{name} space {space} has the bounds {low[wrong].flat[0]} and {high[wrong].flat[0]}: "
+            "actions from -1 to 1 are not inside and cannot be scaled to it; give the Box finite "
+            "bounds of a useful size."
+        )
 
 
 def rescale(action: Any, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -128,19 +143,29 @@ class DictObs(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     def __init__(self, env: AnyEnv) -> None:
         RecordConstructorArgs.__init__(self)
         gym.Wrapper.__init__(self, env)
-        self.observation_space, self._convert = _observation(env.observation_space)
+        self.observation_space, self._convert = observation(env.observation_space)
         self.action_repeat = _repeat_of(env)
         self.can_save = state.can_save(env)
 
     def reset(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Starts an episode."""
+        """Starts an episode.
+
+        Raises:
+            FrameError: the observation does not fit the env's space.
+        """
         obs, info = self.env.reset(**kwargs)
         return self._convert(obs), info
 
     def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        """One step of the agent."""
+        """One step of the agent.
+
+        Raises:
+            FrameError: the observation does not fit the env's space, or it or the reward is not
+                finite in float32.
+        """
         obs, reward, terminated, truncated, info = self.env.step(action)
-        return self._convert(obs), float(reward), bool(terminated), bool(truncated), info
+        earned = checked_reward(reward)
+        return self._convert(obs), earned, bool(terminated), bool(truncated), info
 
     def get_state(self) -> dict[str, Any]:
         """State of the env and its wrappers: dicts, numbers and arrays. See `state.get_state`."""
@@ -155,91 +180,6 @@ def _repeat_of(env: AnyEnv) -> int:
     return (
         int(env.get_wrapper_attr("action_repeat")) if env.has_wrapper_attr("action_repeat") else 1
     )
-
-
-def _observation(space: AnySpace) -> tuple[spaces.Dict, Convert]:
-    """`Dict` space of an observation space, and the function that converts observations."""
-    if not isinstance(space, spaces.Dict | spaces.Tuple):
-        only, convert = _leaf(space, "observation")
-        name = _single_name(only)
-        return spaces.Dict({name: only}), lambda obs: {name: convert(obs)}
-    leaves = {name: (path, *_leaf(sub, name)) for name, path, sub in _flatten(space, ())}
-    converts = [(name, path, convert) for name, (path, _, convert) in leaves.items()]
-
-    def convert_all(obs: Any) -> dict[str, Any]:
-        return {name: convert(_follow(obs, path)) for name, path, convert in converts}
-
-    return spaces.Dict({name: sub for name, (_, sub, _) in leaves.items()}), convert_all
-
-
-def _single_name(space: AnySpace) -> str:
-    if not isinstance(space, spaces.Box):
-        return "discrete"
-    return "image" if space.dtype == np.uint8 else "vector"
-
-
-def _flatten(space: AnySpace, path: tuple[Any, ...]) -> list[tuple[str, tuple[Any, ...], AnySpace]]:
-    """Leaves of a nested space as `(name, keys that lead there, space)`."""
-    if isinstance(space, spaces.Dict):
-        return [leaf for key, sub in space.spaces.items() for leaf in _flatten(sub, (*path, key))]
-    if isinstance(space, spaces.Tuple):
-        return [leaf for i, sub in enumerate(space.spaces) for leaf in _flatten(sub, (*path, i))]
-    return [("/".join(str(key) for key in path), path, space)]
-
-
-def _follow(obs: Any, path: tuple[Any, ...]) -> Any:
-    for key in path:
-        obs = obs[key]
-    return obs
-
-
-def _leaf(space: AnySpace, name: str) -> tuple[AnySpace, Convert]:
-    """Common form of one observation: uint8 `[H, W, C]`, float32, or integers from 0."""
-    if isinstance(space, spaces.Discrete):
-        start = int(space.start)
-        return spaces.Discrete(int(space.n)), lambda obs: np.int64(int(obs) - start)
-    if isinstance(space, spaces.MultiDiscrete):
-        first = space.start
-        return spaces.MultiDiscrete(space.nvec), lambda obs: np.asarray(obs, np.int64) - first
-    if isinstance(space, spaces.MultiBinary):
-        return spaces.Box(0.0, 1.0, space.shape, np.float32), lambda obs: np.asarray(
-            obs, np.float32
-        )
-    if isinstance(space, spaces.Box):
-        return _box(space)
-    raise UnsupportedSpaceError(
-        f"Observation {name!r} has the space {space}, which is not supported: use Box, Discrete, "
-        "MultiDiscrete, MultiBinary, or leave it out of the observation."
-    )
-
-
-def _box(space: spaces.Box) -> tuple[spaces.Box, Convert]:
-    if space.dtype == np.uint8 and len(space.shape) == 2 and min(space.shape) >= SMALLEST_IMAGE:
-        return _image_space((*space.shape, 1)), lambda obs: np.asarray(obs, np.uint8)[..., None]
-    if space.dtype == np.uint8 and len(space.shape) == 3:
-        if _is_channels_first(space.shape):
-            channels, height, width = space.shape
-            return _image_space((height, width, channels)), lambda obs: np.moveaxis(obs, 0, -1)
-        if min(space.shape[:2]) >= SMALLEST_IMAGE:
-            return _image_space(space.shape), lambda obs: np.asarray(obs, np.uint8)
-    with np.errstate(
-        over="ignore"
-    ):  # float64 bounds beyond float32 become infinite, as they should
-        low, high = space.low.astype(np.float32), space.high.astype(np.float32)
-    return spaces.Box(low, high, space.shape, np.float32), lambda obs: np.asarray(obs, np.float32)
-
-
-def _is_channels_first(shape: tuple[int, ...]) -> bool:
-    return shape[0] in (1, 3, 4) and shape[2] not in (1, 3, 4) and min(shape[1:]) >= SMALLEST_IMAGE
-
-
-def _image_space(shape: tuple[int, ...]) -> spaces.Box:
-    return spaces.Box(0, 255, shape, np.uint8)
-
-
-def is_image(space: AnySpace) -> bool:
-    """Whether an observation space is a picture in any of the layouts that `wrap` understands."""
-    return isinstance(space, spaces.Box) and _box(space)[0].dtype == np.uint8
 
 
 class ActionRepeat(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
@@ -288,7 +228,7 @@ class Resize(gym.ObservationWrapper[Any, Any, Any], RecordConstructorArgs):
         self._size = size
         shape = env.observation_space.shape or ()
         self._gray = gray and shape[-1] == 3
-        self.observation_space = _image_space((size, size, 1 if self._gray else shape[-1]))
+        self.observation_space = image_space((size, size, 1 if self._gray else shape[-1]))
 
     def observation(self, observation: Any) -> Any:
         """The image in its new size."""
@@ -311,10 +251,10 @@ class RenderObs(gym.ObservationWrapper[Any, Any, Any], RecordConstructorArgs):
         RecordConstructorArgs.__init__(self, size=size, gray=gray, keep=keep)
         gym.Wrapper.__init__(self, env)
         self._size, self._gray, self._keep = size, gray, keep
-        parts: dict[str, AnySpace] = {"image": _image_space((size, size, 1 if gray else 3))}
+        parts: dict[str, AnySpace] = {"image": image_space((size, size, 1 if gray else 3))}
         if keep:
             own = env.observation_space
-            parts |= own.spaces if isinstance(own, spaces.Dict) else {_single_name(own): own}
+            parts |= own.spaces if isinstance(own, spaces.Dict) else {single_name(own): own}
         self.observation_space = spaces.Dict(parts)
 
     def observation(self, observation: Any) -> Any:
@@ -323,7 +263,7 @@ class RenderObs(gym.ObservationWrapper[Any, Any, Any], RecordConstructorArgs):
         if not self._keep:
             return {"image": image}
         space = self.env.observation_space
-        own = observation if isinstance(observation, dict) else {_single_name(space): observation}
+        own = observation if isinstance(observation, dict) else {single_name(space): observation}
         return {**own, "image": image}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dreamer_envs.errors import EnvError, EnvsError
+from dreamer_envs.errors import EnvError, EnvsError, FrameError
 from dreamer_envs.frames import (
     Bools,
     Frames,
@@ -48,6 +48,8 @@ class SerialVector(VectorEnv):
         for i, env in enumerate(self.envs):
             try:
                 advance(env, actions[i], bool(reset[i]), self._seeds[i], frames, i)
+            except FrameError as error:
+                raise EnvError(f"Env {i} ({self.ids[i]}) failed: {error}") from error
             except EnvsError:
                 raise
             except Exception as error:

@@ -26,7 +26,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from dreamer_envs import shared, state
-from dreamer_envs.errors import EnvError
+from dreamer_envs.errors import EnvError, FrameError
 from dreamer_envs.frames import (
     Bools,
     Frames,
@@ -273,7 +273,9 @@ def _obey(message: bytes, env: Any, arrays: shared.Arrays, frames: Frames, row: 
 
 
 def _describe(error: BaseException) -> bytes:
-    """One line with the error, then the worker's traceback."""
+    """One line with the error; below it the worker's traceback, unless the line says it all."""
+    if isinstance(error, FrameError):
+        return str(error).encode(errors="replace")
     trace = "".join(traceback.format_exception(error))
     return f"{type(error).__name__}: {error}\n--- in the worker ---\n{trace}".encode(
         errors="replace"

@@ -124,6 +124,9 @@ def test_values_of_observations():
         (spaces.Discrete(2), spaces.Text(3), "action.*Text"),
         (spaces.Discrete(2), spaces.Dict(go=spaces.Text(3)), "action/go"),
         (spaces.Discrete(2), spaces.Box(0, 5, (2,), np.int64), "action.*int64"),
+        (spaces.Discrete(2), spaces.Tuple([spaces.Discrete(2)]), "action.*Tuple.*use Box"),
+        (spaces.Discrete(2), spaces.MultiDiscrete([[2, 3]]), "MultiDiscrete of one axis"),
+        (spaces.Graph(spaces.Box(0, 1), None), spaces.Discrete(2), "observation.*Graph.*use Box"),
     ],
 )
 def test_unsupported_space_is_named(observation, action, words):

@@ -13,8 +13,9 @@ from gymnasium.utils import RecordConstructorArgs
 
 from dreamer_envs import names
 from dreamer_envs.errors import EnvIdError, EnvOptionError, MissingPackageError
+from dreamer_envs.observations import is_image
 from dreamer_envs.suites import rendering
-from dreamer_envs.transforms import ActionRepeat, RenderObs, Resize, is_image
+from dreamer_envs.transforms import ActionRepeat, RenderObs, Resize
 
 OBS = ("vector", "pixels", "both")
 

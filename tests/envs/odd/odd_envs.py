@@ -29,7 +29,8 @@ class Plain(gym.Env):
             raise ArithmeticError("the pole fell through the floor")
         if action == 3 and self.trouble == "die":
             os._exit(7)
-        return np.full(2, 0.5), 1.0, False, False, {}
+        number = np.nan if action == 3 and self.trouble == "nan" else 0.5
+        return np.full(2, number), 1.0, False, False, {}
 
 
 def plain() -> gym.Env:
@@ -42,6 +43,10 @@ def raising() -> gym.Env:
 
 def dying() -> gym.Env:
     return dreamer_envs.wrap(Plain("die"))
+
+
+def sick() -> gym.Env:
+    return dreamer_envs.wrap(Plain("nan"))
 
 
 def unbuildable() -> gym.Env:
