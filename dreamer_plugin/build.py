@@ -29,13 +29,14 @@ from dreamer_plugin.world.cores import BlockGRU
 from dreamer_plugin.world.latent import CategoricalLatent
 from dreamer_plugin.world.model import WorldModel
 from dreamer_plugin.world.rssm import RSSM
+from dreamer_plugin.world.scan import DeferredScan, supports
 
 
 def build_agent(cfg: Config, spaces: Spaces, device: torch.device | str = "cpu") -> Agent:
     """A fresh agent for an env's spaces, seeded with `cfg.seed`, on `device`.
 
     Raises:
-        UsageError: when a value names no part.
+        UsageError: when a value names no part, or an observation does not fit.
     """
     device = torch.device(device)
     with torch.random.fork_rng(devices=[]):
@@ -44,6 +45,9 @@ def build_agent(cfg: Config, spaces: Spaces, device: torch.device | str = "cpu")
         behavior = build_behavior(cfg, spaces, world.rssm.feat_size).to(device)
     scales = vars(cfg.loss_scales).copy()
     reconstruction = scales.pop("rec")
+    taken = [key.name for key in spaces.obs if key.name in scales]
+    if taken:
+        raise UsageError(f"observation {taken[0]!r} has the name of a loss: rename it in the env")
     trained = [*world.parameters(), *(p for p in behavior.parameters() if p.requires_grad)]
     return Agent(
         world,
@@ -86,7 +90,7 @@ def build_rssm(cfg: Config, action_size: int, embed: int) -> RSSM:
     core = BlockGRU(
         model.deter, latent.params_size, action_size, model.hidden, model.blocks, world.core.layers
     )
-    return RSSM(
+    rssm = RSSM(
         core,
         latent,
         embed,
@@ -96,6 +100,9 @@ def build_rssm(cfg: Config, action_size: int, embed: int) -> RSSM:
         world.absolute,
         world.free_nats,
     )
+    if supports(rssm):
+        rssm.scan = DeferredScan()
+    return rssm
 
 
 def build_behavior(cfg: Config, spaces: Spaces, feat: int) -> ActorCritic:

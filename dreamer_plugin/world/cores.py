@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from dreamer_plugin.nets.layers import BlockLinear, RMSNorm, Unit
+from dreamer_plugin.nets.layers import OFFICIAL, BlockLinear, Style, Unit
 from dreamer_plugin.ops.scaling import saturate
 
 
@@ -31,21 +31,29 @@ class BlockGRU(nn.Module):
 
     Args:
         deter: D. stoch: flat size of the stochastic state. action: A. hidden: width of the inputs.
-        blocks: G. layers: block-linear layers before the gates.
+        blocks: G. layers: block-linear layers before the gates. style: of the layers.
     """
 
     def __init__(
-        self, deter: int, stoch: int, action: int, hidden: int, blocks: int = 8, layers: int = 1
+        self,
+        deter: int,
+        stoch: int,
+        action: int,
+        hidden: int,
+        blocks: int = 8,
+        layers: int = 1,
+        style: Style = OFFICIAL,
     ) -> None:
         super().__init__()
         self.deter, self.blocks = deter, blocks
-        self.from_deter = Unit(deter, hidden)
-        self.from_stoch = Unit(stoch, hidden)
-        self.from_action = Unit(action, hidden)
+        self.from_deter = Unit(deter, hidden, style)
+        self.from_stoch = Unit(stoch, hidden, style)
+        self.from_action = Unit(action, hidden, style)
         widths = [deter + blocks * 3 * hidden] + [deter] * layers
-        self.mix = nn.ModuleList(BlockLinear(n, deter, blocks) for n in widths[:-1])
-        self.mix_norms = nn.ModuleList(RMSNorm(deter) for _ in range(layers))
-        self.gates = BlockLinear(widths[-1], 3 * deter, blocks)
+        self.mix = nn.ModuleList(BlockLinear(n, deter, blocks, style.fan) for n in widths[:-1])
+        self.mix_norms = nn.ModuleList(style.make_norm(deter) for _ in range(layers))
+        self.act = style.make_act()
+        self.gates = BlockLinear(widths[-1], 3 * deter, blocks, style.fan)
 
     def embed_action(self, action: Tensor) -> Tensor:
         """`[..., A] -> [..., hidden]`; elements beyond [-1, 1] are put on the border."""
@@ -59,7 +67,7 @@ class BlockGRU(nn.Module):
         shared = shared.unsqueeze(-2).expand(-1, self.blocks, -1)  # B G 3*hidden
         x = torch.cat([chunks, shared], -1).flatten(-2)  # B G*(D/G + 3*hidden)
         for linear, norm in zip(self.mix, self.mix_norms, strict=True):
-            x = nn.functional.silu(norm(linear(x)))
+            x = self.act(norm(linear(x)))
         gates = self.gates(x).float().unflatten(-1, (self.blocks, 3, -1))  # B G 3 D/G
         reset, candidate, update = (g.flatten(-2) for g in gates.unbind(-2))  # each B D
         candidate = torch.tanh(torch.sigmoid(reset) * candidate)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dreamer_plugin.errors import UsageError
 from dreamer_plugin.ops.distributions import Categorical, mix_uniform
 from dreamer_plugin.ops.divergence import categorical_kl
 
@@ -55,7 +56,7 @@ class CategoricalLatent:
 
     def __init__(self, groups: int, classes: int, unimix: float = 0.01) -> None:
         if not 2 <= classes <= 256:
-            raise ValueError(f"model.classes must be in 2..256 (stored as a byte), got {classes}")
+            raise UsageError(f"model.classes must be in 2..256 (stored as a byte), got {classes}")
         self.groups, self.classes, self.unimix = groups, classes, unimix
         self.shape: tuple[int, ...] = (groups, classes)
         self.params_size = groups * classes

@@ -15,6 +15,9 @@ Source: DreamerV3 paper eq. 1; `dreamerv3/rssm.py`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import torch
 from tensordict import TensorDict
 from torch import Tensor, nn
@@ -23,6 +26,39 @@ from dreamer_plugin.nets.layers import MLP, Linear
 from dreamer_plugin.ops.divergence import balanced_kl
 from dreamer_plugin.world.cores import BlockGRU
 from dreamer_plugin.world.latent import Latent
+
+Scan: TypeAlias = Callable[
+    ["RSSM", Tensor, Tensor, Tensor, tuple[Tensor, Tensor], Tensor], tuple[Tensor, Tensor, Tensor]
+]
+
+
+def plain_scan(
+    rssm: RSSM,
+    embed: Tensor,
+    actions: Tensor,
+    is_first: Tensor,
+    start: tuple[Tensor, Tensor],
+    noise: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Filter step by step; `scan.py` holds a faster form.
+
+    Args:
+        rssm: the model. embed: `[B, T, E]`. actions: embedded, `[B, T, hidden]`.
+        is_first, start, noise: as in `RSSM.observe`.
+
+    Returns:
+        deter `[B, T, D]`, stoch `[B, T, *latent]`, posterior parameters `[B, T, *]`.
+    """
+    deter, stoch = start
+    out = []
+    # Unbound once: the gradient of a slice per step would fill a whole sequence per step.
+    steps = zip(*(x.unbind(1) for x in (embed, actions, is_first, noise)), strict=True)
+    for embed_t, action_t, is_first_t, noise_t in steps:
+        deter, post = rssm.filter_step(deter, stoch, action_t, embed_t, is_first_t)
+        stoch = rssm.latent.sample(post, noise_t)
+        out.append((deter, stoch, post))
+    deters, stochs, posts = (torch.stack(x, 1) for x in zip(*out, strict=True))
+    return deters, stochs, posts
 
 
 class RSSM(nn.Module):
@@ -36,6 +72,9 @@ class RSSM(nn.Module):
         prior_layers, posterior_layers: units before the output layer.
         absolute: the posterior sees the embedding alone.
         free_nats: floor of each half of the KL loss, per element.
+
+    Attributes:
+        scan: how sequences are filtered; builders may put a faster form here.
     """
 
     def __init__(
@@ -52,9 +91,11 @@ class RSSM(nn.Module):
         super().__init__()
         self.core, self.latent = core, latent
         self.absolute, self.free_nats = absolute, free_nats
+        self.posterior_layers = posterior_layers
         seen = embed if absolute else core.deter + embed
         self.posterior = self._params_net(seen, posterior_layers, hidden)
         self.prior = self._params_net(core.deter, prior_layers, hidden)
+        self.scan: Scan = plain_scan
 
     def _params_net(self, inputs: int, layers: int, hidden: int) -> nn.Sequential:
         mlp = MLP(inputs, layers, hidden)
@@ -109,21 +150,11 @@ class RSSM(nn.Module):
         """
         keep = (~is_first).to(embed.dtype)
         actions = self.core.embed_action(prev_action * keep.unsqueeze(-1))  # B T hidden
-        deter, stoch = start
-        deters, stochs, posts = [], [], []
-        # Unbound once: the gradient of a slice per step would fill a whole sequence per step.
-        steps = zip(*(x.unbind(1) for x in (embed, actions, is_first, noise)), strict=True)
-        for embed_t, action_t, is_first_t, noise_t in steps:
-            deter, post = self.filter_step(deter, stoch, action_t, embed_t, is_first_t)
-            stoch = self.latent.sample(post, noise_t)
-            deters.append(deter)
-            stochs.append(stoch)
-            posts.append(post)
-        deter, stoch = torch.stack(deters, 1), torch.stack(stochs, 1)
+        deter, stoch, post = self.scan(self, embed, actions, is_first, start, noise)
         states = {
             "deter": deter,
             "stoch": stoch,
-            "post": torch.stack(posts, 1),
+            "post": post,
             "prior": self.latent.params(self.prior(deter)),
             "feat": self.feat(deter, stoch),
         }

@@ -9,7 +9,7 @@ from dreamer_plugin.build import build_rssm, build_world
 from dreamer_plugin.interop.weights import export_official, import_official
 from dreamer_plugin.spaces import Spaces
 from dreamer_plugin.world.cores import BlockGRU
-from dreamer_plugin.world.rssm import RSSM
+from dreamer_plugin.world.rssm import RSSM, plain_scan
 
 from ..reading import Golden, grad_of
 from .parts import ForcedLatent, config_of, encoded, official_grads, spaces_of
@@ -46,10 +46,15 @@ def decoder(g: Golden) -> None:
 
 
 def _rssm(g: Golden) -> tuple[RSSM, Spaces]:
-    """An RSSM of the file's sizes, with forced samples."""
+    """An RSSM of the file's sizes, with forced samples, filtering step by step.
+
+    The files hold raw logits, which only that form shows; whole losses and updates in other files
+    take the fast one.
+    """
     cfg, spaces = config_of(g), spaces_of(g)
     rssm = build_rssm(cfg, spaces.action_size, int(g.number("meta/E")))
     rssm.latent = ForcedLatent(cfg.model.groups, cfg.model.classes, cfg.world.latent.unimix)
+    rssm.scan = plain_scan
     return rssm, spaces
 
 

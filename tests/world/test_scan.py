@@ -1,0 +1,89 @@
+"""The fast form of filtering gives what the plain one gives: values and every gradient."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dreamer_plugin.world.cores import BlockGRU
+from dreamer_plugin.world.latent import CategoricalLatent
+from dreamer_plugin.world.rssm import RSSM, plain_scan
+from dreamer_plugin.world.scan import DeferredScan, supports
+
+B, T, E, A, S, K = 3, 7, 5, 3, 4, 6
+
+
+def model(**kwargs) -> RSSM:
+    torch.manual_seed(0)
+    rssm = RSSM(BlockGRU(16, S * K, A, 8, blocks=2), CategoricalLatent(S, K), E, 8, **kwargs)
+    with torch.no_grad():  # zeros and ones would hide a wrong gradient
+        for param in rssm.parameters():
+            param.add_(0.3 * torch.randn_like(param))
+    return rssm
+
+
+def run(rssm: RSSM, scan, autocast: bool = False):
+    """All states, and the gradients of a sum with random weights."""
+    rssm.scan = scan
+    rng = torch.Generator().manual_seed(1)
+    embed = torch.randn(B, T, E, generator=rng, requires_grad=True)
+    action = torch.randn(B, T, A, generator=rng, requires_grad=True)
+    start = (
+        torch.randn(B, 16, generator=rng, requires_grad=True),
+        torch.rand(B, S, K, generator=rng, requires_grad=True),
+    )
+    is_first = torch.rand(B, T, generator=rng) < 0.25
+    noise = torch.rand(B, T, S, generator=rng)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        states = rssm.observe(embed, action, is_first, start, noise)
+    rssm.zero_grad()
+    weights = {k: torch.randn(v.shape, generator=rng) for k, v in sorted(states.items())}
+    sum((weights[k] * v.float()).sum() for k, v in states.items()).backward()
+    grads = {name: p.grad for name, p in rssm.named_parameters()}
+    outer = {"embed": embed, "action": action, "deter": start[0], "stoch": start[1]}
+    return states, grads | {name: x.grad for name, x in outer.items()}
+
+
+def error(fast: torch.Tensor, plain: torch.Tensor) -> float:
+    return float(((fast - plain).abs().max() / plain.abs().max()).detach())
+
+
+def test_values_and_gradients_are_those_of_the_plain_form():
+    states, grads = run(model(), plain_scan)
+    fast_states, fast_grads = run(model(), DeferredScan())
+    assert set(grads) == set(fast_grads)
+    for key in states.keys():
+        assert error(fast_states[key], states[key]) < 1e-6, key
+    for name in grads:
+        assert error(fast_grads[name], grads[name]) < 1e-5, name
+
+
+def test_bfloat16_stays_near_the_plain_form_in_bfloat16():
+    states, grads = run(model(), plain_scan, autocast=True)
+    fast_states, fast_grads = run(model(), DeferredScan(), autocast=True)
+    # A class drawn otherwise would change everything after it; the noise is kind here.
+    assert torch.equal(fast_states["stoch"].argmax(-1), states["stoch"].argmax(-1))
+    # bfloat16 has 8 bits: one rounding is 2**-9, and a gradient passes some thirty of them.
+    for name in grads:
+        assert fast_grads[name].dtype == torch.float32
+        assert error(fast_grads[name], grads[name]) < 0.1, name
+
+
+@pytest.mark.parametrize("kwargs", [{"absolute": True}, {"posterior_layers": 2}])
+def test_other_shapes_are_not_supported(kwargs):
+    assert supports(model())
+    assert not supports(model(**kwargs))
+
+
+def test_nothing_is_kept_where_nothing_is_learned():
+    rssm = model()
+    rssm.scan = DeferredScan()
+    with torch.no_grad():
+        states = rssm.observe(
+            torch.zeros(B, T, E),
+            torch.zeros(B, T, A),
+            torch.zeros(B, T, dtype=torch.bool),
+            rssm.initial(B),
+            torch.rand(B, T, S),
+        )
+    assert not any(value.requires_grad for value in states.values())
