@@ -90,7 +90,7 @@ class Actor(nn.Module):
         # A list per key: class logits, or mean and standard deviation.
         self.heads = nn.ModuleList(
             nn.ModuleList(
-                Linear(mlp.out_features, key.size, outscale)
+                Linear(mlp.out_features, key.size, outscale, mlp.style.fan)
                 for _ in range(1 if key.kind == "discrete" else 2)
             )
             for key in self.keys

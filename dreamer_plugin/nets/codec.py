@@ -97,7 +97,9 @@ class VectorDecoder(nn.Module):
         self.keys = list(keys)
         self.mlp = mlp
         # A list, not a dictionary: a module name may not hold a dot, an observation's name may.
-        self.heads = nn.ModuleList(Linear(mlp.out_features, flat_size(key)) for key in keys)
+        self.heads = nn.ModuleList(
+            Linear(mlp.out_features, flat_size(key), fan=mlp.style.fan) for key in keys
+        )
         self.symlog_target = symlog_target
 
     def forward(self, x: Tensor) -> dict[str, Output]:

@@ -12,9 +12,9 @@ from dreamer_plugin.ops.scaling import symexp_bins
 class TwoHotLayer(nn.Module):
     """Linear layer whose output is a two-hot distribution over `bins` bins."""
 
-    def __init__(self, in_features: int, bins: int, outscale: float) -> None:
+    def __init__(self, in_features: int, bins: int, outscale: float, fan: str = "in") -> None:
         super().__init__()
-        self.linear = Linear(in_features, bins, outscale)
+        self.linear = Linear(in_features, bins, outscale, fan)
         self.bins: Tensor
         self.register_buffer("bins", symexp_bins(bins), persistent=False)
 
@@ -26,9 +26,9 @@ class TwoHotLayer(nn.Module):
 class BinaryLayer(nn.Module):
     """Linear layer whose output is a Bernoulli."""
 
-    def __init__(self, in_features: int, outscale: float) -> None:
+    def __init__(self, in_features: int, outscale: float, fan: str = "in") -> None:
         super().__init__()
-        self.linear = Linear(in_features, 1, outscale)
+        self.linear = Linear(in_features, 1, outscale, fan)
 
     def forward(self, x: Tensor) -> Binary:
         """`[..., F] ->` Bernoulli over `[...]`."""
@@ -38,9 +38,9 @@ class BinaryLayer(nn.Module):
 class MSELayer(nn.Module):
     """Linear layer with a squared error, optionally against the symlog of the target."""
 
-    def __init__(self, in_features: int, outscale: float, symlog: bool) -> None:
+    def __init__(self, in_features: int, outscale: float, symlog: bool, fan: str = "in") -> None:
         super().__init__()
-        self.linear = Linear(in_features, 1, outscale)
+        self.linear = Linear(in_features, 1, outscale, fan)
         self.symlog = symlog
 
     def forward(self, x: Tensor) -> MSE:

@@ -1,16 +1,21 @@
-"""Layers with the initialisation and the norm of the official code.
+"""Layers, and the style that all layers of an agent share.
 
-Unit order everywhere: linear (with bias) -> RMS norm -> SiLU.
+Unit order everywhere: linear (with bias) -> norm -> activation. The default style is the one of the
+official code: RMS norm, SiLU, weights scaled by the fan-in.
 Source: danijar/dreamerv3 @ e3f0224, `embodied/jax/nets.py`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from dreamer_plugin.errors import UsageError, nearest
 
 # Standard deviation of a unit normal truncated to [-2, 2] is 1 / 1.1368...
 _TRUNC_CORRECTION = 1.1368472343385565
@@ -18,25 +23,34 @@ NORM_EPS = 1e-4
 
 
 @torch.no_grad()
-def init_fan_in(weight: Tensor, fan_in: int, outscale: float = 1.0) -> None:
-    """Fill with a truncated normal of standard deviation `outscale / sqrt(fan_in)`, in place."""
+def init_weight(
+    weight: Tensor, fan_in: int, fan_out: int, fan: str = "in", outscale: float = 1.0
+) -> None:
+    """Fill with a truncated normal of standard deviation `outscale / sqrt(n)`, in place.
+
+    Args:
+        weight: of any shape. fan_in, fan_out: inputs and outputs that one weight connects.
+        fan: what n is: `"in"`, or `"avg"` for the mean of both. outscale: 0 gives zeros.
+    """
     if outscale == 0.0:
         weight.zero_()
         return
     nn.init.trunc_normal_(weight, 0.0, 1.0, -2.0, 2.0)
-    weight.mul_(_TRUNC_CORRECTION * outscale / math.sqrt(fan_in))
+    weight.mul_(_TRUNC_CORRECTION * outscale / math.sqrt(FANS[fan](fan_in, fan_out)))
 
 
 class Linear(nn.Linear):
-    """`y = x W^T + b` with the project's initialisation; `outscale` scales the weights."""
+    """`y = x W^T + b`; `outscale` scales the initial weights, `fan` is of `init_weight`."""
 
-    def __init__(self, in_features: int, out_features: int, outscale: float = 1.0) -> None:
-        self.outscale = outscale
+    def __init__(
+        self, in_features: int, out_features: int, outscale: float = 1.0, fan: str = "in"
+    ) -> None:
+        self.outscale, self.fan = outscale, fan
         super().__init__(in_features, out_features)
 
     def reset_parameters(self) -> None:
         """Draw the weights anew; zero the bias."""
-        init_fan_in(self.weight, self.in_features, self.outscale)
+        init_weight(self.weight, self.in_features, self.out_features, self.fan, self.outscale)
         nn.init.zeros_(self.bias)
 
 
@@ -47,16 +61,16 @@ class BlockLinear(nn.Module):
 
     Args:
         in_features, out_features: both divisible by `blocks`.
-        blocks: number of blocks G.
+        blocks: number of blocks G. fan: of `init_weight`.
     """
 
-    def __init__(self, in_features: int, out_features: int, blocks: int) -> None:
+    def __init__(self, in_features: int, out_features: int, blocks: int, fan: str = "in") -> None:
         super().__init__()
         for name, size in (("in_features", in_features), ("out_features", out_features)):
             if size % blocks:
                 raise ValueError(f"{name} {size} is not divisible by {blocks} blocks")
-        self.blocks = blocks
-        self.in_features = in_features
+        self.blocks, self.fan = blocks, fan
+        self.in_features, self.out_features = in_features, out_features
         self.weight = nn.Parameter(
             torch.empty(blocks, in_features // blocks, out_features // blocks)
         )
@@ -65,7 +79,7 @@ class BlockLinear(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw the weights anew; zero the bias."""
-        init_fan_in(self.weight, self.in_features)
+        init_weight(self.weight, self.in_features, self.out_features, self.fan)
         nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -82,8 +96,8 @@ class BlockLinear(nn.Module):
 class RMSNorm(nn.RMSNorm):
     """Root-mean-square norm over the last axis, computed in float32, scale only."""
 
-    def __init__(self, features: int) -> None:
-        super().__init__(features, eps=NORM_EPS)
+    def __init__(self, features: int, eps: float = NORM_EPS) -> None:
+        super().__init__(features, eps=eps)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[..., features]`, same dtype out as in."""
@@ -101,20 +115,68 @@ class LayerNorm(nn.LayerNorm):
         return super().forward(x.float()).to(x.dtype)
 
 
-class Unit(nn.Sequential):
-    """Linear -> RMS norm -> SiLU."""
+FANS: dict[str, Callable[[int, int], float]] = {
+    "in": lambda fan_in, fan_out: fan_in,
+    "avg": lambda fan_in, fan_out: (fan_in + fan_out) / 2,
+}
+NORMS: dict[str, Callable[[int, float], nn.Module]] = {
+    "rms": RMSNorm,
+    "layer": LayerNorm,
+    "none": lambda features, eps: nn.Identity(),
+}
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"silu": nn.SiLU, "elu": nn.ELU, "relu": nn.ReLU}
 
-    def __init__(self, in_features: int, out_features: int) -> None:
-        super().__init__(Linear(in_features, out_features), RMSNorm(out_features), nn.SiLU())
+
+@dataclass(frozen=True)
+class Style:
+    """What all layers of an agent share.
+
+    Args:
+        norm: after every hidden layer, `"rms"`, `"layer"` or `"none"`. eps: of the norm.
+        act: activation after it, `"silu"`, `"elu"` or `"relu"`.
+        fan: of the initial weights, see `init_weight`.
+
+    Raises:
+        UsageError: at a word that names no part.
+    """
+
+    norm: str = "rms"
+    eps: float = NORM_EPS
+    act: str = "silu"
+    fan: str = "in"
+
+    def __post_init__(self) -> None:
+        for name, valid in (("norm", NORMS), ("act", ACTIVATIONS), ("fan", FANS)):
+            if getattr(self, name) not in valid:
+                raise UsageError(nearest(getattr(self, name), valid, f"nets.{name}"))
+
+    def make_norm(self, features: int) -> nn.Module:
+        """Norm over the last axis of that many features."""
+        return NORMS[self.norm](features, self.eps)
+
+    def make_act(self) -> nn.Module:
+        """The activation."""
+        return ACTIVATIONS[self.act]()
+
+
+OFFICIAL = Style()
+
+
+class Unit(nn.Sequential):
+    """Linear -> norm -> activation."""
+
+    def __init__(self, in_features: int, out_features: int, style: Style = OFFICIAL) -> None:
+        linear = Linear(in_features, out_features, fan=style.fan)
+        super().__init__(linear, style.make_norm(out_features), style.make_act())
 
 
 class MLP(nn.Sequential):
     """`layers` units of width `units`; with 0 layers the identity.
 
-    `out_features` is the width of what comes out.
+    `out_features` is the width of what comes out, `style` that of its units.
     """
 
-    def __init__(self, in_features: int, layers: int, units: int) -> None:
+    def __init__(self, in_features: int, layers: int, units: int, style: Style = OFFICIAL) -> None:
         widths = [in_features] + [units] * layers
-        super().__init__(*(Unit(a, b) for a, b in zip(widths, widths[1:], strict=False)))
-        self.out_features = widths[-1]
+        super().__init__(*(Unit(a, b, style) for a, b in zip(widths, widths[1:], strict=False)))
+        self.out_features, self.style = widths[-1], style

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dreamer_plugin.nets.layers import BlockLinear, Linear, RMSNorm, Unit, init_fan_in
+from dreamer_plugin.nets.layers import OFFICIAL, BlockLinear, Linear, Style, Unit, init_weight
 from dreamer_plugin.nets.pool import max_pool
 
 
@@ -23,14 +23,16 @@ class Conv(nn.Conv2d):
     With stride 2 the padding is one more after than before, as XLA's SAME.
     """
 
-    def __init__(self, cin: int, cout: int, kernel: int, stride: int = 1) -> None:
+    def __init__(self, cin: int, cout: int, kernel: int, stride: int = 1, fan: str = "in") -> None:
+        self.fan = fan
         total = kernel - stride
         super().__init__(cin, cout, kernel, stride, padding=total // 2)
         self.odd = total % 2
 
     def reset_parameters(self) -> None:
         """Draw the weights anew; zero the bias."""
-        init_fan_in(self.weight, self.in_channels * self.kernel_size[0] * self.kernel_size[1])
+        area = self.kernel_size[0] * self.kernel_size[1]
+        init_weight(self.weight, self.in_channels * area, self.out_channels * area, self.fan)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
@@ -59,24 +61,25 @@ class TransposedConv(Conv):
 
 
 class ChannelNorm(nn.Module):
-    """RMS norm over channels, then SiLU, of feature maps `[N, C, H, W]`."""
+    """Norm over channels, then the activation, of feature maps `[N, C, H, W]`."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, style: Style = OFFICIAL) -> None:
         super().__init__()
-        self.norm = RMSNorm(channels)
+        self.norm, self.act = style.make_norm(channels), style.make_act()
 
     def forward(self, x: Tensor) -> Tensor:
         """`[N, C, H, W] -> [N, C, H, W]`."""
-        return F.silu(self.norm(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+        x = self.act(self.norm(x.permute(0, 2, 3, 1)))
+        return x.permute(0, 3, 1, 2)
 
 
 class ConvStage(nn.Module):
-    """Convolution -> optional 2x2 pooling -> norm -> SiLU."""
+    """Convolution -> optional 2x2 pooling -> norm -> activation."""
 
-    def __init__(self, conv: Conv, pool: bool = False) -> None:
+    def __init__(self, conv: Conv, pool: bool = False, style: Style = OFFICIAL) -> None:
         super().__init__()
         self.conv, self.pool = conv, pool
-        self.norm = ChannelNorm(conv.out_channels)
+        self.norm = ChannelNorm(conv.out_channels, style)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[N, cin, H, W] -> [N, cout, H', W']`."""
@@ -99,14 +102,14 @@ def _check_stages(size: tuple[int, int], stages: int, key: str) -> tuple[int, in
 
 
 class ImageEncoder(nn.Module):
-    """Stages of convolution -> halving -> norm -> SiLU, flattened to one vector.
+    """Stages of convolution -> halving -> norm -> activation, flattened to one vector.
 
     Args:
         size: `(H, W)` of the images. channels: of all images together.
         depths: channels of each stage. kernel: side of the filters.
         downsample: `"pool"` (stride 1, then 2x2 maximum) or `"stride"`.
         outer: the first stage does not halve.
-        key: name for errors.
+        key: name for errors. style: of the stages.
 
     Attributes:
         out_features: length of the vector.
@@ -121,6 +124,7 @@ class ImageEncoder(nn.Module):
         downsample: str = "pool",
         outer: bool = False,
         key: str = "image",
+        style: Style = OFFICIAL,
     ) -> None:
         super().__init__()
         if downsample not in ("pool", "stride"):
@@ -131,7 +135,7 @@ class ImageEncoder(nn.Module):
             halve = not (outer and i == 0)
             stride = 2 if halve and downsample == "stride" else 1
             pool = halve and downsample == "pool"
-            stages.append(ConvStage(Conv(cin, cout, kernel, stride), pool))
+            stages.append(ConvStage(Conv(cin, cout, kernel, stride, style.fan), pool, style))
         self.stages = nn.Sequential(*stages)
         self.out_features = h * w * depths[-1]
 
@@ -152,7 +156,7 @@ class ImageDecoder(nn.Module):
         deter, stoch: sizes of the two inputs. size: `(H, W)`. channels: of all images together.
         depths: as in the encoder. units: half the width of the layer on the stochastic state.
         blocks: channel groups of the smallest map. kernel, upsample (`"nearest"` or
-        `"transposed"`), outer, key: as in `ImageEncoder`.
+        `"transposed"`), outer, key, style: as in `ImageEncoder`.
     """
 
     def __init__(
@@ -168,6 +172,7 @@ class ImageDecoder(nn.Module):
         upsample: str = "nearest",
         outer: bool = False,
         key: str = "image",
+        style: Style = OFFICIAL,
     ) -> None:
         super().__init__()
         if upsample not in ("nearest", "transposed"):
@@ -176,18 +181,20 @@ class ImageDecoder(nn.Module):
         self.map = (h, w, depths[-1])
         self.blocks = blocks
         flat = h * w * depths[-1]
-        self.from_deter = BlockLinear(deter, flat, blocks)
-        self.from_stoch = nn.Sequential(Unit(stoch, 2 * units), Linear(2 * units, flat))
-        self.norm = ChannelNorm(depths[-1])
+        self.from_deter = BlockLinear(deter, flat, blocks, style.fan)
+        self.from_stoch = nn.Sequential(
+            Unit(stoch, 2 * units, style), Linear(2 * units, flat, fan=style.fan)
+        )
+        self.norm = ChannelNorm(depths[-1], style)
         conv = UpConv if upsample == "nearest" else TransposedConv
         widths = list(depths)[::-1]
         self.stages = nn.Sequential(
             *(
-                ConvStage(conv(cin, cout, kernel))
+                ConvStage(conv(cin, cout, kernel, fan=style.fan), style=style)
                 for cin, cout in zip(widths, widths[1:], strict=False)
             )
         )
-        self.out = (Conv if outer else conv)(depths[0], channels, kernel)
+        self.out = (Conv if outer else conv)(depths[0], channels, kernel, fan=style.fan)
 
     def forward(self, deter: Tensor, stoch: Tensor) -> Tensor:
         """`[N, D], [N, S*K] -> [N, H, W, C]` in (0, 1)."""

@@ -7,7 +7,18 @@ import math
 import pytest
 import torch
 
-from dreamer_plugin.nets.layers import MLP, BlockLinear, LayerNorm, Linear, RMSNorm
+from dreamer_plugin.errors import UsageError
+from dreamer_plugin.nets.layers import (
+    MLP,
+    BlockLinear,
+    LayerNorm,
+    Linear,
+    RMSNorm,
+    Style,
+    Unit,
+    init_weight,
+)
+from dreamer_plugin.nets.vision import Conv, ConvStage
 
 
 def test_rms_norm_by_hand() -> None:
@@ -66,3 +77,58 @@ def test_an_mlp_without_layers_is_the_identity() -> None:
     x = torch.randn(2, 3)
     assert torch.equal(mlp(x), x) and mlp.out_features == 3
     assert MLP(3, 2, 8).out_features == 8
+
+
+def test_the_average_fan_counts_inputs_and_outputs() -> None:
+    """Standard deviation 1 / sqrt((8 + 24) / 2) = 1/4 instead of 1 / sqrt(8)."""
+    weights = {}
+    for fan in ("in", "avg"):
+        torch.manual_seed(0)
+        weights[fan] = torch.empty(4000)
+        init_weight(weights[fan], 8, 24, fan)
+    assert weights["avg"].std().item() == pytest.approx(0.25, rel=0.05)
+    assert weights["in"].std().item() == pytest.approx(1 / math.sqrt(8), rel=0.05)
+    ratio = weights["avg"] / weights["in"]
+    assert torch.allclose(ratio, torch.full_like(ratio, math.sqrt(8) / 4))
+
+
+@pytest.mark.parametrize(
+    ("make", "fan_in", "fan_out"),
+    [
+        (lambda fan: Linear(8, 24, fan=fan), 8, 24),
+        (lambda fan: BlockLinear(8, 24, 2, fan), 8, 24),
+        (lambda fan: Conv(2, 6, 4, 2, fan), 2 * 16, 6 * 16),
+    ],
+)
+def test_layers_know_their_fans(make: object, fan_in: int, fan_out: int) -> None:
+    weights = []
+    for fan in ("in", "avg"):
+        torch.manual_seed(0)
+        weights.append(make(fan).weight)  # type: ignore[operator]
+    expected = weights[0] * math.sqrt(fan_in / ((fan_in + fan_out) / 2))
+    assert torch.allclose(weights[1], expected)
+
+
+def test_a_style_reaches_every_unit() -> None:
+    style = Style(norm="layer", eps=1e-3, act="elu", fan="avg")
+    for unit in (Unit(3, 4, style), MLP(3, 2, 4, style)[1]):
+        assert (unit[0].fan, type(unit[1]), unit[1].eps) == ("avg", LayerNorm, 1e-3)
+        assert type(unit[2]) is torch.nn.ELU
+    stage = ConvStage(Conv(1, 2, 3), style=style)
+    assert type(stage.norm.norm) is LayerNorm and type(stage.norm.act) is torch.nn.ELU
+    without = MLP(3, 1, 4, Style(norm="none"))
+    assert {name for name, _ in without.named_parameters()} == {"0.0.weight", "0.0.bias"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"norm": "layr"}, "Unknown nets.norm 'layr'. Did you mean 'layer'?"),
+        ({"act": "gelu"}, "Unknown nets.act 'gelu'."),
+        ({"fan": "out"}, "Unknown nets.fan 'out'."),
+    ],
+)
+def test_unknown_styles_name_the_valid_words(words: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Style(**words)
+    assert str(caught.value).startswith(message)
