@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from dreamer_plugin.nets.layers import OFFICIAL, BlockLinear, Style, Unit
+from dreamer_plugin.nets.layers import OFFICIAL, BlockLinear, LayerNorm, Linear, Style, Unit
 from dreamer_plugin.ops.scaling import saturate
 
 
@@ -70,6 +70,46 @@ class BlockGRU(nn.Module):
             x = self.act(norm(linear(x)))
         gates = self.gates(x).float().unflatten(-1, (self.blocks, 3, -1))  # B G 3 D/G
         reset, candidate, update = (g.flatten(-2) for g in gates.unbind(-2))  # each B D
-        candidate = torch.tanh(torch.sigmoid(reset) * candidate)
-        update = torch.sigmoid(update - 1)
-        return update * candidate + (1 - update) * deter
+        return _gated(reset, candidate, update, deter)
+
+
+class GRU(nn.Module):
+    """Dense GRU with one layer norm over all gate pre-activations.
+
+    The gates see `[deter, unit([stoch, action])]` and are split reset | candidate | update. Source:
+    DreamerV2 paper; danijar/dreamerv3 @ 423291a, `dreamerv3/nets.py`.
+
+    Args:
+        deter, stoch, action, hidden: as in `BlockGRU`. style: of the layers; its norm does not
+            touch the gates, but `eps` does.
+    """
+
+    def __init__(
+        self, deter: int, stoch: int, action: int, hidden: int, style: Style = OFFICIAL
+    ) -> None:
+        super().__init__()
+        self.deter = deter
+        self.inputs = Unit(stoch + action, hidden, style)
+        self.gates = Linear(deter + hidden, 3 * deter, fan=style.fan)
+        self.norm = LayerNorm(3 * deter, style.eps)
+
+    def embed_action(self, action: Tensor) -> Tensor:
+        """`[..., A] -> [..., A]`; elements beyond [-1, 1] are put on the border."""
+        return saturate(action)
+
+    def forward(self, deter: Tensor, stoch: Tensor, action_embed: Tensor) -> Tensor:
+        """`[B, D], [B, S*K], [B, A] -> [B, D]`."""
+        x = self.inputs(torch.cat([stoch, action_embed], -1))
+        gates = self.norm(self.gates(torch.cat([deter.to(x.dtype), x], -1))).float()
+        reset, candidate, update = gates.chunk(3, -1)  # each B D
+        return _gated(reset, candidate, update, deter)
+
+
+AnyCore: TypeAlias = BlockGRU | GRU
+
+
+def _gated(reset: Tensor, candidate: Tensor, update: Tensor, deter: Tensor) -> Tensor:
+    """Next state from pre-activations; less 1, so that at first it changes slowly. All `[B, D]`."""
+    candidate = torch.tanh(torch.sigmoid(reset) * candidate)
+    update = torch.sigmoid(update - 1)
+    return update * candidate + (1 - update) * deter

@@ -22,9 +22,9 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor, nn
 
-from dreamer_plugin.nets.layers import MLP, Linear
+from dreamer_plugin.nets.layers import MLP, OFFICIAL, Linear, Style
 from dreamer_plugin.ops.divergence import balanced_kl
-from dreamer_plugin.world.cores import BlockGRU
+from dreamer_plugin.world.cores import AnyCore
 from dreamer_plugin.world.latent import Latent
 
 Scan: TypeAlias = Callable[
@@ -72,6 +72,8 @@ class RSSM(nn.Module):
         prior_layers, posterior_layers: units before the output layer.
         absolute: the posterior sees the embedding alone.
         free_nats: floor of each half of the KL loss, per element.
+        learned_start: an episode starts from a learned deter and the prior's mode there, instead
+            of from zeros. style: of the layers.
 
     Attributes:
         scan: how sequences are filtered; builders may put a faster form here.
@@ -79,7 +81,7 @@ class RSSM(nn.Module):
 
     def __init__(
         self,
-        core: BlockGRU,
+        core: AnyCore,
         latent: Latent,
         embed: int,
         hidden: int,
@@ -87,9 +89,12 @@ class RSSM(nn.Module):
         posterior_layers: int = 1,
         absolute: bool = False,
         free_nats: float = 1.0,
+        learned_start: bool = False,
+        style: Style = OFFICIAL,
     ) -> None:
         super().__init__()
-        self.core, self.latent = core, latent
+        self.core, self.latent, self.style = core, latent, style
+        self.start = nn.Parameter(torch.zeros(core.deter)) if learned_start else None
         self.absolute, self.free_nats = absolute, free_nats
         self.posterior_layers = posterior_layers
         seen = embed if absolute else core.deter + embed
@@ -98,8 +103,9 @@ class RSSM(nn.Module):
         self.scan: Scan = plain_scan
 
     def _params_net(self, inputs: int, layers: int, hidden: int) -> nn.Sequential:
-        mlp = MLP(inputs, layers, hidden)
-        return nn.Sequential(mlp, Linear(mlp.out_features, self.latent.params_size))
+        mlp = MLP(inputs, layers, hidden, self.style)
+        out = Linear(mlp.out_features, self.latent.params_size, fan=self.style.fan)
+        return nn.Sequential(mlp, out)
 
     @property
     def feat_size(self) -> int:
@@ -117,7 +123,10 @@ class RSSM(nn.Module):
         return int(torch.Size(self.latent.noise_shape).numel())
 
     def initial(self, batch: int) -> tuple[Tensor, Tensor]:
-        """Zeros: deter `[B, D]`, stoch `[B, *latent]`."""
+        """State before an episode: deter `[B, D]`, stoch `[B, *latent]`, zeros unless learned."""
+        if self.start is not None:
+            deter = torch.tanh(self.start).expand(batch, -1)
+            return deter, self.latent.mode(self.latent.params(self.prior(deter)))
         weight = self.core.gates.bias
         deter = weight.new_zeros(batch, self.core.deter)
         return deter, weight.new_zeros(batch, *self.latent.shape)
@@ -169,7 +178,12 @@ class RSSM(nn.Module):
         return deter, self.post(deter, embed)
 
     def reset(self, deter: Tensor, stoch: Tensor, is_first: Tensor) -> tuple[Tensor, Tensor]:
-        """Zero the rows whose episode begins. `is_first`: `[B]` bool."""
+        """Put rows whose episode begins back to the initial state. `is_first`: `[B]` bool."""
+        if self.start is not None:
+            rows = is_first.unsqueeze(-1), is_first.view(-1, *[1] * len(self.latent.shape))
+            fresh = zip(rows, self.initial(1), (deter, stoch), strict=True)
+            deter, stoch = (torch.where(row, new, old) for row, new, old in fresh)
+            return deter, stoch
         keep = (~is_first).to(deter.dtype)
         return deter * keep.unsqueeze(-1), stoch * keep.view(-1, *[1] * len(self.latent.shape))
 

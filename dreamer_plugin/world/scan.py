@@ -16,7 +16,7 @@ One step, matrices in capitals, `unit(a) = silu(rms_norm(a) * scale)`; `*` is ke
     l *  = y LOGITS + bias;   post = mix(l),  z ~ post
 
 It stands for one shape of the parts: a block GRU with one layer, a posterior with one unit,
-categorical latents. `supports` tells; other shapes take the plain loop.
+categorical latents, zeros as the start, the official style. `supports` tells; other shapes take the plain loop.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dreamer_plugin.nets.layers import NORM_EPS
+from dreamer_plugin.nets.layers import NORM_EPS, OFFICIAL
 from dreamer_plugin.world.cores import BlockGRU
 from dreamer_plugin.world.latent import CategoricalLatent
 from dreamer_plugin.world.rssm import RSSM
@@ -92,6 +92,8 @@ def supports(rssm: RSSM) -> bool:
         and isinstance(rssm.latent, CategoricalLatent)
         and not rssm.absolute
         and rssm.posterior_layers == 1
+        and rssm.style == OFFICIAL
+        and rssm.start is None
     )
 
 

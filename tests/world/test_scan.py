@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dreamer_plugin.nets.layers import Style
 from dreamer_plugin.world.cores import BlockGRU
 from dreamer_plugin.world.latent import CategoricalLatent
 from dreamer_plugin.world.rssm import RSSM, plain_scan
@@ -69,7 +70,15 @@ def test_bfloat16_stays_near_the_plain_form_in_bfloat16():
         assert error(fast_grads[name], grads[name]) < 0.1, name
 
 
-@pytest.mark.parametrize("kwargs", [{"absolute": True}, {"posterior_layers": 2}])
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"absolute": True},
+        {"posterior_layers": 2},
+        {"style": Style(norm="layer")},
+        {"learned_start": True},
+    ],
+)
 def test_other_shapes_are_not_supported(kwargs):
     assert supports(model())
     assert not supports(model(**kwargs))
