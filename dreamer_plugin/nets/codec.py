@@ -116,7 +116,7 @@ class VectorDecoder(nn.Module):
 
 
 class ImageOutput(MSE):
-    """Squared error of images in [0, 1] against uint8 ones, summed over pixels."""
+    """Squared error of predicted images against uint8 ones over 255, summed over pixels."""
 
     def __init__(self, mean: Tensor) -> None:
         super().__init__(mean, 3)

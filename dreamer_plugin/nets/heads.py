@@ -5,22 +5,34 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from dreamer_plugin.nets.layers import MLP, Linear
-from dreamer_plugin.ops.distributions import MSE, Binary, Output, TwoHot
-from dreamer_plugin.ops.scaling import symexp_bins
+from dreamer_plugin.ops.distributions import MSE, Binary, Output, SymlogTwoHot, TwoHot
+from dreamer_plugin.ops.scaling import linear_bins, symexp_bins
 
 
 class TwoHotLayer(nn.Module):
-    """Linear layer whose output is a two-hot distribution over `bins` bins."""
+    """Linear layer whose output is a two-hot distribution over `bins` bins.
 
-    def __init__(self, in_features: int, bins: int, outscale: float, fan: str = "in") -> None:
+    The bins are in value space, or with `squashed` evenly spaced in symlog space.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        bins: int,
+        outscale: float,
+        fan: str = "in",
+        squashed: bool = False,
+    ) -> None:
         super().__init__()
         self.linear = Linear(in_features, bins, outscale, fan)
+        self.kind = SymlogTwoHot if squashed else TwoHot
         self.bins: Tensor
-        self.register_buffer("bins", symexp_bins(bins), persistent=False)
+        made = linear_bins(bins) if squashed else symexp_bins(bins)
+        self.register_buffer("bins", made, persistent=False)
 
     def forward(self, x: Tensor) -> TwoHot:
         """`[..., F] ->` two-hot over `[...]`."""
-        return TwoHot(self.linear(x), self.bins)
+        return self.kind(self.linear(x), self.bins)
 
 
 class BinaryLayer(nn.Module):

@@ -7,6 +7,7 @@ Decoder.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -88,6 +89,28 @@ class ConvStage(nn.Module):
         return normed
 
 
+class Residual(nn.Module):
+    """Adds two convolutions of kernel 3, each after norm and activation, to its input."""
+
+    def __init__(self, channels: int, style: Style = OFFICIAL) -> None:
+        super().__init__()
+        self.convs = nn.Sequential(
+            *(
+                layer
+                for _ in range(2)
+                for layer in (
+                    ChannelNorm(channels, style),
+                    Conv(channels, channels, 3, 1, style.fan),
+                )
+            )
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[N, C, H, W] -> [N, C, H, W]`."""
+        added: Tensor = x + self.convs(x)
+        return added
+
+
 def _check_stages(size: tuple[int, int], stages: int, key: str) -> tuple[int, int]:
     """Size of the map after `stages` halvings; an error names the key if it is no use."""
     factor = 2**stages
@@ -110,6 +133,7 @@ class ImageEncoder(nn.Module):
         downsample: `"pool"` (stride 1, then 2x2 maximum) or `"stride"`.
         outer: the first stage does not halve.
         key: name for errors. style: of the stages.
+        residual: `Residual` blocks after each stage; with any, an activation ends the stack.
 
     Attributes:
         out_features: length of the vector.
@@ -125,17 +149,21 @@ class ImageEncoder(nn.Module):
         outer: bool = False,
         key: str = "image",
         style: Style = OFFICIAL,
+        residual: int = 0,
     ) -> None:
         super().__init__()
         if downsample not in ("pool", "stride"):
             raise ValueError(f"unknown downsample {downsample!r}; valid: pool, stride")
         h, w = _check_stages(size, len(depths) - outer, key)
-        stages = []
+        stages: list[nn.Module] = []
         for i, (cin, cout) in enumerate(zip([channels, *depths], depths, strict=False)):
             halve = not (outer and i == 0)
             stride = 2 if halve and downsample == "stride" else 1
             pool = halve and downsample == "pool"
             stages.append(ConvStage(Conv(cin, cout, kernel, stride, style.fan), pool, style))
+            stages += [Residual(cout, style) for _ in range(residual)]
+        if residual:
+            stages.append(style.make_act())
         self.stages = nn.Sequential(*stages)
         self.out_features = h * w * depths[-1]
 
@@ -147,7 +175,7 @@ class ImageEncoder(nn.Module):
 
 
 class ImageDecoder(nn.Module):
-    """From the latent state to images in [0, 1].
+    """From the latent state to images.
 
     The recurrent state enters through a block-linear layer whose blocks become channel groups, the
     stochastic state through a two-layer MLP; their sum is the smallest map.
@@ -157,6 +185,8 @@ class ImageDecoder(nn.Module):
         depths: as in the encoder. units: half the width of the layer on the stochastic state.
         blocks: channel groups of the smallest map. kernel, upsample (`"nearest"` or
         `"transposed"`), outer, key, style: as in `ImageEncoder`.
+        residual: `Residual` blocks before each stage. sigmoid: images are squashed into [0, 1];
+            else the output layer's zero is medium gray and nothing bounds it.
     """
 
     def __init__(
@@ -173,36 +203,68 @@ class ImageDecoder(nn.Module):
         outer: bool = False,
         key: str = "image",
         style: Style = OFFICIAL,
+        residual: int = 0,
+        sigmoid: bool = True,
     ) -> None:
         super().__init__()
         if upsample not in ("nearest", "transposed"):
             raise ValueError(f"unknown upsample {upsample!r}; valid: nearest, transposed")
         h, w = _check_stages(size, len(depths) - outer, key)
         self.map = (h, w, depths[-1])
-        self.blocks = blocks
-        flat = h * w * depths[-1]
-        self.from_deter = BlockLinear(deter, flat, blocks, style.fan)
-        self.from_stoch = nn.Sequential(
-            Unit(stoch, 2 * units, style), Linear(2 * units, flat, fan=style.fan)
-        )
-        self.norm = ChannelNorm(depths[-1], style)
+        self.sigmoid = sigmoid
+        self._make_stem(deter, stoch, units, blocks, style)
         conv = UpConv if upsample == "nearest" else TransposedConv
         widths = list(depths)[::-1]
         self.stages = nn.Sequential(
             *(
-                ConvStage(conv(cin, cout, kernel, fan=style.fan), style=style)
+                stage
                 for cin, cout in zip(widths, widths[1:], strict=False)
-            )
+                for stage in (
+                    *(Residual(cin, style) for _ in range(residual)),
+                    ConvStage(conv(cin, cout, kernel, fan=style.fan), style=style),
+                )
+            ),
+            *(Residual(depths[0], style) for _ in range(residual)),
         )
         self.out = (Conv if outer else conv)(depths[0], channels, kernel, fan=style.fan)
 
+    def _make_stem(self, deter: int, stoch: int, units: int, blocks: int, style: Style) -> None:
+        """Layers from the two inputs to the smallest map."""
+        h, w, c = self.map
+        self.blocks = blocks
+        self.from_deter = BlockLinear(deter, h * w * c, blocks, style.fan)
+        self.from_stoch = nn.Sequential(
+            Unit(stoch, 2 * units, style), Linear(2 * units, h * w * c, fan=style.fan)
+        )
+        self.norm = ChannelNorm(c, style)
+
     def forward(self, deter: Tensor, stoch: Tensor) -> Tensor:
-        """`[N, D], [N, S*K] -> [N, H, W, C]` in (0, 1)."""
+        """`[N, D], [N, S*K] -> [N, H, W, C]`."""
+        x = self.out(self.stages(self.smallest(deter, stoch))).float()
+        x = torch.sigmoid(x) if self.sigmoid else x + 0.5
+        return x.permute(0, 2, 3, 1)
+
+    def smallest(self, deter: Tensor, stoch: Tensor) -> Tensor:
+        """`[N, D], [N, S*K] -> [N, c, h, w]`."""
         h, w, c = self.map
         # Each block's output is a map of its own: N G (h w c/G) -> N h w (G c/G).
         x0 = self.from_deter(deter).unflatten(-1, (self.blocks, h, w, c // self.blocks))
         x0 = x0.permute(0, 2, 3, 1, 4).flatten(3)
         x1 = self.from_stoch(stoch).unflatten(-1, (h, w, c))
-        x = self.norm((x0 + x1).permute(0, 3, 1, 2))
-        x = self.out(self.stages(x))
-        return torch.sigmoid(x.float()).permute(0, 2, 3, 1)
+        x: Tensor = self.norm((x0 + x1).permute(0, 3, 1, 2))
+        return x
+
+
+class LinearStemDecoder(ImageDecoder):
+    """The smallest map is one linear layer on the whole latent state; arguments as above.
+
+    Source: danijar/dreamerv3 @ 423291a, `dreamerv3/nets.py`.
+    """
+
+    def _make_stem(self, deter: int, stoch: int, units: int, blocks: int, style: Style) -> None:
+        self.stem = Linear(deter + stoch, math.prod(self.map), fan=style.fan)
+
+    def smallest(self, deter: Tensor, stoch: Tensor) -> Tensor:
+        """`[N, D], [N, S*K] -> [N, c, h, w]`."""
+        x = self.stem(torch.cat([deter, stoch], -1)).unflatten(-1, self.map)
+        return x.permute(0, 3, 1, 2)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dreamer_plugin.ops.scaling import symlog
+from dreamer_plugin.ops.scaling import symexp, symlog
 
 # torch.rand has steps of 2**-24: half a step keeps the normal quantile finite at both ends.
 _TINY = 2.0**-25
@@ -168,6 +168,10 @@ class Binary:
         """Probability of 1."""
         return torch.sigmoid(self.logit)
 
+    def mode(self) -> Tensor:
+        """1 where it is likelier than 0, else 0; no gradient."""
+        return (self.logit > 0).to(self.logit.dtype)
+
     def loss(self, target: Tensor) -> Tensor:
         """Cross entropy with the target probability."""
         return -(target * F.logsigmoid(self.logit) + (1 - target) * F.logsigmoid(-self.logit))
@@ -238,6 +242,22 @@ class TwoHot:
         # Both neighbours are one bin outside the range: any share is right, the total is not zero.
         total = torch.where(below == above, 1.0, to_below + to_above)
         return below, above, torch.where(below == above, 1.0, to_above / total)
+
+
+class SymlogTwoHot(TwoHot):
+    """Two-hot over bins in symlog space; `symexp` of their mean is the prediction.
+
+    So the prediction is not the mean of a distribution over values, as with `TwoHot`. Source:
+    danijar/dreamerv3 @ 423291a.
+    """
+
+    def pred(self) -> Tensor:
+        """`symexp` of the expected bin, `[...]`."""
+        return symexp(super().pred())
+
+    def loss(self, target: Tensor) -> Tensor:
+        """Cross entropy `[...]` with `symlog(target)`, spread as in `TwoHot`."""
+        return super().loss(symlog(target.detach().float()))
 
 
 def _sum_event(x: Tensor, event_dims: int) -> Tensor:

@@ -40,6 +40,15 @@ def symexp_bins(count: int, limit: float = 20.0) -> Tensor:
     return torch.cat([low, high])
 
 
+def linear_bins(count: int, limit: float = 20.0) -> Tensor:
+    """Bins of a two-hot output in symlog space: evenly from `-limit` to `limit`, `[count]`.
+
+    Exactly mirrored around zero. Source: danijar/dreamerv3 @ 423291a.
+    """
+    bins = torch.linspace(-limit, limit, count, dtype=torch.float32)
+    return (bins - bins.flip(0)) / 2
+
+
 def saturate(x: Tensor) -> Tensor:
     """Scale each element beyond [-1, 1] onto the border: `x / sg(max(1, |x|))`.
 

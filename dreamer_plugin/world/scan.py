@@ -16,7 +16,8 @@ One step, matrices in capitals, `unit(a) = silu(rms_norm(a) * scale)`; `*` is ke
     l *  = y LOGITS + bias;   post = mix(l),  z ~ post
 
 It stands for one shape of the parts: a block GRU with one layer, a posterior with one unit,
-categorical latents, zeros as the start, the official style. `supports` tells; other shapes take the plain loop.
+categorical latents, zeros as the start, the official style. `supports` tells; other shapes take the
+plain loop.
 """
 
 from __future__ import annotations

@@ -13,11 +13,12 @@ from dreamer_plugin.ops.distributions import (
     BoundedNormal,
     Categorical,
     DiscreteTarget,
+    SymlogTwoHot,
     TwoHot,
     categorical_index,
     normal_quantile,
 )
-from dreamer_plugin.ops.scaling import symexp_bins
+from dreamer_plugin.ops.scaling import linear_bins, symexp_bins
 
 BINS = torch.tensor([-10.0, -1.0, 0.0, 1.0, 10.0])
 LARGEST_UNIFORM = 1 - 2.0**-24  # what torch.rand can return at most
@@ -148,3 +149,26 @@ def test_discrete_targets_sum_over_the_event() -> None:
     out = DiscreteTarget(torch.zeros(2, 3, 4), 1)
     assert out.loss(torch.zeros(2, 3)).tolist() == pytest.approx([3 * math.log(4)] * 2)
     assert out.pred().shape == (2, 3)
+
+
+def test_a_squashed_two_hot_spreads_its_target_in_symlog_space() -> None:
+    """Bins -2 -1 0 1 2; symlog(e^1.25 - 1) = 1.25, so bin 1 gets 0.75 and bin 2 gets 0.25."""
+    logits = torch.zeros(1, 5, requires_grad=True)
+    out = SymlogTwoHot(logits, linear_bins(5, 2.0))
+    out.loss(torch.tensor([math.exp(1.25) - 1])).sum().backward()
+    label = (logits.detach().softmax(-1) - logits.grad)[0]
+    assert torch.allclose(label, torch.tensor([0, 0, 0, 0.75, 0.25]), atol=1e-6)
+
+
+def test_a_squashed_two_hot_takes_the_mean_before_symexp() -> None:
+    """Half of bin 0 and half of bin 2: symexp(1) = e - 1, where the mean of values is 3.19."""
+    logits = torch.tensor([[-1e9, -1e9, 0.0, -1e9, 0.0]])
+    assert SymlogTwoHot(logits, linear_bins(5, 2.0)).pred().item() == pytest.approx(math.e - 1)
+    bins = torch.sign(linear_bins(5, 2.0)) * torch.expm1(linear_bins(5, 2.0).abs())
+    assert TwoHot(logits, bins).pred().item() == pytest.approx((math.e**2 - 1) / 2)
+
+
+def test_the_mode_of_a_continuation_is_zero_or_one() -> None:
+    logit = torch.tensor([-3.0, -1e-3, 1e-3, 3.0], requires_grad=True)
+    mode = Binary(logit).mode()
+    assert mode.tolist() == [0.0, 0.0, 1.0, 1.0] and not mode.requires_grad

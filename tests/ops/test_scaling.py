@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from dreamer_plugin.ops.scaling import saturate, symexp, symexp_bins, symlog
+from dreamer_plugin.ops.scaling import linear_bins, saturate, symexp, symexp_bins, symlog
 
 
 def test_symlog_by_hand() -> None:
@@ -41,3 +41,11 @@ def test_saturate_clips_elements_with_the_gradient_of_scaling() -> None:
     y.sum().backward()
     assert torch.equal(y, torch.tensor([0.5, -1.0, 1.0, 1.0]))
     assert torch.equal(x.grad, torch.tensor([1.0, 0.25, 1.0, 0.5]))
+
+
+def test_linear_bins_are_even_and_exactly_mirrored() -> None:
+    """255 bins on -20..20 are 40 / 254 apart."""
+    bins = linear_bins(255)
+    assert (bins[0].item(), bins[127].item(), bins[-1].item()) == (-20.0, 0.0, 20.0)
+    assert torch.equal(bins, -bins.flip(0))
+    assert torch.allclose(bins.diff(), torch.full((254,), 40 / 254), atol=1e-5)
