@@ -1,14 +1,16 @@
-"""LaProp behind adaptive gradient clipping, with the official chain and schedules.
+"""Optimisers with the official chain and schedules, over groups that have numbers of their own.
 
-Chain per parameter, on float32 gradients: clip by the parameter's own norm -> divide by the running
-root mean square -> momentum -> decoupled weight decay -> times the negative learning rate.
+Chain on float32 gradients: clip by the group's global norm -> clip by each parameter's own norm ->
+direction, from LaProp or Adam -> decoupled weight decay -> times the negative learning rate.
 Source: danijar/dreamerv3 @ e3f0224, `embodied/jax/opt.py` and `dreamerv3/agent.py`.
 """
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -52,15 +54,23 @@ def clip_adaptive_(grads: list[Tensor], params: list[Tensor], clip: float, floor
     torch._foreach_mul_(grads, list(shrink.unbind()))
 
 
-class LaProp(torch.optim.Optimizer):
-    """RMS normalisation first, momentum after it (Ziyin et al. 2020), with AGC and warm-up.
+def clip_global_(grads: list[Tensor], clip: float) -> None:
+    """Shrink gradients together so that the norm of them all is at most `clip`, in place."""
+    norm = torch.stack(torch._foreach_norm(grads)).norm()
+    torch._foreach_mul_(grads, clip / norm.clamp(min=clip))
+
+
+class GroupedOptimizer(torch.optim.Optimizer):
+    """What both optimisers share: groups, clipping, schedule, decay; a subclass has the direction.
 
     Args:
-        params: parameters or groups; a group's `weight_decay` overrides the argument.
+        params: parameters or groups; a group's `lr`, `eps`, `clip` and `weight_decay` override the
+            arguments. Groups with one `name` are clipped together, as are groups without.
         lr, beta1, beta2, eps: `eps` is added outside the square root.
-        agc: clip factor, 0 is off. agc_min: floor of the parameter norm.
+        agc: factor of the adaptive clipping, 0 is off. agc_min: floor of the parameter norm.
         warmup, anneal, schedule: see `learning_rate`.
         weight_decay: decoupled. nesterov: look ahead in the momentum.
+        clip: largest global norm, 0 is off.
     """
 
     def __init__(
@@ -77,26 +87,39 @@ class LaProp(torch.optim.Optimizer):
         schedule: str = "constant",
         weight_decay: float = 0.0,
         nesterov: bool = False,
+        clip: float = 0.0,
     ) -> None:
-        self.beta1, self.beta2, self.eps = beta1, beta2, eps
+        self.beta1, self.beta2 = beta1, beta2
         self.agc, self.agc_min, self.nesterov = agc, agc_min, nesterov
-        self.schedule = lambda update: learning_rate(update, lr, warmup, anneal, schedule)
+        self.schedule = partial(learning_rate, warmup=warmup, anneal=anneal, schedule=schedule)
         self.updates = 0
-        super().__init__(params, {"weight_decay": weight_decay})
+        defaults = {"lr": lr, "eps": eps, "clip": clip, "weight_decay": weight_decay, "name": ""}
+        super().__init__(params, defaults)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """One update of every parameter that has a gradient; gradients are clipped in place."""
         if closure is not None:
-            raise ValueError("LaProp takes no closure: call backward, then step")
-        rate = self.schedule(self.updates)  # type: ignore[no-untyped-call]
+            name = type(self).__name__
+            raise ValueError(f"{name} takes no closure: call backward, then step")
+        self._clip_groups()
+        rates = [self.schedule(self.updates, group["lr"]) for group in self.param_groups]
         self.updates += 1
-        for group in self.param_groups:
+        for group, rate in zip(self.param_groups, rates, strict=True):
             params = [p for p in group["params"] if p.grad is not None]
             if params:
-                self._step_group(params, rate, group["weight_decay"])
+                self._step_group(params, rate, group["eps"], group["weight_decay"])
 
-    def _step_group(self, params: list[Tensor], rate: float, weight_decay: float) -> None:
+    def _clip_groups(self) -> None:
+        for name in dict.fromkeys(group["name"] for group in self.param_groups):
+            groups = [group for group in self.param_groups if group["name"] == name]
+            grads = [p.grad for g in groups for p in g["params"] if p.grad is not None]
+            if grads and groups[0]["clip"]:
+                clip_global_(grads, groups[0]["clip"])
+
+    def _step_group(
+        self, params: list[Tensor], rate: float, eps: float, weight_decay: float
+    ) -> None:
         grads = [p.grad for p in params if p.grad is not None]
         if self.agc:
             clip_adaptive_(grads, params, self.agc, self.agc_min)
@@ -106,14 +129,21 @@ class LaProp(torch.optim.Optimizer):
         torch._foreach_addcmul_(squares, grads, grads, 1 - self.beta2)
         scale = torch._foreach_div(squares, self._correction(self.beta2))
         torch._foreach_sqrt_(scale)
-        torch._foreach_add_(scale, self.eps)
-        normed = torch._foreach_div(grads, scale)
-        torch._foreach_lerp_(momenta, normed, 1 - self.beta1)
-        ahead = torch._foreach_lerp(momenta, normed, 1 - self.beta1) if self.nesterov else momenta
-        update = torch._foreach_div(ahead, self._correction(self.beta1))
+        torch._foreach_add_(scale, eps)
+        update = self._direction(grads, list(scale), momenta)
         if weight_decay:
             torch._foreach_add_(update, params, alpha=weight_decay)
         torch._foreach_add_(params, update, alpha=-rate)
+
+    @abstractmethod
+    def _direction(
+        self, grads: list[Tensor], scale: list[Tensor], momenta: list[Tensor]
+    ) -> list[Tensor]:
+        """Move the momenta, and give what is subtracted before decay and learning rate.
+
+        Args:
+            grads: clipped. scale: root mean square plus eps. momenta: to be changed in place.
+        """
 
     def _slot(self, param: Tensor, name: str) -> Tensor:
         state = self.state[param]
@@ -122,5 +152,29 @@ class LaProp(torch.optim.Optimizer):
         slot: Tensor = state[name]
         return slot
 
+    def _averaged(self, momenta: list[Tensor], new: list[Tensor]) -> list[Tensor]:
+        """Take `new` into the momenta; returns them with bias correction."""
+        torch._foreach_lerp_(momenta, new, 1 - self.beta1)
+        ahead = torch._foreach_lerp(momenta, new, 1 - self.beta1) if self.nesterov else momenta
+        return list(torch._foreach_div(ahead, self._correction(self.beta1)))
+
     def _correction(self, beta: float) -> float:
         return 1 - beta**self.updates
+
+
+class LaProp(GroupedOptimizer):
+    """RMS normalisation first, momentum after it (Ziyin et al. 2020)."""
+
+    def _direction(
+        self, grads: list[Tensor], scale: list[Tensor], momenta: list[Tensor]
+    ) -> list[Tensor]:
+        return self._averaged(momenta, list(torch._foreach_div(grads, scale)))
+
+
+class Adam(GroupedOptimizer):
+    """Momentum of the gradient over its root mean square (Kingma & Ba 2015)."""
+
+    def _direction(
+        self, grads: list[Tensor], scale: list[Tensor], momenta: list[Tensor]
+    ) -> list[Tensor]:
+        return list(torch._foreach_div(self._averaged(momenta, grads), scale))

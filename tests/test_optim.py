@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from dreamer_plugin.optim import LaProp, clip_adaptive_, learning_rate
+from dreamer_plugin.optim import Adam, LaProp, clip_adaptive_, clip_global_, learning_rate
 
 
 def _stepped(param: list[float], grads: list[list[float]], **settings: object) -> torch.Tensor:
@@ -90,3 +90,71 @@ def test_unknown_schedule_names_the_valid_ones() -> None:
 def test_closures_are_refused() -> None:
     with pytest.raises(ValueError, match="no closure"):
         LaProp([nn.Parameter(torch.ones(1))]).step(lambda: 0.0)
+
+
+def test_the_global_norm_is_clipped_over_all_gradients_together() -> None:
+    """Norm of (3, 4) and (12) is 13: a limit of 6.5 halves all, one of 13 or 20 leaves all."""
+    for limit, share in ((6.5, 0.5), (13.0, 1.0), (20.0, 1.0)):
+        grads = [torch.tensor([3.0, 4.0]), torch.tensor([12.0])]
+        clip_global_(grads, limit)
+        assert grads[0].tolist() == pytest.approx([3 * share, 4 * share])
+        assert grads[1].tolist() == pytest.approx([12 * share])
+
+
+def test_groups_of_one_name_are_clipped_together_and_others_apart() -> None:
+    """Limits 6.5 and 1: model gradients (3, 4) and (12) are halved, the actor's (2) becomes 1."""
+    one, two, actor = (nn.Parameter(torch.zeros(n)) for n in (2, 1, 1))
+    groups = [
+        {"params": [one], "name": "model", "clip": 6.5},
+        {"params": [actor], "name": "actor", "clip": 1.0},
+        {"params": [two], "name": "model", "clip": 6.5},
+    ]
+    optimizer = Adam(groups, agc=0.0, warmup=0)
+    grads = torch.tensor([3.0, 4.0]), torch.tensor([12.0]), torch.tensor([2.0])
+    for param, grad in zip((one, two, actor), grads, strict=True):
+        param.grad = grad
+    optimizer.step()
+    clipped = [param.grad.tolist() for param in (one, two, actor)]
+    assert clipped == [pytest.approx([1.5, 2.0]), pytest.approx([6.0]), pytest.approx([1.0])]
+
+
+def test_adam_is_that_of_torch() -> None:
+    """Five updates of random gradients; torch.optim.Adam of the installed torch."""
+    ours, theirs = (nn.Parameter(torch.tensor([1.0, -2.0, 0.5])) for _ in range(2))
+    settings = {"lr": 0.1, "eps": 1e-3}
+    mine = Adam([ours], beta1=0.9, beta2=0.99, agc=0.0, warmup=0, **settings)
+    other = torch.optim.Adam([theirs], betas=(0.9, 0.99), **settings)
+    rng = torch.Generator().manual_seed(0)
+    for _ in range(5):
+        ours.grad = torch.randn(3, generator=rng)
+        theirs.grad = ours.grad.clone()
+        mine.step()
+        other.step()
+        assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_adam_averages_the_gradient_where_laprop_averages_its_direction() -> None:
+    """Gradients 1, then 10; beta1 = beta2 = 0.5, rate 1. Adam: m = 21/4 / (3/4) = 7,
+    v = 201/4 / (3/4) = 67, so 1 + 7 / sqrt(67). LaProp: (1 + 2 * 10 / sqrt(67)) / 3 more than 1.
+    """
+    settings = {"lr": 1.0, "beta1": 0.5, "beta2": 0.5, "agc": 0.0, "warmup": 0}
+    moved = {}
+    for kind in (Adam, LaProp):
+        p = nn.Parameter(torch.zeros(1))
+        optimizer = kind([p], **settings)
+        for grad in (1.0, 10.0):
+            p.grad = torch.tensor([grad])
+            optimizer.step()
+        moved[kind] = -p.item()
+    assert moved[Adam] == pytest.approx(1 + 7 / math.sqrt(67), rel=1e-5)
+    assert moved[LaProp] == pytest.approx(1 + (1 + 20 / math.sqrt(67)) / 3, rel=1e-5)
+
+
+def test_each_group_has_its_own_rate_and_eps() -> None:
+    """First updates by LaProp: rate * g / (|g| + eps), 0.1 * 2 / 2 and 0.3 * 2 / (2 + 2)."""
+    one, two = (nn.Parameter(torch.zeros(1)) for _ in range(2))
+    groups = [{"params": [one], "lr": 0.1}, {"params": [two], "lr": 0.3, "eps": 2.0}]
+    optimizer = LaProp(groups, agc=0.0, warmup=0)
+    one.grad, two.grad = torch.tensor([2.0]), torch.tensor([2.0])
+    optimizer.step()
+    assert [one.item(), two.item()] == pytest.approx([-0.1, -0.15])
