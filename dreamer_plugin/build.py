@@ -86,6 +86,7 @@ def build_rssm(cfg: Config, action_size: int, embed: int) -> RSSM:
         raise UsageError(nearest(world.latent.kind, ["categorical"], "world.latent.kind"))
     if world.core.kind != "block_gru":
         raise UsageError(nearest(world.core.kind, ["block_gru"], "world.core.kind"))
+    _require_multiple("model.deter", model.deter, "model.blocks", model.blocks)
     latent = CategoricalLatent(model.groups, model.classes, world.latent.unimix)
     core = BlockGRU(
         model.deter, latent.params_size, action_size, model.hidden, model.blocks, world.core.layers
@@ -189,6 +190,9 @@ def _decoder(cfg: Config, spaces: Spaces, rssm: RSSM) -> Decoder:
         vector = VectorDecoder(vectors, MLP(rssm.feat_size, part.layers, model.units), part.symlog)
     if images:
         size, channels = image_layout(images)
+        blocks, last = "world.decoder.image_blocks", "model.depth times the last decoder mult"
+        _require_multiple("model.deter", model.deter, blocks, part.image_blocks)
+        _require_multiple(last, model.depth * part.mults[-1], blocks, part.image_blocks)
         image = ImageDecoder(
             rssm.core.deter,
             rssm.stoch_size,
@@ -216,6 +220,12 @@ def _head(part: HeadConfig, feat: int, units: int, section: str) -> Head:
     if part.output not in layers:
         raise UsageError(nearest(part.output, layers, f"{section}.output"))
     return Head(mlp, layers[part.output](mlp.out_features))
+
+
+def _require_multiple(name: str, value: int, of: str, blocks: int) -> None:
+    if value % blocks:
+        near = max(round(value / blocks), 1) * blocks
+        raise UsageError(f"{name} is {value}, no multiple of {of}, {blocks}; {near} would do")
 
 
 def _normalizer(part: NormConfig) -> Normalizer:

@@ -224,6 +224,8 @@ class Spaces:
 
 def _obs_key(name: str, space: gym.Space[Any]) -> ObsKey:
     """Read one entry of the observation space, or say why nothing can encode it."""
+    if 0 in (space.shape or ()):
+        raise UsageError(f"observation {name!r} is {space}: it holds no number; leave it out")
     if isinstance(space, gym.spaces.Box):
         if space.dtype == np.uint8 and len(space.shape) == 3:
             return ObsKey(name, "image", space.shape)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 
+import gymnasium as gym
 import pytest
 import torch
 from tensordict import TensorDict
 
 from dreamer_plugin.agent import Agent
+from dreamer_plugin.build import build_agent
+from dreamer_plugin.errors import UsageError
+from dreamer_plugin.spaces import Spaces
 
 from . import tiny
 
@@ -105,6 +109,13 @@ def test_latents_to_store_are_those_that_acting_gives() -> None:
     stored = agent.latents(state)
     assert stored["deter"].equal(state["deter"])
     assert agent.world.rssm.latent.from_storage(stored["stoch"]).equal(state["stoch"])
+
+
+@pytest.mark.parametrize("name", ["reward", "policy", "dyn"])
+def test_an_observation_may_not_have_the_name_of_a_loss(name: str) -> None:
+    obs = gym.spaces.Dict({name: tiny.OBS["vector"]})
+    with pytest.raises(UsageError, match=f"'{name}' has the name of a loss: rename it"):
+        build_agent(tiny.config(), Spaces.from_gym(obs, tiny.ACTIONS))
 
 
 @pytest.mark.parametrize("odd", ["extra", "reward"])

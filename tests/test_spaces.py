@@ -49,6 +49,12 @@ def same(a: object, b: object) -> bool:
     )
 
 
+def test_an_observation_without_numbers_is_refused() -> None:
+    space = gs.Dict({"x": gs.Box(-1, 1, (3,)), "none": gs.Box(-1, 1, (2, 0))})
+    with pytest.raises(UsageError, match="'none' is Box.* holds no number; leave it out"):
+        Spaces.from_gym(space, gs.Discrete(2))
+
+
 @given(ACTIONS, st.integers(0, 1000))
 @settings(max_examples=150, deadline=None)
 def test_decoding_an_encoded_action_gives_it_back(space: gym.Space, seed: int) -> None:

@@ -18,6 +18,9 @@ CHOICES = {
     "precision": ("auto", "bfloat16", "float32"),
     "protocol": ("auto", "published", "reduced"),
     "replay.latent_dtype": ("float32", "float16", "bfloat16"),
+    "optim.schedule": ("constant", "linear", "cosine"),
+    "world.encoder.downsample": ("pool", "stride"),
+    "world.decoder.upsample": ("nearest", "transposed"),
 }
 # Sections and keys, so that one line covers what belongs together.
 LEAST = {

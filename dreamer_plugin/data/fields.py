@@ -86,7 +86,10 @@ class Field:
         array = self.to_array(tensor)
         if self.checked and not np.isfinite(array).all():
             bad = tensor.flatten()[~np.isfinite(array).reshape(-1)][0].item()
-            raise UsageError(f"{self.name!r} holds {bad}: every number must be finite in float32")
+            raise UsageError(
+                f"{self.name!r} holds {bad}: every number must be finite in float32; pass the env "
+                "through dreamer_envs.wrap to learn which env and value it was"
+            )
         return array
 
     def _check_classes(self, tensor: Tensor) -> None:

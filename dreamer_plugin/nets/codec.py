@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dreamer_plugin.errors import UsageError
 from dreamer_plugin.nets.layers import MLP, Linear
 from dreamer_plugin.nets.vision import ImageDecoder, ImageEncoder
 from dreamer_plugin.ops.distributions import MSE, DiscreteTarget, Output
@@ -33,9 +34,10 @@ def image_layout(keys: Sequence[ObsKey]) -> tuple[tuple[int, int], int]:
     size = keys[0].shape[:2]
     for key in keys:
         if key.shape[:2] != size:
-            raise ValueError(
+            raise UsageError(
                 f"image {key.name!r} is {key.shape[0]}x{key.shape[1]} but {keys[0].name!r} is "
-                f"{size[0]}x{size[1]}: all images must have one size, set it with env.size"
+                f"{size[0]}x{size[1]}: all images must have one size; set env.size, "
+                "or resize them in your own env"
             )
     return (size[0], size[1]), sum(key.shape[2] for key in keys)
 

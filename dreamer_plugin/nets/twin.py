@@ -7,6 +7,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from dreamer_plugin.errors import UsageError
+
 
 class SlowCopy(nn.Module):
     """A copy that moves towards its source by a fixed share every few updates.
@@ -22,7 +24,10 @@ class SlowCopy(nn.Module):
     def __init__(self, source: nn.Module, rate: float, every: int = 1) -> None:
         super().__init__()
         if not (0 < rate <= 1 and every >= 1):
-            raise ValueError(f"slow copy needs 0 < rate <= 1 and every >= 1, got {rate}, {every}")
+            raise UsageError(
+                "behavior.critic.slow_rate must be over 0 and at most 1, slow_every at least 1; "
+                f"got {rate}, {every}"
+            )
         self.copy = copy.deepcopy(source).requires_grad_(False)
         self.rate = rate
         self.every = every

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dreamer_plugin.errors import UsageError
 from dreamer_plugin.nets.layers import OFFICIAL, BlockLinear, Linear, Style, Unit, init_weight
 from dreamer_plugin.nets.pool import max_pool
 
@@ -116,10 +117,12 @@ def _check_stages(size: tuple[int, int], stages: int, key: str) -> tuple[int, in
     factor = 2**stages
     out = (size[0] // factor, size[1] // factor)
     if any(s % factor for s in size) or not all(3 <= s <= 16 for s in out):
-        raise ValueError(
+        near = [min(max(round(s / factor), 3), 16) * factor for s in size]
+        raise UsageError(
             f"image {key!r} of size {size[0]}x{size[1]} does not fit: {stages} halvings must "
-            f"end in 3..16 pixels and leave no remainder; set env.size to a multiple of {factor} "
-            f"from {3 * factor} to {16 * factor}"
+            f"end in 3..16 pixels and leave no remainder, so each side must be a multiple of "
+            f"{factor} from {3 * factor} to {16 * factor}, such as {near[0]}x{near[1]}; "
+            "set env.size, or resize the image in your own env"
         )
     return out
 
@@ -153,7 +156,7 @@ class ImageEncoder(nn.Module):
     ) -> None:
         super().__init__()
         if downsample not in ("pool", "stride"):
-            raise ValueError(f"unknown downsample {downsample!r}; valid: pool, stride")
+            raise UsageError(f"unknown downsample {downsample!r}; valid: pool, stride")
         h, w = _check_stages(size, len(depths) - outer, key)
         stages: list[nn.Module] = []
         for i, (cin, cout) in enumerate(zip([channels, *depths], depths, strict=False)):
@@ -208,7 +211,7 @@ class ImageDecoder(nn.Module):
     ) -> None:
         super().__init__()
         if upsample not in ("nearest", "transposed"):
-            raise ValueError(f"unknown upsample {upsample!r}; valid: nearest, transposed")
+            raise UsageError(f"unknown upsample {upsample!r}; valid: nearest, transposed")
         h, w = _check_stages(size, len(depths) - outer, key)
         self.map = (h, w, depths[-1])
         self.sigmoid = sigmoid

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dreamer_plugin.errors import UsageError
 from dreamer_plugin.nets.vision import (
     Conv,
     ImageDecoder,
@@ -50,6 +51,17 @@ def test_sizes_that_do_not_fit_name_the_key(size: tuple[int, int], make: type | 
             ImageEncoder(size, 3, [2, 3, 4, 4], key="cam")
         else:
             ImageDecoder(8, 6, size, 3, [2, 3, 4, 8], 5, key="cam")
+
+
+@pytest.mark.parametrize(
+    ("size", "near"),
+    [((84, 84), "80x80"), ((16, 20), "48x48"), ((600, 90), "256x96")],  # 16 * (3..16) per side
+)
+def test_a_size_that_fits_is_named(size: tuple[int, int], near: str) -> None:
+    with pytest.raises(UsageError, match=f"multiple of 16 from 48 to 256, such as {near}; set env"):
+        ImageEncoder(size, 3, [2, 3, 4, 4], key="cam")
+    height, width = map(int, near.split("x"))
+    assert ImageEncoder((height, width), 3, [2, 3, 4, 4]).out_features > 0
 
 
 @pytest.mark.parametrize("word", ["downsample", "upsample"])
