@@ -1,0 +1,1 @@
+"""Our parts beside TorchRL's own DreamerV3, on the same tensors."""
