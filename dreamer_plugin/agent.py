@@ -22,8 +22,8 @@ from tensordict import TensorDict
 from torch import Tensor, nn
 
 from dreamer_plugin.behavior.actor_critic import ActorCritic
-from dreamer_plugin.behavior.imagine import imagine
-from dreamer_plugin.optim import LaProp
+from dreamer_plugin.behavior.imagine import imagine, imagine_through, with_true_start
+from dreamer_plugin.optim import GroupedOptimizer
 from dreamer_plugin.world.model import WorldModel
 
 
@@ -47,12 +47,16 @@ class Agent(nn.Module):
 
     Args:
         world, behavior: the parts.
-        scales: weight of every loss; its names must be exactly the losses' names.
+        scales: weight of every loss; its names must be exactly the losses' names. Without
+            `repval`, that loss is not computed.
         optimizer: over all trained parameters, made by the builder.
         action_size: A.
         imag_horizon: H. imag_last: dream only from the last so many steps, 0 is from all.
         precision: `torch.float32` or `torch.bfloat16`, of the networks' inner computation.
         seed: of the noise drawn in updates.
+        context: columns before those that are trained on: 1, whose latents are the start, or 0:
+            then every row starts from the initial state.
+        true_start: weigh dreams by what replay knows of their start, not by what is predicted.
 
     Raises:
         ValueError: when a loss has no scale or a scale no loss, at the first update.
@@ -63,14 +67,17 @@ class Agent(nn.Module):
         world: WorldModel,
         behavior: ActorCritic,
         scales: Mapping[str, float],
-        optimizer: LaProp,
+        optimizer: GroupedOptimizer,
         action_size: int,
         imag_horizon: int = 15,
         imag_last: int = 0,
         precision: torch.dtype = torch.float32,
         seed: int = 0,
+        context: int = 1,
+        true_start: bool = False,
     ) -> None:
         super().__init__()
+        self.context, self.true_start = context, true_start
         self.world, self.behavior = world, behavior
         self.scales = dict(scales)
         self.optimizer = optimizer
@@ -96,8 +103,9 @@ class Agent(nn.Module):
         """Uniform numbers that one decision takes."""
         return self.world.rssm.noise_size + self.behavior.actor.noise_size
 
+    @torch.no_grad()
     def initial(self, batch: int) -> TensorDict:
-        """State before the first frame: `[batch]` with deter, stoch, prev_action, all zero."""
+        """State before the first frame: `[batch]` with deter, stoch and a zero prev_action."""
         deter, stoch = self.world.rssm.initial(batch)
         action = deter.new_zeros(batch, self.action_size)
         state = {"deter": deter, "stoch": stoch, "prev_action": action}
@@ -169,7 +177,13 @@ class Agent(nn.Module):
         return self.latents(losses.states), losses.metrics
 
     def unroll_context(self, batch: TensorDict) -> TensorDict:
-        """Cut the context column off: `[B, 1+T]` records to the `[B, T]` the world observes."""
+        """Cut the context column off: `[B, 1+T]` records to the `[B, T]` the world observes.
+
+        Without context, `[B, T]` records, each row as if an episode began there.
+        """
+        if not self.context:
+            batch = torch.cat([batch[:, :1], batch], 1)
+            batch["is_first"][:, 1] = True
         inputs = batch[:, 1:].select("obs", "reward", "is_first", "is_last", "is_terminal")
         stoch = self.world.rssm.latent.from_storage(batch["stoch"][:, :1])
         start = {"deter": batch["deter"][:, :1].float(), "stoch": stoch}
@@ -188,29 +202,38 @@ class Agent(nn.Module):
             batch: `[B, T]`, from `unroll_context`.
         """
         with self._autocast():
-            rssm = self.world.rssm
-            noise = self._noise(*batch.batch_size, *rssm.latent.noise_shape)
+            noise = self._noise(*batch.batch_size, *self.world.rssm.latent.noise_shape)
             states = self.world.observe(batch, noise)
             each = self.world.losses(states, batch)
             starts = states[:, -self.imag_last :].detach()
-            dream = imagine(
-                rssm,
-                self.behavior.actor,
-                starts["deter"].flatten(0, 1),
-                starts["stoch"].flatten(0, 1),
-                self.imag_horizon,
-                self._noise(self.imag_horizon + 1, starts.numel(), self.noise_size),
-            )
+            dream = self._dream(starts)
             reward, cont = self.world.judge(dream["feat"])
+            last = batch[:, -self.imag_last :]
+            if self.true_start:
+                reward, cont = with_true_start(reward, cont, last.flatten())
             dreamed, ret, metrics = self.behavior.dream_losses(dream, reward, cont)
             each |= dreamed
-            last = batch[:, -self.imag_last :]
-            bootstrap = ret[:, 0].unflatten(0, starts.batch_size)
-            feat = states["feat"][:, -self.imag_last :]
-            each["repval"] = self.behavior.replay_loss(feat, last, bootstrap)
+            if "repval" in self.scales:
+                bootstrap = ret[:, 0].unflatten(0, starts.batch_size)
+                feat = states["feat"][:, -self.imag_last :]
+                each["repval"] = self.behavior.replay_loss(feat, last, bootstrap)
         metrics |= {f"loss/{name}": value.detach().mean() for name, value in each.items()}
         metrics |= self._latent_metrics(states)
         return Losses(each, self._total(each), states, metrics)
+
+    def _dream(self, starts: TensorDict) -> TensorDict:
+        """Imagine from states `[B, T]`, with a graph where the actor learns through it."""
+        given = (
+            self.world.rssm,
+            self.behavior.actor,
+            starts["deter"].flatten(0, 1),
+            starts["stoch"].flatten(0, 1),
+            self.imag_horizon,
+            self._noise(self.imag_horizon + 1, starts.numel(), self.noise_size),
+        )
+        if self.behavior.settings.dynamics:
+            return imagine_through(*given)
+        return imagine(*given)
 
     def _total(self, each: Mapping[str, Tensor]) -> Tensor:
         """Weighted sum of mean losses; names of losses and of scales must be the same."""

@@ -7,7 +7,8 @@ which data flow.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -16,16 +17,16 @@ from dreamer_plugin.agent import Agent
 from dreamer_plugin.behavior.actor import Actor
 from dreamer_plugin.behavior.actor_critic import ActorCritic, ReturnSettings
 from dreamer_plugin.behavior.normalize import Identity, MeanStd, Normalizer, Percentile
-from dreamer_plugin.config.schema import Config, HeadConfig, NormConfig
+from dreamer_plugin.config.schema import ActorConfig, Config, HeadConfig, NormConfig, OptimConfig
 from dreamer_plugin.errors import UsageError, nearest
 from dreamer_plugin.nets.codec import Decoder, Encoder, VectorDecoder, flat_size, image_layout
 from dreamer_plugin.nets.heads import BinaryLayer, Head, MSELayer, TwoHotLayer
-from dreamer_plugin.nets.layers import MLP
+from dreamer_plugin.nets.layers import MLP, Style
 from dreamer_plugin.nets.twin import SlowCopy
-from dreamer_plugin.nets.vision import ImageDecoder, ImageEncoder
-from dreamer_plugin.optim import LaProp
-from dreamer_plugin.spaces import Spaces
-from dreamer_plugin.world.cores import BlockGRU
+from dreamer_plugin.nets.vision import ImageDecoder, ImageEncoder, LinearStemDecoder
+from dreamer_plugin.optim import Adam, GroupedOptimizer, LaProp
+from dreamer_plugin.spaces import ActionKey, Spaces
+from dreamer_plugin.world.cores import GRU, AnyCore, BlockGRU
 from dreamer_plugin.world.latent import CategoricalLatent
 from dreamer_plugin.world.model import WorldModel
 from dreamer_plugin.world.rssm import RSSM
@@ -39,6 +40,8 @@ def build_agent(cfg: Config, spaces: Spaces, device: torch.device | str = "cpu")
         UsageError: when a value names no part, or an observation does not fit.
     """
     device = torch.device(device)
+    if cfg.replay.context not in (0, 1):
+        raise UsageError(f"replay.context is {cfg.replay.context}, but must be 0 or 1")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(cfg.seed)
         world = build_world(cfg, spaces).to(device)
@@ -48,17 +51,20 @@ def build_agent(cfg: Config, spaces: Spaces, device: torch.device | str = "cpu")
     taken = [key.name for key in spaces.obs if key.name in scales]
     if taken:
         raise UsageError(f"observation {taken[0]!r} has the name of a loss: rename it in the env")
-    trained = [*world.parameters(), *(p for p in behavior.parameters() if p.requires_grad)]
+    if not scales["repval"]:
+        del scales["repval"]  # the loss is not even computed
     return Agent(
         world,
         behavior,
         {key.name: reconstruction for key in spaces.obs} | scales,
-        LaProp(_optim_groups(trained, cfg.optim.weight_decay), **_optim_arguments(cfg)),
+        build_optimizer(cfg.optim, world, behavior),
         spaces.action_size,
         cfg.behavior.imag_horizon,
         cfg.behavior.imag_last,
         choose_precision(cfg.precision, device),
         cfg.seed,
+        cfg.replay.context,
+        cfg.behavior.true_start,
     )
 
 
@@ -66,16 +72,20 @@ def build_world(cfg: Config, spaces: Spaces) -> WorldModel:
     """Encoder, RSSM, decoder and heads, initialised from torch's global generator."""
     encoder = _encoder(cfg, spaces)
     rssm = build_rssm(cfg, spaces.action_size, encoder.out_features)
-    behavior = cfg.behavior
+    behavior, style = cfg.behavior, _style(cfg)
+    if behavior.cont_threshold and cfg.world.cont.output != "binary":
+        output = cfg.world.cont.output
+        raise UsageError(f"behavior.cont_threshold needs world.cont.output=binary, got {output}")
     return WorldModel(
         encoder,
         rssm,
         _decoder(cfg, spaces, rssm),
-        _head(cfg.world.reward, rssm.feat_size, cfg.model.units, "world.reward"),
-        _head(cfg.world.cont, rssm.feat_size, cfg.model.units, "world.cont"),
+        _head(cfg.world.reward, rssm.feat_size, cfg.model.units, style, "world.reward"),
+        _head(cfg.world.cont, rssm.feat_size, cfg.model.units, style, "world.cont"),
         cont_discount=1 - 1 / behavior.horizon if behavior.cont_discount else 1.0,
         reward_grad=cfg.world.reward.grad,
         cont_grad=cfg.world.cont.grad,
+        cont_threshold=behavior.cont_threshold,
     )
 
 
@@ -84,15 +94,9 @@ def build_rssm(cfg: Config, action_size: int, embed: int) -> RSSM:
     model, world = cfg.model, cfg.world
     if world.latent.kind != "categorical":
         raise UsageError(nearest(world.latent.kind, ["categorical"], "world.latent.kind"))
-    if world.core.kind != "block_gru":
-        raise UsageError(nearest(world.core.kind, ["block_gru"], "world.core.kind"))
-    _require_multiple("model.deter", model.deter, "model.blocks", model.blocks)
     latent = CategoricalLatent(model.groups, model.classes, world.latent.unimix)
-    core = BlockGRU(
-        model.deter, latent.params_size, action_size, model.hidden, model.blocks, world.core.layers
-    )
     rssm = RSSM(
-        core,
+        _core(cfg, latent.params_size, action_size),
         latent,
         embed,
         model.hidden,
@@ -100,10 +104,22 @@ def build_rssm(cfg: Config, action_size: int, embed: int) -> RSSM:
         world.posterior_layers,
         world.absolute,
         world.free_nats,
+        world.learned_start,
+        _style(cfg),
     )
     if supports(rssm):
         rssm.scan = DeferredScan()
     return rssm
+
+
+def _core(cfg: Config, stoch: int, action: int) -> AnyCore:
+    model, part, style = cfg.model, cfg.world.core, _style(cfg)
+    if part.kind == "gru":
+        return GRU(model.deter, stoch, action, model.hidden, style)
+    if part.kind != "block_gru":
+        raise UsageError(nearest(part.kind, ["block_gru", "gru"], "world.core.kind"))
+    _require_multiple("model.deter", model.deter, "model.blocks", model.blocks)
+    return BlockGRU(model.deter, stoch, action, model.hidden, model.blocks, part.layers, style)
 
 
 def build_behavior(cfg: Config, spaces: Spaces, feat: int) -> ActorCritic:
@@ -115,11 +131,12 @@ def build_behavior(cfg: Config, spaces: Spaces, feat: int) -> ActorCritic:
         HeadConfig(critic.layers, critic.output, critic.bins, critic.outscale),
         feat,
         units,
+        _style(cfg),
         "behavior.critic",
     )
     return ActorCritic(
         Actor(
-            MLP(feat, actor.layers, units),
+            MLP(feat, actor.layers, units, _style(cfg)),
             spaces.actions,
             actor.outscale,
             actor.unimix,
@@ -139,8 +156,45 @@ def build_behavior(cfg: Config, spaces: Spaces, feat: int) -> ActorCritic:
             slow_reg=critic.slow_reg,
             slow_target=critic.slow_target,
             replay_grad=critic.replay_grad,
+            dynamics=_dynamics_share(actor, spaces.actions),
         ),
     )
+
+
+def build_optimizer(
+    part: OptimConfig, world: WorldModel, behavior: ActorCritic
+) -> GroupedOptimizer:
+    """One optimiser over all trained parameters, in one group or one for each of the three."""
+    kinds = {"laprop": LaProp, "adam": Adam}
+    if part.kind not in kinds:
+        raise UsageError(nearest(part.kind, kinds, "optim.kind"))
+    if part.groups not in ("joint", "separate"):
+        raise UsageError(nearest(part.groups, ["joint", "separate"], "optim.groups"))
+    trained = {"model": list(world.parameters())}
+    trained |= {name: list(getattr(behavior, name).parameters()) for name in ("actor", "critic")}
+    own: dict[str, dict[str, float]] = {
+        name: asdict(getattr(part, name)) for name in ("actor", "critic")
+    }
+    if part.groups == "joint":
+        trained, own = {"all": [p for params in trained.values() for p in params]}, {}
+    groups = [
+        {**group, **own.get(name, {}), "name": name}
+        for name, params in trained.items()
+        for group in _decayed(params, part.weight_decay)
+    ]
+    apart = ("kind", "groups", "actor", "critic", "weight_decay")
+    shared = {name: value for name, value in vars(part).items() if name not in apart}
+    return kinds[part.kind](groups, **shared)
+
+
+def _decayed(params: list[torch.nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Decay matrices and filters, never biases and norm scales, which have one axis."""
+    kernels = [p for p in params if p.ndim > 1]
+    rest = [p for p in params if p.ndim <= 1]
+    return [
+        {"params": kernels, "weight_decay": weight_decay},
+        {"params": rest, "weight_decay": 0.0},
+    ]
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
@@ -171,29 +225,42 @@ def _encoder(cfg: Config, spaces: Spaces) -> Encoder:
     images = [key for key in spaces.obs if key.kind == "image"]
     mlp = cnn = None
     if vectors:
-        mlp = MLP(sum(map(flat_size, vectors)), part.layers, model.units)
+        mlp = MLP(sum(map(flat_size, vectors)), part.layers, model.units, _style(cfg))
     if images:
         size, channels = image_layout(images)
         depths = [model.depth * mult for mult in part.mults]
         cnn = ImageEncoder(
-            size, channels, depths, part.kernel, part.downsample, part.outer, images[0].name
+            size,
+            channels,
+            depths,
+            part.kernel,
+            part.downsample,
+            part.outer,
+            images[0].name,
+            _style(cfg),
+            part.residual,
         )
     return Encoder(spaces.obs, mlp, cnn, part.symlog)
 
 
 def _decoder(cfg: Config, spaces: Spaces, rssm: RSSM) -> Decoder:
-    part, model = cfg.world.decoder, cfg.model
+    part, model, style = cfg.world.decoder, cfg.model, _style(cfg)
     vectors = [key for key in spaces.obs if key.kind != "image"]
     images = [key for key in spaces.obs if key.kind == "image"]
     vector = image = None
     if vectors:
-        vector = VectorDecoder(vectors, MLP(rssm.feat_size, part.layers, model.units), part.symlog)
+        mlp = MLP(rssm.feat_size, part.layers, model.units, style)
+        vector = VectorDecoder(vectors, mlp, part.symlog)
     if images:
         size, channels = image_layout(images)
-        blocks, last = "world.decoder.image_blocks", "model.depth times the last decoder mult"
-        _require_multiple("model.deter", model.deter, blocks, part.image_blocks)
-        _require_multiple(last, model.depth * part.mults[-1], blocks, part.image_blocks)
-        image = ImageDecoder(
+        stems = {"blocks": ImageDecoder, "linear": LinearStemDecoder}
+        if part.stem not in stems:
+            raise UsageError(nearest(part.stem, stems, "world.decoder.stem"))
+        if part.stem == "blocks":
+            blocks, last = "world.decoder.image_blocks", "model.depth times the last decoder mult"
+            _require_multiple("model.deter", model.deter, blocks, part.image_blocks)
+            _require_multiple(last, model.depth * part.mults[-1], blocks, part.image_blocks)
+        image = stems[part.stem](
             rssm.core.deter,
             rssm.stoch_size,
             size,
@@ -205,21 +272,40 @@ def _decoder(cfg: Config, spaces: Spaces, rssm: RSSM) -> Decoder:
             part.upsample,
             part.outer,
             images[0].name,
+            style,
+            part.residual,
+            part.sigmoid,
         )
     return Decoder(spaces.obs, vector, image)
 
 
-def _head(part: HeadConfig, feat: int, units: int, section: str) -> Head:
-    mlp = MLP(feat, part.layers, units)
+def _head(part: HeadConfig, feat: int, units: int, style: Style, section: str) -> Head:
+    mlp = MLP(feat, part.layers, units, style)
+    scale, fan = part.outscale, style.fan
     layers: dict[str, Callable[[int], torch.nn.Module]] = {
-        "twohot": lambda n: TwoHotLayer(n, part.bins, part.outscale),
-        "binary": lambda n: BinaryLayer(n, part.outscale),
-        "mse": lambda n: MSELayer(n, part.outscale, symlog=False),
-        "symlog_mse": lambda n: MSELayer(n, part.outscale, symlog=True),
+        "twohot": lambda n: TwoHotLayer(n, part.bins, scale, fan),
+        "symlog_twohot": lambda n: TwoHotLayer(n, part.bins, scale, fan, squashed=True),
+        "binary": lambda n: BinaryLayer(n, scale, fan),
+        "mse": lambda n: MSELayer(n, scale, symlog=False, fan=fan),
+        "symlog_mse": lambda n: MSELayer(n, scale, symlog=True, fan=fan),
     }
     if part.output not in layers:
         raise UsageError(nearest(part.output, layers, f"{section}.output"))
     return Head(mlp, layers[part.output](mlp.out_features))
+
+
+def _style(cfg: Config) -> Style:
+    nets = cfg.nets
+    return Style(nets.norm, nets.eps, nets.act, nets.fan)
+
+
+def _dynamics_share(actor: ActorConfig, keys: Sequence[ActionKey]) -> float:
+    """How much of the actor's objective goes through the dream, by the word for its gradient."""
+    continuous = all(key.kind == "continuous" for key in keys)
+    shares = {"reinforce": 0.0, "dynamics": 1.0, "mixed": actor.mix, "auto": float(continuous)}
+    if actor.gradient not in shares:
+        raise UsageError(nearest(actor.gradient, shares, "behavior.actor.gradient"))
+    return shares[actor.gradient]
 
 
 def _require_multiple(name: str, value: int, of: str, blocks: int) -> None:
@@ -236,19 +322,3 @@ def _normalizer(part: NormConfig) -> Normalizer:
     if part.kind == "meanstd":
         return MeanStd(part.rate, part.limit, part.debias)
     raise UsageError(nearest(part.kind, ["none", "percentile", "meanstd"], "normaliser kind"))
-
-
-def _optim_groups(params: list[torch.nn.Parameter], weight_decay: float) -> list[dict[str, object]]:
-    """Decay matrices and filters, never biases and norm scales, which have one axis."""
-    kernels = [p for p in params if p.ndim > 1]
-    rest = [p for p in params if p.ndim <= 1]
-    return [
-        {"params": kernels, "weight_decay": weight_decay},
-        {"params": rest, "weight_decay": 0.0},
-    ]
-
-
-def _optim_arguments(cfg: Config) -> dict[str, Any]:
-    arguments = vars(cfg.optim).copy()
-    arguments.pop("weight_decay")
-    return arguments

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from dreamer_plugin.behavior.actor import Actor
 from dreamer_plugin.behavior.normalize import Normalizer
 from dreamer_plugin.nets.heads import Head
-from dreamer_plugin.nets.twin import SlowCopy
+from dreamer_plugin.nets.twin import SlowCopy, frozen
 from dreamer_plugin.ops.distributions import Output
 from dreamer_plugin.ops.returns import arrival_returns, arrival_weights, replay_returns
 
@@ -31,6 +31,8 @@ class ReturnSettings:
             head has learned the discount. lambda_: mixing of returns. entropy: actor bonus.
         slow_reg: weight of the pull towards the slow critic. slow_target: bootstrap from it.
         replay_grad: whether the replay value loss trains the world model.
+        dynamics: share of the actor's objective that is the advantage itself, with its gradient
+            through the dream; the rest is the score function (REINFORCE).
     """
 
     discount: float = 1 - 1 / 333
@@ -40,6 +42,7 @@ class ReturnSettings:
     slow_reg: float = 1.0
     slow_target: bool = False
     replay_grad: bool = True
+    dynamics: float = 0.0
 
 
 class ActorCritic(nn.Module):
@@ -73,7 +76,7 @@ class ActorCritic(nn.Module):
         """Policy and value losses of dreams.
 
         Args:
-            dream: `[N, H+1]` with feat and action, as data.
+            dream: `[N, H+1]` with feat and action, as data or (`imagine_through`) with a graph.
             reward, cont: `[N, H+1]` predicted at the dreamed states.
 
         Returns:
@@ -85,6 +88,10 @@ class ActorCritic(nn.Module):
             last = self.critic(feat[:, -1:])
             slow = self.slow(feat).pred()
             fast = torch.cat([value.pred(), last.pred()], 1)
+        if dream["feat"].requires_grad:
+            with frozen(self.critic):
+                fast = self.critic(dream["feat"]).pred()
+            slow = self.slow(dream["feat"]).pred()
         offset, scale = self.value_norm.stats()
         fast = fast * scale + offset
         bootstrap = slow * scale + offset if s.slow_target else fast
@@ -98,7 +105,7 @@ class ActorCritic(nn.Module):
         policy = self.actor(feat[:, :-1])
         logp = policy.logp(dream["action"][:, :-1].detach())
         entropy = policy.entropy()
-        policy_loss = -weight * (logp * advantage.detach() + s.entropy * entropy)
+        policy_loss = -weight * (self._objective(logp, advantage) + s.entropy * entropy)
 
         target_offset, target_scale = self.value_norm(ret)
         target = (ret - target_offset) / target_scale
@@ -114,7 +121,15 @@ class ActorCritic(nn.Module):
             "weight": weight.mean(),
         }
         losses = {"policy": policy_loss, "value": value_loss}
-        return losses, ret, {key: value.detach() for key, value in metrics.items()}
+        return losses, ret.detach(), {key: value.detach() for key, value in metrics.items()}
+
+    def _objective(self, logp: Tensor, advantage: Tensor) -> Tensor:
+        """What the actor maximises, `[N, H]`."""
+        share = self.settings.dynamics
+        if share == 1:
+            return advantage
+        score = logp * advantage.detach()
+        return share * advantage + (1 - share) * score if share else score
 
     def replay_loss(self, feat: Tensor, batch: TensorDict, bootstrap: Tensor) -> Tensor:
         """Value loss along replayed frames, bootstrapped with the dreams that start there.

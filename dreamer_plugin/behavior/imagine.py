@@ -12,6 +12,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from dreamer_plugin.behavior.actor import Actor
+from dreamer_plugin.nets.twin import frozen
 from dreamer_plugin.world.rssm import RSSM
 
 
@@ -44,3 +45,38 @@ def imagine(
             deter, stoch = rssm.imagine_step(deter, stoch, action, z_noise)
     dream = {"feat": torch.stack(feats, 1), "action": torch.stack(actions, 1)}
     return TensorDict(dream, batch_size=dream["feat"].shape[:2])
+
+
+def imagine_through(
+    rssm: RSSM, actor: Actor, deter: Tensor, stoch: Tensor, horizon: int, noise: Tensor
+) -> TensorDict:
+    """The same dream with a graph: from the actor through each action to all later states.
+
+    Decisions are gradients' only way back: the actor sees states as data, and the world's
+    parameters are frozen. Arguments and result as of `imagine`.
+    """
+    feats, actions = [], []
+    z_noise = noise[..., : rssm.noise_size].unflatten(-1, rssm.latent.noise_shape)
+    with frozen(rssm):
+        for t in range(horizon + 1):
+            feats.append(rssm.feat(deter, stoch))
+            actions.append(actor(feats[-1].detach()).sample(noise[t, :, rssm.noise_size :]))
+            if t < horizon:
+                deter, stoch = rssm.imagine_step(deter, stoch, actions[-1], z_noise[t])
+    dream = {"feat": torch.stack(feats, 1), "action": torch.stack(actions, 1)}
+    return TensorDict(dream, batch_size=dream["feat"].shape[:2])
+
+
+def with_true_start(reward: Tensor, cont: Tensor, starts: TensorDict) -> tuple[Tensor, Tensor]:
+    """Put what replay knows of the start states in the place of what was predicted there.
+
+    Args:
+        reward, cont: `[N, H+1]` predicted. starts: `[N]` with reward and is_terminal.
+
+    Returns:
+        Both `[N, H+1]`; the continuation at index 0 is 1, or 0 where the start is terminal.
+    """
+    alive = (~starts["is_terminal"]).to(cont.dtype)
+    known = (starts["reward"].to(reward.dtype), reward), (alive, cont)
+    reward, cont = (torch.cat([true.unsqueeze(1), seen[:, 1:]], 1) for true, seen in known)
+    return reward, cont

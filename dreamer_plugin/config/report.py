@@ -29,7 +29,8 @@ COMPARED = (
     "run.prefill",
 )
 COMPARED_SECTIONS = tuple(
-    f"{name}." for name in (OPTIONS, "model", "world", "behavior", "loss_scales", "optim", "replay")
+    f"{name}."
+    for name in (OPTIONS, "model", "nets", "world", "behavior", "loss_scales", "optim", "replay")
 )
 SHOWN_OF_ONE_FILE = 3
 SHORT = 30  # characters

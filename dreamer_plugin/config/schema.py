@@ -25,6 +25,16 @@ class ModelConfig:
 
 
 @dataclass
+class NetsConfig:
+    """Norm, activation and initialisation of all layers."""
+
+    norm: str = "rms"
+    eps: float = 1e-4
+    act: str = "silu"
+    fan: str = "in"
+
+
+@dataclass
 class EncoderConfig:
     """Observation encoder: an MLP for vectors, a convolution stack for images."""
 
@@ -33,6 +43,7 @@ class EncoderConfig:
     kernel: int = 5
     downsample: str = "pool"
     outer: bool = False
+    residual: int = 0
     symlog: bool = True
 
 
@@ -45,7 +56,10 @@ class DecoderConfig:
     kernel: int = 5
     upsample: str = "nearest"
     outer: bool = False
+    residual: int = 0
+    stem: str = "blocks"
     image_blocks: int = 8
+    sigmoid: bool = True
     symlog: bool = True
 
 
@@ -87,6 +101,7 @@ class WorldConfig:
     prior_layers: int = 2
     posterior_layers: int = 1
     absolute: bool = False
+    learned_start: bool = False
     free_nats: float = 1.0
     reward: HeadConfig = field(default_factory=lambda: HeadConfig(outscale=0.0))
     cont: HeadConfig = field(default_factory=lambda: HeadConfig(output="binary", bins=1))
@@ -102,6 +117,8 @@ class ActorConfig:
     min_std: float = 0.1
     max_std: float = 1.0
     entropy: float = 3e-4
+    gradient: str = "reinforce"
+    mix: float = 0.1
 
 
 @dataclass
@@ -139,6 +156,8 @@ class BehaviorConfig:
     imag_last: int = 0
     horizon: int = 333
     cont_discount: bool = True
+    cont_threshold: bool = False
+    true_start: bool = False
     return_lambda: float = 0.95
     actor: ActorConfig = field(default_factory=ActorConfig)
     critic: CriticConfig = field(default_factory=CriticConfig)
@@ -162,13 +181,24 @@ class LossScales:
 
 
 @dataclass
-class OptimConfig:
-    """LaProp behind adaptive gradient clipping."""
+class OptimGroupConfig:
+    """What actor and critic have of their own where the groups are separate."""
 
+    lr: float = 4e-5
+    eps: float = 1e-20
+    clip: float = 0.0
+
+
+@dataclass
+class OptimConfig:
+    """Optimiser behind gradient clipping; the numbers hold for all parameters, or the model's."""
+
+    kind: str = "laprop"
     lr: float = 4e-5
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-20
+    clip: float = 0.0
     agc: float = 0.3
     agc_min: float = 1e-3
     warmup: int = 1000
@@ -176,6 +206,9 @@ class OptimConfig:
     schedule: str = "constant"
     weight_decay: float = 0.0
     nesterov: bool = False
+    groups: str = "joint"
+    actor: OptimGroupConfig = field(default_factory=OptimGroupConfig)
+    critic: OptimGroupConfig = field(default_factory=OptimGroupConfig)
 
 
 @dataclass
@@ -230,6 +263,7 @@ class Config:
     run: RunConfig = field(default_factory=RunConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    nets: NetsConfig = field(default_factory=NetsConfig)
     world: WorldConfig = field(default_factory=WorldConfig)
     behavior: BehaviorConfig = field(default_factory=BehaviorConfig)
     loss_scales: LossScales = field(default_factory=LossScales)

@@ -1,8 +1,10 @@
-"""Copies of a module that follow it."""
+"""Copies of a module that follow it, and modules that gradients pass without a trace."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -43,3 +45,16 @@ class SlowCopy(nn.Module):
     def forward(self, *args: Tensor) -> object:
         """What the copied module returns."""
         return self.copy(*args)
+
+
+@contextmanager
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """What is computed inside trains what lies before `modules`, never their own parameters."""
+    params = [p for module in modules for p in module.parameters() if p.requires_grad]
+    for param in params:
+        param.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for param in params:
+            param.requires_grad_(True)

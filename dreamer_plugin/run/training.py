@@ -184,7 +184,8 @@ class Training:
         parts = self.parts
         batch = parts.replay.sample()
         latents, metrics = parts.agent.update(batch.to(parts.device))
-        write_back(parts.replay, batch["index"][:, 1:], latents)
+        if parts.agent.context:  # else nobody reads them
+            write_back(parts.replay, batch["index"][:, 1:], latents)
         self.metrics.add(metrics)
 
     def save(self) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dreamer_plugin.nets.codec import Decoder, Encoder
 from dreamer_plugin.nets.heads import Head
+from dreamer_plugin.nets.twin import frozen
 from dreamer_plugin.ops.distributions import Output
 from dreamer_plugin.world.rssm import RSSM
 
@@ -27,6 +28,7 @@ class WorldModel(nn.Module):
         cont_discount: multiplied into the continuation target, so that the head learns the
             discount; 1 leaves the discount to the returns.
         reward_grad, cont_grad: whether a head's loss trains the parts below it.
+        cont_threshold: dreams go on or end, as is likelier, instead of going on in part.
 
     Source: `dreamerv3/agent.py`, `Agent.loss`.
     """
@@ -41,12 +43,14 @@ class WorldModel(nn.Module):
         cont_discount: float,
         reward_grad: bool = True,
         cont_grad: bool = True,
+        cont_threshold: bool = False,
     ) -> None:
         super().__init__()
         self.encoder, self.rssm, self.decoder = encoder, rssm, decoder
         self.reward, self.cont = reward, cont
         self.cont_discount = cont_discount
         self.reward_grad, self.cont_grad = reward_grad, cont_grad
+        self.cont_threshold = cont_threshold
 
     def observe(self, batch: TensorDict, noise: Tensor) -> TensorDict:
         """Encode and filter a batch of arrival records.
@@ -86,7 +90,17 @@ class WorldModel(nn.Module):
         outputs["cont"] = self.cont(feat if self.cont_grad else feat.detach())
         return outputs
 
-    @torch.no_grad()
     def judge(self, feat: Tensor) -> tuple[Tensor, Tensor]:
-        """Predicted reward and continuation `[...]` of dreamed states `[..., F]`, no gradient."""
-        return self.reward(feat).pred(), self.cont(feat).pred()
+        """Predicted reward and continuation `[...]` of dreamed states `[..., F]`.
+
+        Where the dream has a graph, gradients reach its states; the heads learn nothing from it.
+        """
+        if feat.requires_grad:
+            with frozen(self.reward, self.cont):
+                return self._judged(feat)
+        with torch.no_grad():
+            return self._judged(feat)
+
+    def _judged(self, feat: Tensor) -> tuple[Tensor, Tensor]:
+        cont = self.cont(feat)
+        return self.reward(feat).pred(), cont.mode() if self.cont_threshold else cont.pred()

@@ -125,7 +125,7 @@ class RSSM(nn.Module):
     def initial(self, batch: int) -> tuple[Tensor, Tensor]:
         """State before an episode: deter `[B, D]`, stoch `[B, *latent]`, zeros unless learned."""
         if self.start is not None:
-            deter = torch.tanh(self.start).expand(batch, -1)
+            deter = torch.tanh(self.start).repeat(batch, 1)
             return deter, self.latent.mode(self.latent.params(self.prior(deter)))
         weight = self.core.gates.bias
         deter = weight.new_zeros(batch, self.core.deter)

@@ -6,7 +6,7 @@ import torch
 from tensordict import TensorDict
 
 from dreamer_plugin.agent import Agent
-from dreamer_plugin.behavior.imagine import imagine
+from dreamer_plugin.behavior.imagine import imagine, imagine_through, with_true_start
 
 from .. import tiny
 
@@ -41,3 +41,44 @@ def test_actions_matter_from_the_next_state_on() -> None:
     other[2, :, 4:] = 1 - other[2, :, 4:]  # the actions at step 2
     one, two = _dream(agent, noise)[1]["feat"], _dream(agent, other)[1]["feat"]
     assert torch.equal(one[:, :3], two[:, :3]) and not torch.equal(one[:, 3], two[:, 3])
+
+
+def _through(agent: Agent, noise: torch.Tensor) -> TensorDict:
+    rng = torch.Generator().manual_seed(0)
+    start = torch.randn(6, 16, generator=rng), torch.rand(6, 4, 4, generator=rng)
+    return imagine_through(agent.world.rssm, agent.behavior.actor, *start, 4, noise)
+
+
+def test_a_dream_with_a_graph_is_the_same_dream() -> None:
+    agent = tiny.agent()
+    noise = torch.rand(5, 6, agent.noise_size, generator=torch.Generator().manual_seed(1))
+    plain, through = _dream(agent, noise)[1], _through(agent, noise)
+    assert torch.allclose(plain["feat"], through["feat"], atol=1e-6)
+    assert torch.allclose(plain["action"], through["action"], atol=1e-6)
+
+
+def test_a_graph_leads_to_the_actor_and_leaves_the_world_alone() -> None:
+    agent = tiny.agent()
+    noise = torch.rand(5, 6, agent.noise_size, generator=torch.Generator().manual_seed(1))
+    dream = _through(agent, noise)
+    dream["feat"][:, -1].square().sum().backward()
+    assert all(p.grad is not None and bool(p.grad.any()) for p in agent.behavior.actor.parameters())
+    assert all(p.grad is None and p.requires_grad for p in agent.world.parameters())
+
+
+def test_a_graph_passes_actions_only() -> None:
+    """Decisions see states as data, so actions are the gradient's only way."""
+    agent = tiny.agent()
+    actor, seen = agent.behavior.actor, []
+    actor.register_forward_pre_hook(lambda module, args: seen.append(args[0].requires_grad))
+    noise = torch.rand(5, 6, agent.noise_size, generator=torch.Generator().manual_seed(1))
+    _through(agent, noise)
+    assert seen == [False] * 5
+
+
+def test_the_true_start_replaces_the_first_prediction() -> None:
+    predicted = torch.tensor([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
+    known = {"reward": torch.tensor([7.0, 8.0]), "is_terminal": torch.tensor([True, False])}
+    reward, cont = with_true_start(predicted, predicted, TensorDict(known, [2]))
+    assert torch.equal(reward, torch.tensor([[7.0, 0.2, 0.3], [8.0, 0.5, 0.6]]))
+    assert torch.equal(cont, torch.tensor([[0.0, 0.2, 0.3], [1.0, 0.5, 0.6]]))

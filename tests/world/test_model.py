@@ -72,9 +72,15 @@ def test_continuation_targets(learned: bool, alive: float) -> None:
     assert torch.allclose(loss, expected, atol=1e-5)
 
 
-def test_judging_dreams_takes_no_gradient() -> None:
+@pytest.mark.parametrize("graph", [True, False])
+def test_judging_dreams_trains_no_head(graph: bool) -> None:
+    """Gradients reach a dream that has a graph; without one there is none at all."""
     agent = tiny.agent()
-    feat = torch.randn(2, 3, agent.world.rssm.feat_size, requires_grad=True)
+    feat = torch.randn(2, 3, agent.world.rssm.feat_size, requires_grad=graph)
     reward, cont = agent.world.judge(feat)
     assert reward.shape == cont.shape == (2, 3)
-    assert not reward.requires_grad and not cont.requires_grad
+    assert reward.requires_grad is cont.requires_grad is graph
+    if graph:
+        (reward.sum() + cont.sum()).backward()
+        assert bool((feat.grad != 0).all())
+    assert all(p.grad is None and p.requires_grad for p in agent.world.parameters())
