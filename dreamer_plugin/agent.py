@@ -22,7 +22,13 @@ from tensordict import TensorDict
 from torch import Tensor, nn
 
 from dreamer_plugin.behavior.actor_critic import ActorCritic
-from dreamer_plugin.behavior.imagine import imagine, imagine_through, with_true_start
+from dreamer_plugin.behavior.imagine import (
+    Step,
+    dream_step,
+    imagine,
+    imagine_through,
+    with_true_start,
+)
 from dreamer_plugin.optim import GroupedOptimizer
 from dreamer_plugin.world.model import WorldModel
 
@@ -84,6 +90,7 @@ class Agent(nn.Module):
         self.action_size = action_size
         self.imag_horizon, self.imag_last = imag_horizon, imag_last
         self.precision = precision
+        self.dream_step: Step = dream_step
         self.generator = torch.Generator(self.device).manual_seed(seed)
 
     @property
@@ -233,7 +240,7 @@ class Agent(nn.Module):
         )
         if self.behavior.settings.dynamics:
             return imagine_through(*given)
-        return imagine(*given)
+        return imagine(*given, self.dream_step)
 
     def _total(self, each: Mapping[str, Tensor]) -> Tensor:
         """Weighted sum of mean losses; names of losses and of scales must be the same."""

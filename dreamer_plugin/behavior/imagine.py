@@ -7,6 +7,9 @@ action  a0    a1         aH       a(t) ~ actor(s(t)); aH is drawn but leads nowh
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import torch
 from tensordict import TensorDict
 from torch import Tensor
@@ -15,10 +18,38 @@ from dreamer_plugin.behavior.actor import Actor
 from dreamer_plugin.nets.twin import frozen
 from dreamer_plugin.world.rssm import RSSM
 
+Step: TypeAlias = Callable[
+    [RSSM, Actor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]
+]
+
+
+def dream_step(
+    rssm: RSSM, actor: Actor, deter: Tensor, stoch: Tensor, noise: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Decide, then move on.
+
+    Args:
+        deter, stoch: `[N, D]`, `[N, *latent]`. noise: uniform `[N, latent noise + action noise]`.
+
+    Returns:
+        feat `[N, F]` and action `[N, A]` of this state; the next deter and stoch.
+    """
+    z_noise, action_noise = noise.split([rssm.noise_size, actor.noise_size], -1)
+    feat = rssm.feat(deter, stoch)
+    action = actor(feat).sample(action_noise)
+    z_noise = z_noise.unflatten(-1, rssm.latent.noise_shape)
+    return feat, action, *rssm.imagine_step(deter, stoch, action, z_noise)
+
 
 @torch.no_grad()
 def imagine(
-    rssm: RSSM, actor: Actor, deter: Tensor, stoch: Tensor, horizon: int, noise: Tensor
+    rssm: RSSM,
+    actor: Actor,
+    deter: Tensor,
+    stoch: Tensor,
+    horizon: int,
+    noise: Tensor,
+    step: Step = dream_step,
 ) -> TensorDict:
     """Dream `horizon` steps from each start, without a graph.
 
@@ -29,20 +60,18 @@ def imagine(
         deter, stoch: start states `[N, D]`, `[N, *latent]`.
         horizon: H.
         noise: uniform `[H + 1, N, latent noise + action noise]`.
+        step: `dream_step`, or a compiled form of it.
 
     Returns:
         TensorDict `[N, H+1]` with feat `[F]` and action `[A]`.
     """
-    latent_noise = rssm.noise_size
     feats, actions = [], []
-    for t in range(horizon + 1):
-        feat = rssm.feat(deter, stoch)
-        action = actor(feat).sample(noise[t, :, latent_noise:])
+    for t in range(horizon):
+        feat, action, deter, stoch = step(rssm, actor, deter, stoch, noise[t])
         feats.append(feat)
         actions.append(action)
-        if t < horizon:
-            z_noise = noise[t, :, :latent_noise].unflatten(-1, rssm.latent.noise_shape)
-            deter, stoch = rssm.imagine_step(deter, stoch, action, z_noise)
+    feats.append(rssm.feat(deter, stoch))
+    actions.append(actor(feats[-1]).sample(noise[horizon, :, rssm.noise_size :]))
     dream = {"feat": torch.stack(feats, 1), "action": torch.stack(actions, 1)}
     return TensorDict(dream, batch_size=dream["feat"].shape[:2])
 
