@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, show, envs, version.
+"""The command line: train, evaluate, import-weights, export-weights, show, envs, version.
 
 Only Typer is loaded here, everything else by the command that needs it, so that help and mistakes
 answer at once.
@@ -75,6 +75,7 @@ Overrides = Annotated[
     Names,
     typer.Argument(metavar="KEY=VALUE", help="Any setting; env.<option>= for those of the env."),
 ]
+Which = Annotated[str, typer.Option(metavar="best|latest|STEP", help="Which checkpoint.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -132,9 +133,7 @@ def train(
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     episodes: Annotated[int, typer.Option(metavar="N", min=1, help="Episodes to play.")] = 20,
-    which: Annotated[
-        str, typer.Option(metavar="best|latest|STEP", help="Which checkpoint.")
-    ] = "best",
+    which: Which = "best",
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of envs and noise.")] = 0,
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="The likeliest action, not a drawn one.")
@@ -143,8 +142,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Play episodes with a trained agent."""
-    if not run.is_dir():
-        raise UsageError(f"There is no run folder {str(run)!r}{_nearest_run(run)}")
+    _require_run(run)
     from dreamer_plugin.run.evaluate import evaluate_run
 
     report = evaluate_run(
@@ -160,6 +158,47 @@ def evaluate(
         f"from {report['min']:.2f} to {report['max']:.2f}\n"
         f"mean length {report['length_mean']:.1f} steps"
     )
+
+
+@app.command("import-weights", help=cli_help.IMPORT)
+def import_weights(
+    file: Annotated[Path, typer.Argument(metavar="FILE.npz", help="Official weights.")],
+    overrides: Overrides = None,
+    env: Env = None,
+    config: Configs = None,
+    size: Size = None,
+    logdir: Logdir = None,
+) -> None:
+    """Make a run of official weights."""
+    from dreamer_plugin.doors.cli_config import resolve
+
+    options = {"size": size, "run.logdir": logdir}
+    given = {key: value for key, value in options.items() if value is not None}
+    resolved = resolve(env or "", config or [], overrides or [], given)
+    if not resolved.config.env.id:
+        raise UsageError("Which env were the weights trained on? Say --env atari/Pong.")
+    from dreamer_plugin.run.official import import_run
+
+    run, count = import_run(file, resolved.config, resolved.report)
+    typer.echo(
+        f"{count:,} weights imported into {run}\n"
+        f"  evaluate:  dreamer-plugin evaluate {run} --episodes 20\n"
+        f"  continue:  dreamer-plugin train --resume {run}"
+    )
+
+
+@app.command("export-weights", help=cli_help.EXPORT)
+def export_weights(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE.npz", help="The file to make.")],
+    which: Which = "best",
+) -> None:
+    """Write the weights of a run with official names."""
+    _require_run(run)
+    from dreamer_plugin.run.official import export_run
+
+    checkpoint, count = export_run(run, file, which)
+    typer.echo(f"{count:,} weights of {checkpoint.name} written to {file}")
 
 
 @app.command(help=cli_help.SHOW)
@@ -226,10 +265,13 @@ def main() -> None:
     app()
 
 
-def _nearest_run(run: Path) -> str:
-    """A run with a similar name beside the one that is missing."""
+def _require_run(run: Path) -> None:
+    """Refuse a run folder that is missing; name the one beside it with a similar name."""
+    if run.is_dir():
+        return
     import difflib
 
     beside = [path.name for path in run.parent.glob("*/") if (path / "config.yaml").is_file()]
     close = difflib.get_close_matches(run.name, beside, n=1, cutoff=0.4)
-    return f". Did you mean {str(run.parent / close[0])!r}?" if close else "."
+    hint = f" Did you mean {str(run.parent / close[0])!r}?" if close else ""
+    raise UsageError(f"There is no run folder {str(run)!r}.{hint}")

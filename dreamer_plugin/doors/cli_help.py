@@ -35,6 +35,31 @@ EVALUATE = """Play episodes with a trained agent and report their returns.
   dreamer-plugin evaluate runs/mine --which 20000 --episodes 100 --json
 """
 
+IMPORT = """Make a run folder of weights from the official JAX code.
+
+FILE is an npz of float32 arrays by the names of that code, such as dyn/dyngru/kernel; \
+names may begin with param/. Its names and shapes must be exactly those of the agent, \
+so give the env, size and settings that the weights were trained with. \
+evaluate, train --resume and Dreamer.load work on the folder. \
+The optimiser and the replay begin anew.
+
+[bold]Examples[/bold]
+
+  dreamer-plugin import-weights pong.npz --env atari/Pong --size 200m
+  dreamer-plugin import-weights w.npz --env dmc/walker-walk --size 12m --logdir runs/walker
+  dreamer-plugin train --resume runs/walker --steps 100000
+"""
+
+EXPORT = """Write the weights of a run as npz, by official names.
+
+They are those that import-weights reads, float32, in the layouts of the official JAX code.
+
+[bold]Examples[/bold]
+
+  dreamer-plugin export-weights runs/mine mine.npz
+  dreamer-plugin export-weights runs/mine mine.npz --which latest
+"""
+
 SHOW = """Print the configuration of a run, or the one that train would use, as YAML.
 
 [bold]Examples[/bold]

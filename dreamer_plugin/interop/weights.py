@@ -15,10 +15,11 @@ Source of the names: danijar/dreamerv3 @ e3f0224, `dreamerv3/agent.py` and `drea
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,9 @@ from dreamer_plugin.world.rssm import RSSM
 Array = npt.NDArray[Any]
 Rules = list[tuple[str, str]]  # pattern of our module path, official path
 
+# What a damaged or foreign zip file raises on the way through zipfile, zlib and NumPy's own reader.
+_UNREADABLE = (BadZipFile, ValueError, OSError, EOFError, zlib.error, RuntimeError, MemoryError)
+_PREFIX = "param/"
 _UNITS = "linear{}", "norm{}"
 _OUTPUTS = {TwoHotLayer: "logits", BinaryLayer: "logit", MSELayer: "pred"}
 _AGENT = {
@@ -110,17 +114,26 @@ def read_official(path: str | Path) -> dict[str, Array]:
         UsageError: when there is no such file, or it is no npz file of plain arrays.
     """
     try:
-        file = np.load(path, allow_pickle=False)
-        if isinstance(file, np.ndarray):
-            raise ValueError("it holds a single array without a name")
-        with file:
-            arrays = dict(file)
+        with open(path, "rb") as stream:
+            if not is_zipfile(stream):  # NumPy would take it for a pickle, and advise to load that
+                raise ValueError("it is no zip archive")
+            stream.seek(0)
+            file = np.load(stream, allow_pickle=False)
+            params = [name for name in file.files if name.startswith(_PREFIX)]
+            arrays = {name: _numbers(name, file[name]) for name in params or file.files}
     except FileNotFoundError:
         raise UsageError(f"no file {str(path)!r} to import weights from") from None
-    except (BadZipFile, ValueError, OSError, EOFError) as error:
+    except _UNREADABLE as error:
         raise UsageError(f"{str(path)!r} is no npz file of plain arrays: {error}") from error
-    params = {k.removeprefix("param/"): v for k, v in arrays.items() if k.startswith("param/")}
-    return params or arrays
+    return {name.removeprefix(_PREFIX) if params else name: arrays[name] for name in arrays}
+
+
+def _numbers(name: str, array: Any) -> Array:
+    """An array of numbers; a zip file may hold other things, another framework's pickles too."""
+    if isinstance(array, np.ndarray) and array.dtype.kind in "fiub":
+        return array
+    found = array.dtype if isinstance(array, np.ndarray) else "no array"
+    raise ValueError(f"{name!r} is {found}; save float32 arrays with numpy.savez")
 
 
 def _rules(module: nn.Module) -> Rules:
@@ -246,14 +259,18 @@ def _check_names(given: Iterable[str], expected: Iterable[str]) -> None:
 
 def _to_ours(name: str, array: Array, param: Tensor) -> Tensor:
     # float32 as the official code has it, whatever the file's precision
-    ours = torch.from_numpy(np.array(array, np.float32))
+    with np.errstate(over="ignore"):  # found below
+        ours = torch.from_numpy(np.array(array, np.float32))
     if ours.ndim == 4:
         ours = ours.permute(3, 2, 0, 1)
     elif ours.ndim == 2:
         ours = ours.T
     if ours.shape != param.shape:
         expected = tuple(_to_official(param).shape)
-        raise UsageError(f"official weight {name!r} is {array.shape}, this agent needs {expected}")
+        raise UsageError(
+            f"official weight {name!r} is {array.shape}, this agent needs {expected}: "
+            "it must have the size and settings the weights were trained with"
+        )
     if not ours.isfinite().all():
         raise UsageError(f"official weight {name!r} holds values that are not finite")
     return ours

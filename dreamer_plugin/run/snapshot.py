@@ -58,12 +58,12 @@ def save(state: RunState, folder: RunFolder, extra: Trees | None = None) -> Path
     return save_agent(parts.agent, parts.native, folder, meta, trees)
 
 
-def save_best(state: RunState, folder: RunFolder, value: float, measure: str) -> Path:
+def save_best(state: RunState, folder: RunFolder, value: float | None, measure: str) -> Path:
     """Replace the best agent by the one of this moment; without replay, to act and not to resume.
 
     Args:
         state: of the run. folder: where to.
-        value: how good it is. measure: what that is the value of.
+        value: how good it is, None where nothing was measured. measure: what it is the value of.
     """
     meta = _facts(state) | {"value": value, "measure": measure}
     parts = state.parts

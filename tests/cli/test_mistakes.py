@@ -7,7 +7,7 @@ from dreamer_plugin.doors.cli import app
 
 MISTAKES = {
     "trian": "Unknown command 'trian'. Did you mean 'train'?",
-    "xyz": "Unknown command 'xyz'. Valid: train, evaluate, show, envs, version.",
+    "xyz": "Unknown command 'xyz'. Valid: train, evaluate, import-weights, export-weights, show, e",
     "--vresion": "Unknown option '--vresion'.",
     "train --stpes 3": "Unknown option '--stpes'. Did you mean '--steps'? See ",
     "train --num_envs 3": "Unknown option '--num_envs'. Did you mean '--num-envs'?",
@@ -40,6 +40,12 @@ MISTAKES = {
     "evaluate nowhere": "There is no run folder 'nowhere'.",
     "evaluate . --episodes few": "Invalid value for '--episodes'",
     "evaluate . --episodes 0": "Invalid value for '--episodes'",
+    "import-weights": "Missing argument 'FILE.npz'",
+    "import-weights w.npz": "Which env were the weights trained on? Say --env atari/Pong.",
+    "import-weights w.npz --env toy/catch": "no file 'w.npz' to import weights from",
+    "import-weights w.npz --env toy/catch --steps 3": "Unknown option '--steps'.",
+    "export-weights nowhere w.npz": "There is no run folder 'nowhere'.",
+    "export-weights . w.npz": ". is not a run folder: it has no config.yaml.",
     "show nowhere": "There is no run folder 'nowhere'.",
     "show toy/catch": "For an env write --env toy/catch.",
     "show --env toy/catch --why optim.lrr": "Did you mean 'optim.lr'?",

@@ -28,7 +28,10 @@ def test_help_is_quick(words):
     assert min(times) < PROMISED * BUSY
 
 
-@pytest.mark.parametrize("words", ["--help", "train --help", "trian", "train --stpes 1", "version"])
+@pytest.mark.parametrize(
+    "words",
+    ["--help", "train --help", "import-weights --help", "trian", "train --stpes 1", "version"],
+)
 def test_looking_around_loads_neither_torch_nor_the_configuration(words):
     code = (
         "import sys\n"

@@ -89,3 +89,20 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     np.save(tmp_path / "single.npy", np.zeros(3))
     with pytest.raises(UsageError, match="is no npz file of plain arrays"):
         read_official(tmp_path / "single.npy")
+
+
+def test_damaged_files_end_in_a_usage_error(tmp_path: Path) -> None:
+    """Every byte of a small file flipped once, and every seventh length."""
+    rng, path = np.random.default_rng(0), tmp_path / "damaged.npz"
+    np.savez_compressed(path, **{"dyn/a": rng.normal(size=(3, 4)), "dyn/b": np.zeros(2)})
+    raw = path.read_bytes()
+    flips = [raw[:i] + bytes([raw[i] ^ 0xFF]) + raw[i + 1 :] for i in range(len(raw))]
+    refused = 0
+    for damaged in [*flips, *(raw[:i] for i in range(0, len(raw), 7))]:
+        path.write_bytes(damaged)
+        try:
+            read_official(path)
+        except UsageError:
+            refused += 1
+    # What is left unharmed are dates, modes and the like in the headers of the archive.
+    assert refused > len(flips) / 2
