@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -128,6 +129,16 @@ def test_error_in_an_env_reaches_the_caller(kind, odd_envs):
         if kind is ProcessVector:
             assert "odd_envs.py" in message  # where it happened in the worker
         vector.step([None, None], [True, True])  # the vector itself still works
+
+
+@BOTH
+def test_a_module_that_registers_an_env_is_imported_in_workers_too(kind, odd_envs):
+    makers = [dreamer_envs.maker("gym/odd_registered:Odd-v0")] * 2
+    try:
+        with kind(makers) as vector:
+            assert vector.step([None, None], [True, True]).obs["vector"].shape == (2, 2)
+    finally:
+        del gym.registry["Odd-v0"], sys.modules["odd_registered"]
 
 
 def test_error_while_building_reaches_the_caller(odd_envs):

@@ -160,7 +160,10 @@ def _make(task: str, render_mode: str | None, kwargs: dict[str, Any]) -> gym.Env
 
 
 def _entry_point(task: str) -> str:
-    return str(gym.registry[task.partition(":")[2] or task].entry_point)
+    module, colon, gym_id = task.partition(":")
+    if colon:  # a worker process has not looked the id up, and so has not imported the module
+        importlib.import_module(module)
+    return str(gym.registry[gym_id or task].entry_point)
 
 
 def _is_mujoco(task: str) -> bool:
