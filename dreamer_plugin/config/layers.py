@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dreamer_plugin.config.machine import Machine
-from dreamer_plugin.config.presets import SIZES
+from dreamer_plugin.config.presets import ladder
 from dreamer_plugin.config.report import LayersReport, Needs, Row, size_text
 from dreamer_plugin.config.schema import Config
 from dreamer_plugin.config.stack import Stack
 from dreamer_plugin.errors import UsageError
 
-SMALL = SIZES[0]
 SPARE = 0.9  # of free memory that may be planned for; the rest is for envs and the system
 
 
@@ -33,8 +32,9 @@ class EnvFacts:
 class MachineLayer:
     """Fits a request to a machine: call it with a `Stack`.
 
-    Without a GPU: size 1m, as many envs as cores where envs are processes, and a replay of at most
-    half the free memory. With one: published values unless they do not fit. User settings stay.
+    Without a GPU: the smallest size, as many envs as cores where envs are processes, and a replay
+    of at most half the free memory. With one: published values unless they do not fit. User
+    settings stay.
 
     Args:
         machine: what there is. facts: of the env, None when it cannot be made here.
@@ -83,18 +83,18 @@ class _Plan:
         return self._stack.merge(self.settings).value(key)
 
     def fit_size(self) -> None:
-        """Size 1m without a GPU; with one, the largest size up to the published that fits."""
+        """The smallest size without a GPU; with one, the largest up to the published that fits."""
         published = self._value("size")
-        if published not in SIZES or "size" in self._stack.chosen:
+        sizes = ladder(published)
+        if not sizes or "size" in self._stack.chosen:
             return
         if not self._machine.gpu:
-            self._set("size", published, SMALL, "no GPU", f"--size {published}")
+            self._set("size", published, sizes[0], "no GPU", f"--size {published}")
             return
         room = SPARE * self._machine.gpu_free
-        rank = SIZES.index(published)
-        sizes = SIZES[: rank + 1]
+        sizes = sizes[: sizes.index(published) + 1]
         needs = {size: self._training_bytes(self.config(size=size)) for size in sizes}
-        fitting = [size for size in reversed(needs) if needs[size] <= room] or [SMALL]
+        fitting = [size for size in reversed(needs) if needs[size] <= room] or [sizes[0]]
         why = f"needs about {size_text(needs[published])} on the GPU, {size_text(room)} to spare"
         self._set("size", published, fitting[0], why, f"--size {published}")
 
@@ -180,9 +180,10 @@ def training_bytes(cfg: Config, pixels: int, width: int) -> int:
     """Estimate of the memory that updates take: weights, optimiser, activations.
 
     Weights: 2.8 * deter^2 parameters (2.5 to 2.8 in the published counts of every size), each with
-    gradient, two moments and a copy for computing. Activations: six tensors of the first stage's
-    channels per pixel, and features with nine hidden layers of three tensors over all dreamed
-    states. Within 15 % of peaks measured for size 1m on vectors and size 12m on 64x64 images.
+    gradient, two moments and a copy for computing; about 8 * deter^2 with a dense core (7.6 of size
+    xlarge of 2023, more of smaller ones, where it matters less). Activations: six tensors of the
+    first stage's channels per pixel, and features with nine hidden layers of three tensors over all
+    dreamed states. Within 15 % of peaks measured for v3, 1m on vectors and 12m on 64x64 images.
 
     Args:
         cfg: for widths and batch.
@@ -191,7 +192,8 @@ def training_bytes(cfg: Config, pixels: int, width: int) -> int:
     """
     model, replay = cfg.model, cfg.replay
     states = replay.batch_size * replay.batch_length
-    weights = 2.8 * model.deter**2 * 18
+    per_square = 2.8 if cfg.world.core.kind == "block_gru" else 8
+    weights = per_square * model.deter**2 * 18
     images = states * pixels * 6 * max(cfg.world.encoder.mults) / 2 * model.depth
     feat = model.deter + model.groups * model.classes
     dreams = states * (cfg.behavior.imag_horizon + 1) * (feat + 27 * model.units)

@@ -13,6 +13,7 @@ from dreamer_plugin.errors import UsageError, nearest
 PACKAGE = Path(__file__).resolve().parents[1]
 SHELVES = ("agent", "reference", "ext")  # folders whose files `--config NAME` finds
 SIZES = ("1m", "12m", "25m", "50m", "100m", "200m", "400m")  # smallest first
+LADDERS = (SIZES, ("small", "medium", "large", "xlarge"))  # sizes that replace each other
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,14 @@ def configs_folder() -> Path:
 def names(shelf: str) -> list[str]:
     """Names of the presets on a shelf, sizes from small to large, others by alphabet."""
     found = sorted(path.stem for path in (configs_folder() / shelf).glob("*.yaml"))
-    order = {name: rank for rank, name in enumerate(SIZES)}
+    ladders = [name for ladder in LADDERS for name in ladder]
+    order = {name: rank for rank, name in enumerate(ladders)} if shelf == "size" else {}
     return sorted(found, key=lambda name: order.get(name, len(order)))
+
+
+def ladder(size: str) -> tuple[str, ...]:
+    """The sizes that a size stands among, smallest first; empty for one of a user's own."""
+    return next((sizes for sizes in LADDERS if size in sizes), ())
 
 
 def find(shelf: str, name: str) -> Preset | None:

@@ -180,6 +180,13 @@ def test_show_is_yaml_with_sources():
     assert "Protocol: reduced" in result.stderr
 
 
+def test_show_knows_the_agent_of_2023():
+    """Learning rate, core and ratio: danijar/dreamerv3 @ 423291a."""
+    shown = yaml.safe_load(call("show", "--config", "v3_2023").stdout)
+    assert (shown["agent"], shown["world"]["core"]["kind"]) == ("v3_2023", "gru")
+    assert (shown["optim"]["lr"], shown["optim"]["actor"]["lr"]) == (1e-4, 3e-5)
+
+
 def test_show_can_be_saved_and_used(tmp_path, trained):
     mine = tmp_path / "mine.yaml"
     mine.write_text(call("show", "--env", "toy/catch").stdout)

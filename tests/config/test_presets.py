@@ -21,6 +21,23 @@ SIZES = {
     "200m": (8192, 1024, 64, 64, 1024),
     "400m": (12288, 1536, 96, 96, 1536),
 }
+# deter, depth, layers: danijar/dreamerv3 @ 423291a, as our notes describe it.
+SIZES_2023 = {
+    "small": (512, 32, 2),
+    "medium": (1024, 48, 3),
+    "large": (2048, 64, 4),
+    "xlarge": (4096, 96, 5),
+}
+RATIOS_2023 = {
+    "atari": 64,
+    "atari100k": 1024,
+    "bsuite": 1024,
+    "crafter": 512,
+    "dmc": 512,
+    "dmc_vision": 512,
+    "dmlab": 64,
+    "minecraft": 16,
+}
 # steps, train ratio, envs, size: the same file, one block for each suite.
 PROTOCOLS = {
     "atari/Pong": (51_000_000, 32, 16, "200m"),
@@ -28,6 +45,7 @@ PROTOCOLS = {
     "crafter/reward": (1_100_000, 512, 1, "200m"),
     "dmc/walker-walk": (1_100_000, 1024, 16, "1m"),
 }
+AGENTS = ["v3", "v3_2023"]
 SUITES = ["atari", "atari100k", "crafter", "dmc", "gym", "toy"]
 
 
@@ -55,7 +73,24 @@ def test_sizes_are_the_published_ones(size):
 
 
 def test_sizes_are_listed_from_small_to_large():
-    assert presets.names("size") == list(SIZES) == list(presets.SIZES)
+    assert presets.names("size") == [*SIZES, *SIZES_2023]
+    assert presets.LADDERS == (tuple(SIZES), tuple(SIZES_2023)) and presets.SIZES == tuple(SIZES)
+
+
+@pytest.mark.parametrize("size", SIZES_2023)
+def test_sizes_of_2023_set_widths_and_every_number_of_layers(size):
+    deter, depth, layers = SIZES_2023[size]
+    cfg = compose("atari/Pong", config=["v3_2023"], options={"size": size}).config
+    assert (cfg.model.deter, cfg.model.depth, cfg.model.classes) == (deter, depth, 32)
+    world, behavior = cfg.world, cfg.behavior
+    parts = (world.encoder, world.decoder, world.reward, world.cont, behavior.actor)
+    assert {part.layers for part in (*parts, behavior.critic)} == {layers}
+
+
+def test_a_size_belongs_to_one_ladder():
+    assert presets.ladder("12m") == presets.SIZES
+    assert presets.ladder("large") == tuple(SIZES_2023)
+    assert presets.ladder("mine") == ()
 
 
 @pytest.mark.parametrize("env", PROTOCOLS)
@@ -65,6 +100,21 @@ def test_protocols_are_the_published_ones(env):
     assert (cfg.replay.capacity, cfg.run.prefill, cfg.optim.lr) == (5_000_000, 1024, 4e-5)
     assert (cfg.replay.batch_size, cfg.replay.batch_length, cfg.replay.context) == (16, 64, 1)
     assert cfg.protocol == "published"
+
+
+def test_train_ratios_of_2023_are_the_published_ones():
+    shelf = "protocol/v3_2023"
+    ratios = {name: presets.get(shelf, name).tree["run"]["train_ratio"] for name in RATIOS_2023}
+    assert ratios == RATIOS_2023 and presets.names(shelf) == sorted(RATIOS_2023)
+
+
+@pytest.mark.parametrize("obs", ["proprio", "pixels"])
+def test_the_agent_of_2023_takes_its_own_protocol(obs):
+    cfg = compose("dmc/walker-walk", config=["v3_2023"], overrides=[f"env.obs={obs}"]).config
+    assert (cfg.agent, cfg.size, cfg.run.train_ratio) == ("v3_2023", "small", 512)
+    assert (cfg.env.options["action_repeat"], cfg.env.options["size"]) == (2, 64)
+    pixels = compose("atari/Pong", config=["v3_2023"]).config
+    assert (pixels.env.options["size"], pixels.replay.capacity) == (64, 1_000_000)
 
 
 @pytest.mark.parametrize("obs", ["pixels", "both"])
@@ -79,6 +129,12 @@ def test_the_agent_writes_out_every_key_of_its_sections():
     written = flatten(presets.get("agent", "v3").tree, "agent/v3.yaml")
     sections = ("world.", "behavior.", "loss_scales.", "optim.", "replay.")
     assert [key for key in key_types() if key.startswith(sections) and key not in written] == []
+
+
+def test_agents_have_the_same_keys_in_the_same_order():
+    """So that the difference of two files is the difference of two agents."""
+    keys = {name: list(flatten(presets.get("agent", name).tree, name)) for name in AGENTS}
+    assert keys["v3_2023"] == keys["v3"] and AGENTS == presets.names("agent")
 
 
 def test_the_agent_agrees_with_the_schema():
