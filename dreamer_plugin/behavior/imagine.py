@@ -36,7 +36,7 @@ def dream_step(
     """
     z_noise, action_noise = noise.split([rssm.noise_size, actor.noise_size], -1)
     feat = rssm.feat(deter, stoch)
-    action = actor(feat).sample(action_noise)
+    action = actor(feat.detach()).sample(action_noise)
     z_noise = z_noise.unflatten(-1, rssm.latent.noise_shape)
     return feat, action, *rssm.imagine_step(deter, stoch, action, z_noise)
 
@@ -65,15 +65,7 @@ def imagine(
     Returns:
         TensorDict `[N, H+1]` with feat `[F]` and action `[A]`.
     """
-    feats, actions = [], []
-    for t in range(horizon):
-        feat, action, deter, stoch = step(rssm, actor, deter, stoch, noise[t])
-        feats.append(feat)
-        actions.append(action)
-    feats.append(rssm.feat(deter, stoch))
-    actions.append(actor(feats[-1]).sample(noise[horizon, :, rssm.noise_size :]))
-    dream = {"feat": torch.stack(feats, 1), "action": torch.stack(actions, 1)}
-    return TensorDict(dream, batch_size=dream["feat"].shape[:2])
+    return _roll(rssm, actor, deter, stoch, horizon, noise, step)
 
 
 def imagine_through(
@@ -84,14 +76,26 @@ def imagine_through(
     Decisions are gradients' only way back: the actor sees states as data, and the world's
     parameters are frozen. Arguments and result as of `imagine`.
     """
-    feats, actions = [], []
-    z_noise = noise[..., : rssm.noise_size].unflatten(-1, rssm.latent.noise_shape)
     with frozen(rssm):
-        for t in range(horizon + 1):
-            feats.append(rssm.feat(deter, stoch))
-            actions.append(actor(feats[-1].detach()).sample(noise[t, :, rssm.noise_size :]))
-            if t < horizon:
-                deter, stoch = rssm.imagine_step(deter, stoch, actions[-1], z_noise[t])
+        return _roll(rssm, actor, deter, stoch, horizon, noise, dream_step)
+
+
+def _roll(
+    rssm: RSSM,
+    actor: Actor,
+    deter: Tensor,
+    stoch: Tensor,
+    horizon: int,
+    noise: Tensor,
+    step: Step,
+) -> TensorDict:
+    feats, actions = [], []
+    for t in range(horizon):
+        feat, action, deter, stoch = step(rssm, actor, deter, stoch, noise[t])
+        feats.append(feat)
+        actions.append(action)
+    feats.append(rssm.feat(deter, stoch))
+    actions.append(actor(feats[-1].detach()).sample(noise[horizon, :, rssm.noise_size :]))
     dream = {"feat": torch.stack(feats, 1), "action": torch.stack(actions, 1)}
     return TensorDict(dream, batch_size=dream["feat"].shape[:2])
 
