@@ -215,8 +215,16 @@ def test_without_context_every_row_begins_anew() -> None:
 # The actor's gradient.
 
 
-def test_a_gradient_through_the_dream_trains_the_actor_alone() -> None:
-    agent = tiny.agent(_set(behavior__actor__gradient="dynamics", behavior__actor__entropy=0.0))
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_gradient_through_the_dream_trains_the_actor_alone(precision: str) -> None:
+    """In bfloat16 too, where autocast keeps copies of weights that were made before the freeze."""
+    agent = tiny.agent(
+        _set(
+            behavior__actor__gradient="dynamics",
+            behavior__actor__entropy=0.0,
+            precision=precision,
+        )
+    )
     grads = _gradients(agent, _losses(agent)["policy"])
     reached = {name for name, grad in grads.items() if grad is not None and bool(grad.any())}
     assert reached and all(name.startswith("behavior.actor.") for name in reached)
