@@ -246,6 +246,7 @@ class RunConfig:
     log_every: int = 1000
     save_every: int = 20_000
     keep: int = 3
+    keep_memory: bool = True
     logdir: str = ""
 
 

@@ -10,6 +10,8 @@ from rich.console import Console
 from dreamer_plugin.config import Config, LayersReport, save_config
 from dreamer_plugin.errors import CheckpointError
 from dreamer_plugin.run import checkpoint
+from dreamer_plugin.run.allocator import keep_memory
+from dreamer_plugin.run.devices import choose_device
 from dreamer_plugin.run.display import Display, describe
 from dreamer_plugin.run.envs import EnvMaker, source_of
 from dreamer_plugin.run.folder import RunFolder, new_folder, resumed_folder
@@ -54,6 +56,8 @@ def train(
     folder = folder or new_folder(cfg)
     with folder.locked(), StopSignals() as signals:
         source = source_of(cfg, env_makers)
+        if cfg.run.keep_memory and choose_device(cfg.device).type == "cpu":
+            keep_memory()
         with Training(cfg, build_parts(cfg, source), folder, callbacks) as training:
             save_config(cfg, folder.config_path)
             if resumed:
