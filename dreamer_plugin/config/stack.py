@@ -106,7 +106,7 @@ class Stack:
         self.agent = Layer(agent.source, flatten(agent.tree, agent.source))
         # An agent's name among the configs chose the agent; the file itself is the lowest layer.
         self._middle = [layer for layer in self._middle if not layer.source.startswith("agent/")]
-        self.protocol = self._find_protocol(f"protocol/{agent.name}", env_id.partition("/")[0])
+        self.protocol = self._find_protocol(f"protocol/{agent.name}", env_id)
 
     @property
     def force_published(self) -> bool:
@@ -132,12 +132,13 @@ class Stack:
         layers = (*self._middle, *self._keys)
         return [default, *(layer.values[key] for layer in layers if key in layer.values)][-1]
 
-    def _find_protocol(self, shelf: str, suite: str) -> Layer | None:
-        """The suite's protocol; its `_vision` form where the env is asked for pixels."""
+    def _find_protocol(self, shelf: str, env_id: str) -> Layer | None:
+        """The task's own protocol, else its suite's; the `_vision` form when asked for pixels."""
+        suite = env_id.partition("/")[0]
         own = self.env.values.get(f"{OPTIONS}.obs") if self.env else None
         vision = self._asked(f"{OPTIONS}.obs", own) in ("pixels", "both")
-        found = _preset_layer(shelf, f"{suite}_vision") if vision else None
-        return found or _preset_layer(shelf, suite)
+        names = [env_id.replace("/", "_"), *([f"{suite}_vision"] if vision else []), suite]
+        return next(filter(None, (_preset_layer(shelf, name) for name in names)), None)
 
     def _merge(self, machine: list[Layer], middle: list[Layer], keys: list[Layer]) -> Merged:
         low = [self.agent, *(layer for layer in (self.env, self.protocol) if layer), *machine]

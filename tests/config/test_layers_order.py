@@ -207,3 +207,10 @@ def test_wrong_requests(arguments, message):
 def test_a_misspelt_env_names_the_nearest():
     with pytest.raises(ValueError, match="Did you mean 'toy/catch'"):
         compose("toy/cacth")
+
+
+def test_a_task_may_have_a_protocol_of_its_own(shelves):
+    (shelves / "protocol/v3/toy_catch.yaml").write_text(f"{KEY}: 55\n")
+    found = {task: Stack(Request(env=f"toy/{task}")).protocol for task in ("catch", "recall")}
+    assert found["catch"].values == {KEY: 55}
+    assert found["recall"].values == {KEY: VALUES["protocol"]}
