@@ -3,6 +3,18 @@
 B batch, T time, A encoded action, D deter, S groups, K classes. A record is one arriving frame.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from tensordict import TensorDict
+
+Fields: TypeAlias = "Mapping[str, Any] | TensorDict"  # read by these keys, whatever holds them
+
 OBS = "obs"  # nested: one entry per observation, image uint8 [H, W, C] or float32 vector
 ACTION = "action"  # [A] float32, taken from this frame; zeros at the last frame of an episode
 PREV_ACTION = "prev_action"  # [A] float32, led to this frame

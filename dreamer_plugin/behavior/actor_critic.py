@@ -11,11 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from tensordict import TensorDict
 from torch import Tensor, nn
 
 from dreamer_plugin.behavior.actor import Actor
 from dreamer_plugin.behavior.normalize import Normalizer
+from dreamer_plugin.keys import Fields
 from dreamer_plugin.nets.heads import Head
 from dreamer_plugin.nets.twin import SlowCopy, frozen
 from dreamer_plugin.ops.distributions import Output
@@ -71,7 +71,7 @@ class ActorCritic(nn.Module):
         self.settings = settings
 
     def dream_losses(
-        self, dream: TensorDict, reward: Tensor, cont: Tensor
+        self, dream: Fields, reward: Tensor, cont: Tensor
     ) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
         """Policy and value losses of dreams.
 
@@ -131,7 +131,7 @@ class ActorCritic(nn.Module):
         score = logp * advantage.detach()
         return share * advantage + (1 - share) * score if share else score
 
-    def replay_loss(self, feat: Tensor, batch: TensorDict, bootstrap: Tensor) -> Tensor:
+    def replay_loss(self, feat: Tensor, batch: Fields, bootstrap: Tensor) -> Tensor:
         """Value loss along replayed frames, bootstrapped with the dreams that start there.
 
         Args:

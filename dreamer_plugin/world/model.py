@@ -6,12 +6,11 @@ the continuation says whether this very frame is terminal.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from tensordict import TensorDict
 from torch import Tensor, nn
 
+from dreamer_plugin.keys import Fields
 from dreamer_plugin.nets.codec import Decoder, Encoder
 from dreamer_plugin.nets.heads import Head
 from dreamer_plugin.nets.twin import frozen
@@ -64,10 +63,15 @@ class WorldModel(nn.Module):
             TensorDict `[B, T]`, see `RSSM.observe`.
         """
         start = batch["start", "deter"][:, 0], batch["start", "stoch"][:, 0]
-        embed = self.encoder(batch["obs"])
+        embed = self.encode(batch["obs"])
         return self.rssm.observe(embed, batch["prev_action"], batch["is_first"], start, noise)
 
-    def losses(self, states: TensorDict, batch: TensorDict) -> dict[str, Tensor]:
+    def encode(self, obs: Fields) -> Tensor:
+        """Embeddings `[B, T, E]` of a batch's observations."""
+        embed: Tensor = self.encoder(obs)
+        return embed
+
+    def losses(self, states: Fields, batch: Fields) -> dict[str, Tensor]:
         """Losses of every head and both KL halves, each `[B, T]`.
 
         Args:
@@ -75,14 +79,14 @@ class WorldModel(nn.Module):
         """
         outputs = self.outputs(states)
         targets = {
-            **{name: batch["obs", name] for name in outputs if name not in ("reward", "cont")},
+            **{name: batch["obs"][name] for name in outputs if name not in ("reward", "cont")},
             "reward": batch["reward"],
             "cont": (~batch["is_terminal"]).float() * self.cont_discount,
         }
         losses = {name: output.loss(targets[name]) for name, output in outputs.items()}
         return losses | self.rssm.kl(states)
 
-    def outputs(self, states: Mapping[str, Tensor] | TensorDict) -> dict[str, Output]:
+    def outputs(self, states: Fields) -> dict[str, Output]:
         """Every prediction at the given states: one per observation key, `reward` and `cont`."""
         feat = states["feat"]
         outputs = self.decoder(states["deter"], self.rssm.flat(states["stoch"]))

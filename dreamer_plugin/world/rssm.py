@@ -22,6 +22,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor, nn
 
+from dreamer_plugin.keys import Fields
 from dreamer_plugin.nets.layers import MLP, OFFICIAL, Linear, Style
 from dreamer_plugin.ops.divergence import balanced_kl
 from dreamer_plugin.world.cores import AnyCore
@@ -127,7 +128,7 @@ class RSSM(nn.Module):
         if self.start is not None:
             deter = torch.tanh(self.start).repeat(batch, 1)
             return deter, self.latent.mode(self.latent.params(self.prior(deter)))
-        weight = self.core.gates.bias
+        weight = self.core.gates.weight
         deter = weight.new_zeros(batch, self.core.deter)
         return deter, weight.new_zeros(batch, *self.latent.shape)
 
@@ -199,7 +200,7 @@ class RSSM(nn.Module):
         deter = self.core(deter, self.flat(stoch), self.core.embed_action(action))
         return deter, self.latent.sample(self.latent.params(self.prior(deter)), noise)
 
-    def kl(self, states: TensorDict) -> dict[str, Tensor]:
+    def kl(self, states: Fields) -> dict[str, Tensor]:
         """The losses `dyn` and `rep`, each `[B, T]` in nats and at least `free_nats`."""
         dyn, rep = balanced_kl(self.latent.kl, states["post"], states["prior"], self.free_nats)
         return {"dyn": dyn, "rep": rep}

@@ -12,7 +12,7 @@ FLOORS = {
     "world": 3,
     "behavior": 4,
     "agent": 5, "ext": 5,
-    "interop": 6, "build": 6,
+    "interop": 6, "build": 6, "compiling": 6,
     "run": 7,
     "study": 8,
     "doors": 9,

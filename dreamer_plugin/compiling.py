@@ -1,0 +1,64 @@
+"""Compiled forms of what an update spends its time in, put in the place of the plain ones.
+
+    piece                       calls per update     compiled with its backward pass
+    one filtering step          T                    no: `world/scan.py` has its own, compiled too
+    one dreamed step            H                    no graph
+    encoding, world losses      1                    yes
+    judging dreams              1                    no graph
+    losses of dreams, replay    1                    yes
+
+Steps are compiled, not loops: a loop compiled as a whole takes minutes. Shapes are those of the
+first update; acting keeps its plain form.
+"""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+
+from dreamer_plugin.agent import Agent
+from dreamer_plugin.world.scan import DeferredScan, supports
+
+_PIECES = {"world": ("encode", "losses", "judge"), "behavior": ("dream_losses", "replay_loss")}
+
+
+def compile_agent(agent: Agent) -> None:
+    """Replace the pieces of an agent, in place; each is compiled when it is first called.
+
+    Parameters, checkpoints and acting stay as they are. Values differ by rounding alone.
+    """
+    if supports(agent.world.rssm):
+        agent.world.rssm.scan = DeferredScan(_compiled)
+    agent.dream_step = _compiled(agent.dream_step)
+    for room, names in _PIECES.items():
+        module = getattr(agent, room)
+        for name in names:
+            setattr(module, name, _on_plain_tensors(_compiled(getattr(module, name))))
+
+
+def compiler_missing(device: torch.device) -> str:
+    """Why nothing can be compiled for `device` here, empty when it can."""
+    if device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++", "c++"))):
+        return "no C++ compiler found (Debian and Ubuntu: apt-get install g++)"
+    return ""
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A shape seen for the first time is compiled anew; nothing is left to the interpreter."""
+    compiled: Callable[..., Any] = torch.compile(function, dynamic=False, fullgraph=True)
+    return compiled
+
+
+def _on_plain_tensors(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Hand over dictionaries instead of TensorDicts, which take long to trace."""
+
+    @functools.wraps(function)
+    def call(*args: Any) -> Any:
+        return function(*(x.to_dict() if isinstance(x, TensorDict) else x for x in args))
+
+    return call

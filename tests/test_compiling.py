@@ -1,0 +1,49 @@
+"""Compiled pieces: the same numbers, the same files, the same acting."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dreamer_plugin.agent import Agent
+from dreamer_plugin.compiling import compile_agent, compiler_missing
+
+from . import tiny
+
+
+def test_without_a_compiler_it_says_what_to_install(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert "apt-get install g++" in compiler_missing(torch.device("cpu"))
+    assert not compiler_missing(torch.device("cuda"))
+
+
+@pytest.mark.slow  # compiles for a minute or more
+@pytest.mark.skipif(bool(compiler_missing(torch.device("cpu"))), reason="no C++ compiler")
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_compiled_updates_are_the_plain_ones(tmp_path, monkeypatch, precision):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    plain, compiled = tiny.agent(), tiny.agent()
+    plain.precision = compiled.precision = precision
+    compile_agent(compiled)
+    # bfloat16 has 8 bits, and compiled code rounds less often than the plain one.
+    tolerance = 1e-5 if precision == torch.float32 else 2e-2
+    _, expected = plain.update(tiny.batch())
+    _, metrics = compiled.update(tiny.batch())
+    for name, value in expected.items():
+        assert torch.isclose(metrics[name], value, rtol=tolerance, atol=1e-4), name
+    if (
+        precision == torch.float32
+    ):  # signs of small gradients differ in bfloat16, and steps with them
+        _same_after_updates(plain, compiled)
+
+
+def _same_after_updates(plain: Agent, compiled: Agent) -> None:
+    for seed in (1, 2):
+        expected, _ = plain.update(tiny.batch(seed=seed))
+        latents, _ = compiled.update(tiny.batch(seed=seed))
+        assert torch.equal(latents["stoch"], expected["stoch"])
+    theirs = plain.state_dict()
+    assert compiled.state_dict().keys() == theirs.keys()
+    for name, value in compiled.state_dict().items():
+        scale = theirs[name].abs().max().clamp(min=1e-3)
+        assert (value - theirs[name]).abs().max() <= 2e-5 * scale, name
