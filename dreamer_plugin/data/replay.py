@@ -29,7 +29,7 @@ from torchrl.data.replay_buffers.writers import Writer
 from dreamer_plugin import keys
 from dreamer_plugin.data.fields import ENV, record_fields
 from dreamer_plugin.data.storage import SegmentStorage, dump, load, segment_length
-from dreamer_plugin.data.windows import Windows
+from dreamer_plugin.data.windows import Windows, line_bytes
 from dreamer_plugin.errors import CheckpointError, UsageError
 from dreamer_plugin.spaces import Spaces
 
@@ -244,7 +244,7 @@ def make_replay(
     storage = SegmentStorage(fields, num_envs, capacity, window)
     return RecordReplay(
         storage=storage,
-        sampler=WindowSampler(Windows(window, capacity, online), storage, seed),
+        sampler=WindowSampler(Windows(window, capacity, online, num_envs), storage, seed),
         writer=RecordWriter(),
         collate_fn=mark_cuts,
         batch_size=batch_size,
@@ -328,7 +328,8 @@ def replay_bytes(
     slack = window - 1 + segment_length(capacity, num_envs, window)
     count = capacity + num_envs * slack
     latents = count * sum(field.nbytes for field in fields if field.is_latent)
-    records = count * sum(field.nbytes for field in fields if not field.is_latent) + 8 * capacity
+    records = count * sum(field.nbytes for field in fields if not field.is_latent)
+    records += line_bytes(capacity, num_envs)
     per_record = sum(field.nbytes for field in fields)
     return {
         "records": records,

@@ -265,12 +265,12 @@ def test_a_restored_replay_draws_the_same(make: Any, records: Any, tmp_path: Pat
 
 
 def test_full_segments_are_saved_without_a_copy(make: Any, records: Any) -> None:
-    rb = make(1, 40, 4)
+    rb = make(1, 640, 4)
     for i in range(35):
         rb.extend(records([i]))
     state = rb_state(rb)["storage"]
     whole = state["0/0/obs/image"]
-    assert whole.shape[0] == state["segment"] == 10  # a quarter of the capacity
+    assert whole.shape[0] == state["segment"] == 10  # 640 / 64
     assert whole.untyped_storage().nbytes() == whole.nbytes
     assert state["0/3/obs/image"].shape[0] == 5  # 35 = 3 segments and a half
 
