@@ -199,14 +199,16 @@ class RecordReplay(ReplayBuffer):  # type: ignore[misc]  # torchrl has no types
             self._storage.write(index.cpu().numpy(), values)
 
     def facts(self) -> dict[str, Any]:
-        """What another replay must share with this one to take its state; JSON-able."""
+        """What another replay must share with this one to take its state; JSON-able.
+
+        The capacity may be another: a run that is continued for longer may keep more.
+        """
         storage, windows = self._storage, self._sampler.windows
         fields = [
             [f.name, list(f.shape), str(f.dtype).removeprefix("torch.")] for f in storage.fields
         ]
         return {
             "num_envs": storage.num_envs,
-            "capacity": windows.capacity,
             "length": windows.length,
             "online": windows.online,
             "fields": fields,
@@ -287,17 +289,22 @@ def load_rb_state(rb: RecordReplay, state: dict[str, Any]) -> None:
     """The inverse of `rb_state`, exact to the next sample drawn.
 
     Raises:
-        CheckpointError: when the state is of another kind of replay, naming what differs.
+        CheckpointError: when the state is of another kind of replay, naming what differs, or holds
+            more windows than this one may.
     """
     saved, ours = state["facts"], rb.facts()
     odd = [name for name in ours if saved.get(name) != ours[name]]
-    if odd == ["capacity"] and len(state["sampler"]["line"]) <= ours["capacity"]:
-        odd = []  # what is held fits: a run that is continued for longer or less may keep another
     if odd:
         name = odd[0]
         raise CheckpointError(
             f"the saved replay has {name}={saved.get(name)}, this run has {ours[name]}; "
             "continue with the settings of the saved run"
+        )
+    held, capacity = len(state["sampler"]["line"]), rb.sampler.windows.capacity
+    if held > capacity:
+        raise CheckpointError(
+            f"the saved replay holds {held:,} windows, this run keeps {capacity:,}; "
+            f"continue with replay.capacity={held} or more"
         )
     rb.storage.load_state_dict(state["storage"])
     rb.sampler.load_state_dict(state["sampler"])

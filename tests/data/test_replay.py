@@ -280,9 +280,22 @@ def test_a_state_of_another_replay_is_refused(make: Any, records: Any) -> None:
     for i in range(10):
         rb.extend(records([i], is_first=i == 0))
     assert rb.windows == 7
-    with pytest.raises(CheckpointError, match="capacity=12, this run has 6"):
+    with pytest.raises(CheckpointError, match="length=4, this run has 5"):
+        load_rb_state(make(1, 12, 5), rb_state(rb))
+    with pytest.raises(CheckpointError, match="holds 7 windows, this run keeps 6.*capacity=7 or"):
         load_rb_state(make(1, 6, 4), rb_state(rb))
-    load_rb_state(make(1, 7, 4), rb_state(rb))  # what it holds fits
+
+
+def test_the_capacity_may_be_another_where_what_is_held_fits(make: Any, records: Any) -> None:
+    rb, exact = make(1, 12, 4), make(1, 7, 4)
+    for i in range(10):
+        rb.extend(records([i], is_first=i == 0))
+    state = copied(rb_state(rb))
+    assert "capacity" not in state["facts"]
+    load_rb_state(exact, state)
+    old = {**state, "facts": {**state["facts"], "capacity": 12}}  # as older ones have it
+    load_rb_state(make(1, 7, 4), old)
+    assert exact.windows == 7 and (exact.sample(4) == rb.sample(4)).all()
 
 
 def test_a_longer_replay_takes_the_state_of_a_shorter_one(make: Any, records: Any) -> None:
