@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,15 +18,24 @@ from dreamer_plugin.agent import Agent
 from dreamer_plugin.behavior.actor import Actor
 from dreamer_plugin.behavior.actor_critic import ActorCritic, ReturnSettings
 from dreamer_plugin.behavior.normalize import Identity, MeanStd, Normalizer, Percentile
-from dreamer_plugin.config.schema import ActorConfig, Config, HeadConfig, NormConfig, OptimConfig
-from dreamer_plugin.errors import UsageError, nearest
+from dreamer_plugin.config.schema import (
+    ActorConfig,
+    Config,
+    CriticConfig,
+    DecoderConfig,
+    EncoderConfig,
+    HeadConfig,
+    NormConfig,
+    OptimConfig,
+)
+from dreamer_plugin.errors import UsageError, choose, nearest
 from dreamer_plugin.nets.codec import Decoder, Encoder, VectorDecoder, flat_size, image_layout
 from dreamer_plugin.nets.heads import BinaryLayer, Head, MSELayer, TwoHotLayer
 from dreamer_plugin.nets.layers import MLP, Style
 from dreamer_plugin.nets.twin import SlowCopy
 from dreamer_plugin.nets.vision import ImageDecoder, ImageEncoder, LinearStemDecoder
 from dreamer_plugin.optim import Adam, GroupedOptimizer, LaProp
-from dreamer_plugin.spaces import ActionKey, Spaces
+from dreamer_plugin.spaces import ActionKey, ObsKey, Spaces
 from dreamer_plugin.world.cores import GRU, AnyCore, BlockGRU
 from dreamer_plugin.world.latent import CategoricalLatent
 from dreamer_plugin.world.model import WorldModel
@@ -72,29 +82,89 @@ def build_world(cfg: Config, spaces: Spaces) -> WorldModel:
     """Encoder, RSSM, decoder and heads, initialised from torch's global generator."""
     encoder = _encoder(cfg, spaces)
     rssm = build_rssm(cfg, spaces.action_size, encoder.out_features)
-    behavior, style = cfg.behavior, _style(cfg)
-    if behavior.cont_threshold and cfg.world.cont.output != "binary":
-        output = cfg.world.cont.output
-        raise UsageError(f"behavior.cont_threshold needs world.cont.output=binary, got {output}")
+    reward, cont, behavior = cfg.world.reward, cfg.world.cont, cfg.behavior
+    if behavior.cont_threshold and cont.output != "binary":
+        needed = "behavior.cont_threshold needs world.cont.output=binary"
+        raise UsageError(f"{needed}, got {cont.output}")
     return WorldModel(
         encoder,
         rssm,
         _decoder(cfg, spaces, rssm),
-        _head(cfg.world.reward, rssm.feat_size, cfg.model.units, style, "world.reward"),
-        _head(cfg.world.cont, rssm.feat_size, cfg.model.units, style, "world.cont"),
+        _head(cfg, reward, rssm.feat_size, "world.reward"),
+        _head(cfg, cont, rssm.feat_size, "world.cont"),
         cont_discount=1 - 1 / behavior.horizon if behavior.cont_discount else 1.0,
-        reward_grad=cfg.world.reward.grad,
-        cont_grad=cfg.world.cont.grad,
+        reward_grad=reward.grad,
+        cont_grad=cont.grad,
         cont_threshold=behavior.cont_threshold,
     )
+
+
+def _encoder(cfg: Config, spaces: Spaces) -> Encoder:
+    part, style = cfg.world.encoder, _style(cfg)
+    vectors, images = _by_kind(spaces.obs)
+    mlp = cnn = None
+    if vectors:
+        features = sum(map(flat_size, vectors))
+        mlp = MLP(features, part.layers, part.units or cfg.model.units, style)
+    if images:
+        cnn = ImageEncoder(**_image_words(cfg, part, images), downsample=part.downsample)
+    return Encoder(spaces.obs, mlp, cnn, part.symlog)
+
+
+def _decoder(cfg: Config, spaces: Spaces, rssm: RSSM) -> Decoder:
+    part, model, style = cfg.world.decoder, cfg.model, _style(cfg)
+    units = part.units or model.units
+    vectors, images = _by_kind(spaces.obs)
+    vector = image = None
+    if vectors:
+        vector = VectorDecoder(vectors, MLP(rssm.feat_size, part.layers, units, style), part.symlog)
+    if images:
+        stems = {"blocks": ImageDecoder, "linear": LinearStemDecoder}
+        stem = choose(stems, part.stem, "world.decoder.stem")
+        if stem is ImageDecoder:
+            blocks, last = "world.decoder.image_blocks", "model.depth times the last decoder mult"
+            _require_multiple("model.deter", model.deter, blocks, part.image_blocks)
+            _require_multiple(last, model.depth * part.mults[-1], blocks, part.image_blocks)
+        image = stem(
+            rssm.core.deter,
+            rssm.stoch_size,
+            **_image_words(cfg, part, images),
+            units=units,
+            blocks=part.image_blocks,
+            upsample=part.upsample,
+            sigmoid=part.sigmoid,
+        )
+    return Decoder(spaces.obs, vector, image)
+
+
+def _by_kind(keys: Sequence[ObsKey]) -> tuple[list[ObsKey], list[ObsKey]]:
+    """Keys that an MLP sees, and images."""
+    vectors = [key for key in keys if key.kind != "image"]
+    return vectors, [key for key in keys if key.kind == "image"]
+
+
+def _image_words(
+    cfg: Config, part: EncoderConfig | DecoderConfig, images: list[ObsKey]
+) -> dict[str, Any]:
+    """What image encoders and decoders are told alike."""
+    size, channels = image_layout(images)
+    return {
+        "size": size,
+        "channels": channels,
+        "depths": [cfg.model.depth * mult for mult in part.mults],
+        "kernel": part.kernel,
+        "outer": part.outer,
+        "key": images[0].name,
+        "style": _style(cfg),
+        "residual": part.residual,
+    }
 
 
 def build_rssm(cfg: Config, action_size: int, embed: int) -> RSSM:
     """Core, latent and the nets between them."""
     model, world = cfg.model, cfg.world
-    if world.latent.kind != "categorical":
-        raise UsageError(nearest(world.latent.kind, ["categorical"], "world.latent.kind"))
-    latent = CategoricalLatent(model.groups, model.classes, world.latent.unimix)
+    kind = choose({"categorical": CategoricalLatent}, world.latent.kind, "world.latent.kind")
+    latent = kind(model.groups, model.classes, world.latent.unimix)
     rssm = RSSM(
         _core(cfg, latent.params_size, action_size),
         latent,
@@ -113,30 +183,49 @@ def build_rssm(cfg: Config, action_size: int, embed: int) -> RSSM:
 
 
 def _core(cfg: Config, stoch: int, action: int) -> AnyCore:
-    model, part, style = cfg.model, cfg.world.core, _style(cfg)
-    if part.kind == "gru":
-        return GRU(model.deter, stoch, action, model.hidden, style)
-    if part.kind != "block_gru":
-        raise UsageError(nearest(part.kind, ["block_gru", "gru"], "world.core.kind"))
+    model, part = cfg.model, cfg.world.core
+    kind = choose({"block_gru": BlockGRU, "gru": GRU}, part.kind, "world.core.kind")
+    sizes = model.deter, stoch, action, model.hidden
+    if kind is GRU:
+        return GRU(*sizes, _style(cfg))
     _require_multiple("model.deter", model.deter, "model.blocks", model.blocks)
-    return BlockGRU(model.deter, stoch, action, model.hidden, model.blocks, part.layers, style)
+    return BlockGRU(*sizes, model.blocks, part.layers, _style(cfg))
+
+
+def _head(cfg: Config, part: HeadConfig | CriticConfig, feat: int, section: str) -> Head:
+    layers: dict[str, Callable[..., torch.nn.Module]] = {
+        "twohot": partial(TwoHotLayer, bins=part.bins),
+        "symlog_twohot": partial(TwoHotLayer, bins=part.bins, squashed=True),
+        "binary": BinaryLayer,
+        "mse": partial(MSELayer, symlog=False),
+        "symlog_mse": partial(MSELayer, symlog=True),
+    }
+    layer = choose(layers, part.output, f"{section}.output")
+    style = _style(cfg)
+    mlp = MLP(feat, part.layers, cfg.model.units, style)
+    return Head(mlp, layer(mlp.out_features, outscale=part.outscale, fan=style.fan))
+
+
+def _style(cfg: Config) -> Style:
+    nets = cfg.nets
+    return Style(nets.norm, nets.eps, nets.act, nets.fan, nets.bias)
+
+
+def _require_multiple(name: str, value: int, of: str, blocks: int) -> None:
+    if value % blocks:
+        near = max(round(value / blocks), 1) * blocks
+        raise UsageError(f"{name} is {value}, no multiple of {of}, {blocks}; {near} would do")
 
 
 def build_behavior(cfg: Config, spaces: Spaces, feat: int) -> ActorCritic:
     """Actor, critic, its slow copy and the normalisers."""
-    behavior, units = cfg.behavior, cfg.model.units
+    behavior = cfg.behavior
     actor, critic = behavior.actor, behavior.critic
     discount = 1 - 1 / behavior.horizon
-    value = _head(
-        HeadConfig(critic.layers, critic.output, critic.bins, critic.outscale),
-        feat,
-        units,
-        _style(cfg),
-        "behavior.critic",
-    )
+    value = _head(cfg, critic, feat, "behavior.critic")
     return ActorCritic(
         Actor(
-            MLP(feat, actor.layers, units, _style(cfg)),
+            MLP(feat, actor.layers, cfg.model.units, _style(cfg)),
             spaces.actions,
             actor.outscale,
             actor.unimix,
@@ -161,21 +250,34 @@ def build_behavior(cfg: Config, spaces: Spaces, feat: int) -> ActorCritic:
     )
 
 
+def _dynamics_share(actor: ActorConfig, keys: Sequence[ActionKey]) -> float:
+    """How much of the actor's objective goes through the dream, by the word for its gradient."""
+    continuous = all(key.kind == "continuous" for key in keys)
+    shares = {"reinforce": 0.0, "dynamics": 1.0, "mixed": actor.mix, "auto": float(continuous)}
+    return choose(shares, actor.gradient, "behavior.actor.gradient")
+
+
+def _normalizer(part: NormConfig) -> Normalizer:
+    makers: dict[str, Callable[[], Normalizer]] = {
+        "none": Identity,
+        "percentile": lambda: Percentile(part.rate, part.low, part.high, part.limit, part.debias),
+        "meanstd": lambda: MeanStd(part.rate, part.limit, part.debias),
+    }
+    return choose(makers, part.kind, "normaliser kind")()
+
+
 def build_optimizer(
     part: OptimConfig, world: WorldModel, behavior: ActorCritic
 ) -> GroupedOptimizer:
     """One optimiser over all trained parameters, in one group or one for each of the three."""
-    kinds = {"laprop": LaProp, "adam": Adam}
-    if part.kind not in kinds:
-        raise UsageError(nearest(part.kind, kinds, "optim.kind"))
-    if part.groups not in ("joint", "separate"):
-        raise UsageError(nearest(part.groups, ["joint", "separate"], "optim.groups"))
+    kind = choose({"laprop": LaProp, "adam": Adam}, part.kind, "optim.kind")
+    joint = choose({"joint": True, "separate": False}, part.groups, "optim.groups")
     trained = {"model": list(world.parameters())}
     trained |= {name: list(getattr(behavior, name).parameters()) for name in ("actor", "critic")}
     own: dict[str, dict[str, float]] = {
         name: asdict(getattr(part, name)) for name in ("actor", "critic")
     }
-    if part.groups == "joint":
+    if joint:
         trained, own = {"all": [p for params in trained.values() for p in params]}, {}
     groups = [
         {**group, **own.get(name, {}), "name": name}
@@ -184,7 +286,7 @@ def build_optimizer(
     ]
     apart = ("kind", "groups", "actor", "critic", "weight_decay")
     shared = {name: value for name, value in vars(part).items() if name not in apart}
-    return kinds[part.kind](groups, **shared)
+    return kind(groups, **shared)
 
 
 def _decayed(params: list[torch.nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
@@ -217,108 +319,3 @@ def _native_bfloat16(device: torch.device) -> bool:
     if device.type == "cpu" and platform.machine() in ("x86_64", "AMD64"):
         return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return False
-
-
-def _encoder(cfg: Config, spaces: Spaces) -> Encoder:
-    part, model = cfg.world.encoder, cfg.model
-    vectors = [key for key in spaces.obs if key.kind != "image"]
-    images = [key for key in spaces.obs if key.kind == "image"]
-    mlp = cnn = None
-    if vectors:
-        mlp = MLP(sum(map(flat_size, vectors)), part.layers, model.units, _style(cfg))
-    if images:
-        size, channels = image_layout(images)
-        depths = [model.depth * mult for mult in part.mults]
-        cnn = ImageEncoder(
-            size,
-            channels,
-            depths,
-            part.kernel,
-            part.downsample,
-            part.outer,
-            images[0].name,
-            _style(cfg),
-            part.residual,
-        )
-    return Encoder(spaces.obs, mlp, cnn, part.symlog)
-
-
-def _decoder(cfg: Config, spaces: Spaces, rssm: RSSM) -> Decoder:
-    part, model, style = cfg.world.decoder, cfg.model, _style(cfg)
-    vectors = [key for key in spaces.obs if key.kind != "image"]
-    images = [key for key in spaces.obs if key.kind == "image"]
-    vector = image = None
-    if vectors:
-        mlp = MLP(rssm.feat_size, part.layers, model.units, style)
-        vector = VectorDecoder(vectors, mlp, part.symlog)
-    if images:
-        size, channels = image_layout(images)
-        stems = {"blocks": ImageDecoder, "linear": LinearStemDecoder}
-        if part.stem not in stems:
-            raise UsageError(nearest(part.stem, stems, "world.decoder.stem"))
-        if part.stem == "blocks":
-            blocks, last = "world.decoder.image_blocks", "model.depth times the last decoder mult"
-            _require_multiple("model.deter", model.deter, blocks, part.image_blocks)
-            _require_multiple(last, model.depth * part.mults[-1], blocks, part.image_blocks)
-        image = stems[part.stem](
-            rssm.core.deter,
-            rssm.stoch_size,
-            size,
-            channels,
-            [model.depth * mult for mult in part.mults],
-            model.units,
-            part.image_blocks,
-            part.kernel,
-            part.upsample,
-            part.outer,
-            images[0].name,
-            style,
-            part.residual,
-            part.sigmoid,
-        )
-    return Decoder(spaces.obs, vector, image)
-
-
-def _head(part: HeadConfig, feat: int, units: int, style: Style, section: str) -> Head:
-    mlp = MLP(feat, part.layers, units, style)
-    scale, fan = part.outscale, style.fan
-    layers: dict[str, Callable[[int], torch.nn.Module]] = {
-        "twohot": lambda n: TwoHotLayer(n, part.bins, scale, fan),
-        "symlog_twohot": lambda n: TwoHotLayer(n, part.bins, scale, fan, squashed=True),
-        "binary": lambda n: BinaryLayer(n, scale, fan),
-        "mse": lambda n: MSELayer(n, scale, symlog=False, fan=fan),
-        "symlog_mse": lambda n: MSELayer(n, scale, symlog=True, fan=fan),
-    }
-    if part.output not in layers:
-        raise UsageError(nearest(part.output, layers, f"{section}.output"))
-    return Head(mlp, layers[part.output](mlp.out_features))
-
-
-def _style(cfg: Config) -> Style:
-    nets = cfg.nets
-    return Style(nets.norm, nets.eps, nets.act, nets.fan)
-
-
-def _dynamics_share(actor: ActorConfig, keys: Sequence[ActionKey]) -> float:
-    """How much of the actor's objective goes through the dream, by the word for its gradient."""
-    continuous = all(key.kind == "continuous" for key in keys)
-    shares = {"reinforce": 0.0, "dynamics": 1.0, "mixed": actor.mix, "auto": float(continuous)}
-    if actor.gradient not in shares:
-        raise UsageError(nearest(actor.gradient, shares, "behavior.actor.gradient"))
-    return shares[actor.gradient]
-
-
-def _require_multiple(name: str, value: int, of: str, blocks: int) -> None:
-    if value % blocks:
-        near = max(round(value / blocks), 1) * blocks
-        raise UsageError(f"{name} is {value}, no multiple of {of}, {blocks}; {near} would do")
-
-
-def _normalizer(part: NormConfig) -> Normalizer:
-    if part.kind == "none":
-        return Identity()
-    if part.kind == "percentile":
-        return Percentile(part.rate, part.low, part.high, part.limit, part.debias)
-    if part.kind == "meanstd":
-        return MeanStd(part.rate, part.limit, part.debias)
-    raise UsageError(nearest(part.kind, ["none", "percentile", "meanstd"], "normaliser kind"))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+Value = TypeVar("Value")
 
 
 class UsageError(ValueError):
@@ -30,3 +33,17 @@ def nearest(value: str, valid: Iterable[str], kind: str) -> str:
     hint = f" Did you mean {close[0]!r}?" if close else ""
     listing = f" Valid: {', '.join(options)}." if len(options) <= 12 else ""
     return f"Unknown {kind} {value!r}.{hint}{listing}"
+
+
+def choose(valid: Mapping[str, Value], word: str, kind: str) -> Value:
+    """What a word stands for.
+
+    Args:
+        valid: word -> what it stands for. word, kind: as in `nearest`.
+
+    Raises:
+        UsageError: `nearest`'s, where it is none of the words.
+    """
+    if word not in valid:
+        raise UsageError(nearest(word, valid, kind))
+    return valid[word]

@@ -137,6 +137,62 @@ def test_nets_words_reach_every_layer() -> None:
     assert {m.fan for m in image.modules() if hasattr(m, "fan")} == {"avg"}
 
 
+def _lost_biases(make: Callable[[Callable[[Config], None]], Agent], **values: Any) -> set[str]:
+    whole, less = (
+        {name for name, _ in make(_set(nets__bias=word, **values)).named_parameters()}
+        for word in ("always", "unnormed")
+    )
+    assert less <= whole
+    return whole - less
+
+
+def test_layers_under_a_norm_can_do_without_a_bias() -> None:
+    """Those of hidden layers; the layers after the last norm keep theirs."""
+    mlps = {
+        "world.rssm.posterior.0": 1,
+        "world.rssm.prior.0": 2,
+        "world.reward.mlp": 1,
+        "world.cont.mlp": 1,
+        "behavior.actor.mlp": 3,
+        "behavior.critic.mlp": 3,
+        "behavior.slow.copy.mlp": 3,
+    }
+    core = {f"world.rssm.core.{name}.bias" for name in ("mix.0", "from_deter.0", "from_stoch.0")}
+    core.add("world.rssm.core.from_action.0.bias")
+    vector = {"world.encoder.mlp": 3, "world.decoder.vector.mlp": 3}
+    lost = _units_of(mlps) | core
+    assert _lost_biases(tiny.agent) == lost | _units_of(vector)
+    image = {f"world.encoder.cnn.stages.{i}.conv.bias" for i in range(4)}
+    image |= {f"world.decoder.image.stages.{i}.conv.bias" for i in range(3)}
+    stem = ("from_deter", "from_stoch.0.0", "from_stoch.1")
+    image |= {f"world.decoder.image.{name}.bias" for name in stem}
+    assert _lost_biases(_image_agent) == lost | image
+    assert _lost_biases(tiny.agent, nets__norm="none") == set()
+    gru = _lost_biases(tiny.agent, nets__norm="none", world__core__kind="gru")
+    assert gru == {"world.rssm.core.gates.bias"}  # whose norm is its own
+
+
+def _units_of(mlps: dict[str, int]) -> set[str]:
+    return {f"{name}.{i}.0.bias" for name, layers in mlps.items() for i in range(layers)}
+
+
+@pytest.mark.parametrize("core", ["block_gru", "gru"])
+def test_an_agent_with_few_biases_is_trained(core: str) -> None:
+    agent = tiny.agent(_set(nets__bias="unnormed", world__core__kind=core))
+    before = {k: v.detach().clone() for k, v in agent.named_parameters()}
+    agent.update(tiny.batch())
+    assert [k for k, v in agent.named_parameters() if v.equal(before[k])] == []
+
+
+def test_encoder_and_decoder_can_have_a_width_of_their_own() -> None:
+    change = _set(world__encoder__units=6, world__decoder__units=7)
+    world = tiny.agent(change).world
+    assert (world.encoder.mlp.out_features, world.decoder.vector.mlp.out_features) == (6, 7)
+    assert world.reward.mlp.out_features == 8
+    stem = _image_agent(change).world.decoder.image.from_stoch[0][0]
+    assert stem.out_features == 2 * 7
+
+
 def test_the_dense_core_and_its_learned_start_are_trained() -> None:
     agent = tiny.agent(_set(world__core__kind="gru", world__learned_start=True))
     assert isinstance(agent.world.rssm.core, GRU)
@@ -360,6 +416,7 @@ def test_adam_in_groups_goes_on_bit_by_bit_after_a_reload() -> None:
         ({"optim__groups": "each"}, "Unknown optim.groups 'each'."),
         ({"behavior__actor__gradient": "dynamic"}, "Unknown behavior.actor.gradient 'dynamic'."),
         ({"nets__norm": "batch"}, "Unknown nets.norm 'batch'."),
+        ({"nets__bias": "alway"}, "Unknown nets.bias 'alway'. Did you mean 'always'?"),
         ({"replay__context": 2}, "replay.context is 2, but must be 0 or 1"),
         (
             {"behavior__cont_threshold": True, "world__cont__output": "mse"},

@@ -35,6 +35,8 @@ LEAST = {
         "run": ("train_ratio", "prefill", "eval_every"),
         "replay": ("context",),
         "optim": ("lr", "warmup", "agc", "anneal", "weight_decay"),
+        "world.encoder": ("units",),
+        "world.decoder": ("units",),
         "behavior": ("imag_last",),
     },
 }

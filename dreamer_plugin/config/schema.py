@@ -26,12 +26,13 @@ class ModelConfig:
 
 @dataclass
 class NetsConfig:
-    """Norm, activation and initialisation of all layers."""
+    """Norm, activation, initialisation and biases of all layers."""
 
     norm: str = "rms"
     eps: float = 1e-4
     act: str = "silu"
     fan: str = "in"
+    bias: str = "always"
 
 
 @dataclass
@@ -39,6 +40,7 @@ class EncoderConfig:
     """Observation encoder: an MLP for vectors, a convolution stack for images."""
 
     layers: int = 3
+    units: int = 0  # model.units
     mults: list[int] = field(default_factory=lambda: [2, 3, 4, 4])
     kernel: int = 5
     downsample: str = "pool"
@@ -52,6 +54,7 @@ class DecoderConfig:
     """Observation decoder, the mirror of the encoder."""
 
     layers: int = 3
+    units: int = 0  # model.units
     mults: list[int] = field(default_factory=lambda: [2, 3, 4, 4])
     kernel: int = 5
     upsample: str = "nearest"
@@ -204,6 +207,7 @@ class OptimConfig:
     warmup: int = 1000
     anneal: int = 0
     schedule: str = "constant"
+    final: float = 0.1
     weight_decay: float = 0.0
     nesterov: bool = False
     groups: str = "joint"

@@ -253,6 +253,9 @@ def _check_style(module: nn.Module) -> None:
         if isinstance(part, other):
             what = f"{type(module).__name__} with {type(part).__name__}"
             _no_counterpart(what, "TorchRL's layers have RMS norms and SiLU: nets.norm, nets.act")
+        if getattr(part, "bias", part) is None:
+            what = f"{type(module).__name__} without all biases"
+            _no_counterpart(what, "TorchRL's layers have them: nets.bias")
 
 
 def _eps(module: nn.Module) -> float:

@@ -1,7 +1,7 @@
 """Layers, and the style that all layers of an agent share.
 
-Unit order everywhere: linear (with bias) -> norm -> activation. The default style is the one of the
-official code: RMS norm, SiLU, weights scaled by the fan-in.
+Unit order everywhere: linear -> norm -> activation. The default style is the one of the official
+code: biases everywhere, RMS norm, SiLU, weights scaled by the fan-in.
 Source: danijar/dreamerv3 @ e3f0224, `embodied/jax/nets.py`.
 """
 
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dreamer_plugin.errors import UsageError, nearest
+from dreamer_plugin.errors import choose
 
 # Standard deviation of a unit normal truncated to [-2, 2] is 1 / 1.1368...
 _TRUNC_CORRECTION = 1.1368472343385565
@@ -43,15 +43,21 @@ class Linear(nn.Linear):
     """`y = x W^T + b`; `outscale` scales the initial weights, `fan` is of `init_weight`."""
 
     def __init__(
-        self, in_features: int, out_features: int, outscale: float = 1.0, fan: str = "in"
+        self,
+        in_features: int,
+        out_features: int,
+        outscale: float = 1.0,
+        fan: str = "in",
+        bias: bool = True,
     ) -> None:
         self.outscale, self.fan = outscale, fan
-        super().__init__(in_features, out_features)
+        super().__init__(in_features, out_features, bias)
 
     def reset_parameters(self) -> None:
         """Draw the weights anew; zero the bias."""
         init_weight(self.weight, self.in_features, self.out_features, self.fan, self.outscale)
-        nn.init.zeros_(self.bias)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
 
 class BlockLinear(nn.Module):
@@ -61,10 +67,12 @@ class BlockLinear(nn.Module):
 
     Args:
         in_features, out_features: both divisible by `blocks`.
-        blocks: number of blocks G. fan: of `init_weight`.
+        blocks: number of blocks G. fan: of `init_weight`. bias: whether there is one.
     """
 
-    def __init__(self, in_features: int, out_features: int, blocks: int, fan: str = "in") -> None:
+    def __init__(
+        self, in_features: int, out_features: int, blocks: int, fan: str = "in", bias: bool = True
+    ) -> None:
         super().__init__()
         for name, size in (("in_features", in_features), ("out_features", out_features)):
             if size % blocks:
@@ -74,13 +82,14 @@ class BlockLinear(nn.Module):
         self.weight = nn.Parameter(
             torch.empty(blocks, in_features // blocks, out_features // blocks)
         )
-        self.bias = nn.Parameter(torch.empty(out_features))
+        self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw the weights anew; zero the bias."""
         init_weight(self.weight, self.in_features, self.out_features, self.fan)
-        nn.init.zeros_(self.bias)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[..., in] -> [..., out]`."""
@@ -90,6 +99,8 @@ class BlockLinear(nn.Module):
 
     def by_block(self, x: Tensor) -> Tensor:
         """The same with the blocks as the leading axis: `[G, M, in/G] -> [G, M, out/G]`."""
+        if self.bias is None:
+            return torch.bmm(x, self.weight)
         return torch.baddbmm(self.bias.view(self.blocks, 1, -1), x, self.weight)
 
 
@@ -125,6 +136,7 @@ NORMS: dict[str, Callable[[int, float], nn.Module]] = {
     "none": lambda features, eps: nn.Identity(),
 }
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"silu": nn.SiLU, "elu": nn.ELU, "relu": nn.ReLU}
+BIASES = {"always": True, "unnormed": False}  # whether a layer has one although a norm follows
 
 
 @dataclass(frozen=True)
@@ -135,6 +147,7 @@ class Style:
         norm: after every hidden layer, `"rms"`, `"layer"` or `"none"`. eps: of the norm.
         act: activation after it, `"silu"`, `"elu"` or `"relu"`.
         fan: of the initial weights, see `init_weight`.
+        bias: `"always"`, or `"unnormed"`: only where no norm follows, which shifts by itself.
 
     Raises:
         UsageError: at a word that names no part.
@@ -144,11 +157,18 @@ class Style:
     eps: float = NORM_EPS
     act: str = "silu"
     fan: str = "in"
+    bias: str = "always"
 
     def __post_init__(self) -> None:
-        for name, valid in (("norm", NORMS), ("act", ACTIVATIONS), ("fan", FANS)):
-            if getattr(self, name) not in valid:
-                raise UsageError(nearest(getattr(self, name), valid, f"nets.{name}"))
+        choose(NORMS, self.norm, "nets.norm")
+        choose(ACTIVATIONS, self.act, "nets.act")
+        choose(FANS, self.fan, "nets.fan")
+        choose(BIASES, self.bias, "nets.bias")
+
+    @property
+    def bias_under_norm(self) -> bool:
+        """Whether a layer that `make_norm` follows has a bias."""
+        return BIASES[self.bias] or self.norm == "none"
 
     def make_norm(self, features: int) -> nn.Module:
         """Norm over the last axis of that many features."""
@@ -166,7 +186,7 @@ class Unit(nn.Sequential):
     """Linear -> norm -> activation."""
 
     def __init__(self, in_features: int, out_features: int, style: Style = OFFICIAL) -> None:
-        linear = Linear(in_features, out_features, fan=style.fan)
+        linear = Linear(in_features, out_features, fan=style.fan, bias=style.bias_under_norm)
         super().__init__(linear, style.make_norm(out_features), style.make_act())
 
 

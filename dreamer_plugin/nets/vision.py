@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dreamer_plugin.errors import UsageError
+from dreamer_plugin.errors import UsageError, choose
 from dreamer_plugin.nets.layers import OFFICIAL, BlockLinear, Linear, Style, Unit, init_weight
 from dreamer_plugin.nets.pool import max_pool
 
@@ -22,13 +22,21 @@ from dreamer_plugin.nets.pool import max_pool
 class Conv(nn.Conv2d):
     """Same-size convolution with the project's initialisation; `stride` 2 halves even sizes.
 
-    With stride 2 the padding is one more after than before, as XLA's SAME.
+    An odd padding is one more after than before, as XLA's SAME. `fan` is of `init_weight`.
     """
 
-    def __init__(self, cin: int, cout: int, kernel: int, stride: int = 1, fan: str = "in") -> None:
+    def __init__(
+        self,
+        cin: int,
+        cout: int,
+        kernel: int,
+        stride: int = 1,
+        fan: str = "in",
+        bias: bool = True,
+    ) -> None:
         self.fan = fan
         total = kernel - stride
-        super().__init__(cin, cout, kernel, stride, padding=total // 2)
+        super().__init__(cin, cout, kernel, stride, padding=total // 2, bias=bias)
         self.odd = total % 2
 
     def reset_parameters(self) -> None:
@@ -60,6 +68,10 @@ class TransposedConv(Conv):
         wide = x.new_zeros(n, c, h, 2, w, 2)
         wide[:, :, :, 1, :, 1] = x
         return super().forward(wide.reshape(n, c, 2 * h, 2 * w))
+
+
+_HALVINGS = {"pool": (1, True), "stride": (2, False)}  # stride, whether the maximum is taken
+_DOUBLINGS: dict[str, type[Conv]] = {"nearest": UpConv, "transposed": TransposedConv}
 
 
 class ChannelNorm(nn.Module):
@@ -96,14 +108,10 @@ class Residual(nn.Module):
     def __init__(self, channels: int, style: Style = OFFICIAL) -> None:
         super().__init__()
         self.convs = nn.Sequential(
-            *(
-                layer
-                for _ in range(2)
-                for layer in (
-                    ChannelNorm(channels, style),
-                    Conv(channels, channels, 3, 1, style.fan),
-                )
-            )
+            ChannelNorm(channels, style),
+            Conv(channels, channels, 3, fan=style.fan),
+            ChannelNorm(channels, style),
+            Conv(channels, channels, 3, fan=style.fan),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -155,15 +163,13 @@ class ImageEncoder(nn.Module):
         residual: int = 0,
     ) -> None:
         super().__init__()
-        if downsample not in ("pool", "stride"):
-            raise UsageError(f"unknown downsample {downsample!r}; valid: pool, stride")
+        halving = choose(_HALVINGS, downsample, "world.encoder.downsample")
         h, w = _check_stages(size, len(depths) - outer, key)
         stages: list[nn.Module] = []
         for i, (cin, cout) in enumerate(zip([channels, *depths], depths, strict=False)):
-            halve = not (outer and i == 0)
-            stride = 2 if halve and downsample == "stride" else 1
-            pool = halve and downsample == "pool"
-            stages.append(ConvStage(Conv(cin, cout, kernel, stride, style.fan), pool, style))
+            stride, pool = (1, False) if outer and i == 0 else halving
+            conv = Conv(cin, cout, kernel, stride, style.fan, style.bias_under_norm)
+            stages.append(ConvStage(conv, pool, style))
             stages += [Residual(cout, style) for _ in range(residual)]
         if residual:
             stages.append(style.make_act())
@@ -210,36 +216,30 @@ class ImageDecoder(nn.Module):
         sigmoid: bool = True,
     ) -> None:
         super().__init__()
-        if upsample not in ("nearest", "transposed"):
-            raise UsageError(f"unknown upsample {upsample!r}; valid: nearest, transposed")
+        make = choose(_DOUBLINGS, upsample, "world.decoder.upsample")
         h, w = _check_stages(size, len(depths) - outer, key)
         self.map = (h, w, depths[-1])
         self.sigmoid = sigmoid
         self._make_stem(deter, stoch, units, blocks, style)
-        conv = UpConv if upsample == "nearest" else TransposedConv
+        stages: list[nn.Module] = []
         widths = list(depths)[::-1]
-        self.stages = nn.Sequential(
-            *(
-                stage
-                for cin, cout in zip(widths, widths[1:], strict=False)
-                for stage in (
-                    *(Residual(cin, style) for _ in range(residual)),
-                    ConvStage(conv(cin, cout, kernel, fan=style.fan), style=style),
-                )
-            ),
-            *(Residual(depths[0], style) for _ in range(residual)),
-        )
-        self.out = (Conv if outer else conv)(depths[0], channels, kernel, fan=style.fan)
+        for cin, cout in zip(widths, widths[1:], strict=False):
+            stages += [Residual(cin, style) for _ in range(residual)]
+            conv = make(cin, cout, kernel, fan=style.fan, bias=style.bias_under_norm)
+            stages.append(ConvStage(conv, style=style))
+        stages += [Residual(depths[0], style) for _ in range(residual)]
+        self.stages = nn.Sequential(*stages)
+        self.out = (Conv if outer else make)(depths[0], channels, kernel, fan=style.fan)
 
     def _make_stem(self, deter: int, stoch: int, units: int, blocks: int, style: Style) -> None:
         """Layers from the two inputs to the smallest map."""
-        h, w, c = self.map
+        size, bias = math.prod(self.map), style.bias_under_norm
         self.blocks = blocks
-        self.from_deter = BlockLinear(deter, h * w * c, blocks, style.fan)
+        self.from_deter = BlockLinear(deter, size, blocks, style.fan, bias)
         self.from_stoch = nn.Sequential(
-            Unit(stoch, 2 * units, style), Linear(2 * units, h * w * c, fan=style.fan)
+            Unit(stoch, 2 * units, style), Linear(2 * units, size, fan=style.fan, bias=bias)
         )
-        self.norm = ChannelNorm(c, style)
+        self.norm = ChannelNorm(self.map[-1], style)
 
     def forward(self, deter: Tensor, stoch: Tensor) -> Tensor:
         """`[N, D], [N, S*K] -> [N, H, W, C]`."""

@@ -7,7 +7,15 @@ from typing import Protocol, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from dreamer_plugin.nets.layers import OFFICIAL, BlockLinear, LayerNorm, Linear, Style, Unit
+from dreamer_plugin.nets.layers import (
+    BIASES,
+    OFFICIAL,
+    BlockLinear,
+    LayerNorm,
+    Linear,
+    Style,
+    Unit,
+)
 from dreamer_plugin.ops.scaling import saturate
 
 
@@ -50,7 +58,9 @@ class BlockGRU(nn.Module):
         self.from_stoch = Unit(stoch, hidden, style)
         self.from_action = Unit(action, hidden, style)
         widths = [deter + blocks * 3 * hidden] + [deter] * layers
-        self.mix = nn.ModuleList(BlockLinear(n, deter, blocks, style.fan) for n in widths[:-1])
+        self.mix = nn.ModuleList(
+            BlockLinear(n, deter, blocks, style.fan, style.bias_under_norm) for n in widths[:-1]
+        )
         self.mix_norms = nn.ModuleList(style.make_norm(deter) for _ in range(layers))
         self.act = style.make_act()
         self.gates = BlockLinear(widths[-1], 3 * deter, blocks, style.fan)
@@ -81,7 +91,7 @@ class GRU(nn.Module):
 
     Args:
         deter, stoch, action, hidden: as in `BlockGRU`. style: of the layers; its norm does not
-            touch the gates, but `eps` does.
+            touch the gates, but `eps` and `bias` do.
     """
 
     def __init__(
@@ -90,7 +100,8 @@ class GRU(nn.Module):
         super().__init__()
         self.deter = deter
         self.inputs = Unit(stoch + action, hidden, style)
-        self.gates = Linear(deter + hidden, 3 * deter, fan=style.fan)
+        bias = BIASES[style.bias]  # the gates have a norm whatever that of the style
+        self.gates = Linear(deter + hidden, 3 * deter, fan=style.fan, bias=bias)
         self.norm = LayerNorm(3 * deter, style.eps)
 
     def embed_action(self, action: Tensor) -> Tensor:

@@ -236,6 +236,7 @@ def test_parts_of_an_agent_without_a_counterpart_are_named(part: str, message: s
         (lambda: rssm(learned_start=True), "RSSM with learned_start=True has no counterpart"),
         (lambda: rssm(style=Style("layer")), "RSSM with LayerNorm has no counterpart"),
         (lambda: rssm(style=Style("none")), "RSSM with Identity has no counterpart"),
+        (lambda: rssm(style=Style(bias="unnormed")), "RSSM without all biases has no counterpart"),
         (
             lambda: RSSM(GRU(D, S * K, A, 8), CategoricalLatent(S, K), E, 8),
             "Core GRU has no counterpart",

@@ -50,6 +50,13 @@ def test_block_linear_is_a_block_diagonal_matrix() -> None:
     assert torch.allclose(layer(x), x @ dense + layer.bias, atol=1e-6)
 
 
+def test_a_block_layer_without_bias_is_the_matrix_alone() -> None:
+    layer = BlockLinear(6, 4, 2, bias=False)
+    x = torch.randn(3, 6)
+    assert torch.allclose(layer(x), x @ torch.block_diag(*layer.weight), atol=1e-6)
+    assert [name for name, _ in layer.named_parameters()] == ["weight"]
+
+
 @pytest.mark.parametrize(("sizes", "name"), [((5, 4), "in_features 5"), ((4, 5), "out_features 5")])
 def test_block_sizes_must_divide(sizes: tuple[int, int], name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} is not divisible by 2 blocks"):
@@ -116,8 +123,10 @@ def test_a_style_reaches_every_unit() -> None:
         assert type(unit[2]) is torch.nn.ELU
     stage = ConvStage(Conv(1, 2, 3), style=style)
     assert type(stage.norm.norm) is LayerNorm and type(stage.norm.act) is torch.nn.ELU
-    without = MLP(3, 1, 4, Style(norm="none"))
-    assert {name for name, _ in without.named_parameters()} == {"0.0.weight", "0.0.bias"}
+    for bias in ("always", "unnormed"):
+        without = MLP(3, 1, 4, Style(norm="none", bias=bias))
+        assert {name for name, _ in without.named_parameters()} == {"0.0.weight", "0.0.bias"}
+    assert Unit(3, 4, Style(bias="unnormed"))[0].bias is None
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,7 @@ def test_bfloat16_stays_near_the_plain_form_in_bfloat16():
         {"absolute": True},
         {"posterior_layers": 2},
         {"style": Style(norm="layer")},
+        {"style": Style(bias="unnormed")},
         {"learned_start": True},
     ],
 )
