@@ -207,6 +207,7 @@ class OptimConfig:
     warmup: int = 1000
     anneal: int = 0
     schedule: str = "constant"
+    final: float = 0.1
     weight_decay: float = 0.0
     nesterov: bool = False
     groups: str = "joint"
