@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import gymnasium as gym
@@ -11,14 +12,16 @@ import torch
 from tensordict import TensorDict
 
 from dreamer_plugin.agent import Agent
-from dreamer_plugin.build import build_agent
+from dreamer_plugin.behavior.actor_critic import ActorCritic
+from dreamer_plugin.build import build_agent, build_behavior, build_optimizer, build_world
 from dreamer_plugin.config import compose
 from dreamer_plugin.nets.layers import LayerNorm
 from dreamer_plugin.nets.vision import LinearStemDecoder
 from dreamer_plugin.ops.distributions import SymlogTwoHot
-from dreamer_plugin.optim import Adam
+from dreamer_plugin.optim import Adam, GroupedOptimizer
 from dreamer_plugin.spaces import Spaces
 from dreamer_plugin.world.cores import GRU
+from dreamer_plugin.world.model import WorldModel
 
 from . import tiny
 
@@ -38,7 +41,28 @@ TINY = {
     "behavior.imag_horizon": 3,
     "optim.warmup": 0,
     "precision": "float32",
+    "size": "small",
+    "world.encoder.units": 8,
+    "world.decoder.units": 8,
 }
+# By hand from the layers of dreamerv3/nets.py and size medium of configs.yaml, danijar/dreamerv3 @
+# 423291a, for images 64x64x3 and 17 actions. A norm over n has 2 n; a bias stands only without one.
+UNITS = 2048 * 640 + 2 * 640 + 2 * (640 * 640 + 2 * 640)  # 3 layers on deter 1024 and stoch 32 * 32
+CONVS = 4 * 4 * (3 * 48 + 48 * 96 + 96 * 192 + 192 * 384)  # to, or from, 4 * 4 * 384 features
+MEDIUM = {
+    "world.encoder": CONVS + 2 * (48 + 96 + 192 + 384),
+    "world.rssm.core": 1041 * 640 + 2 * 640 + (1024 + 640) * 3072 + 2 * 3072,
+    "world.rssm.prior": 1024 * 640 + 2 * 640 + 640 * 1024 + 1024,
+    "world.rssm.posterior": (1024 + 6144) * 640 + 2 * 640 + 640 * 1024 + 1024,
+    "world.decoder": 2048 * 6144 + 6144 + CONVS + 2 * (192 + 96 + 48) + 3,
+    "world.reward": UNITS + 640 * 255 + 255,
+    "world.cont": UNITS + 640 + 1,
+    "behavior.actor": UNITS + 640 * 17 + 17,
+    "behavior.critic": UNITS + 640 * 255 + 255,
+}
+# What that program printed for the same in a run of March 2024: danijar/dreamerv3, issue 111.
+# Only the action repeat had changed since that commit.
+PRINTED = {"model": 32_468_675, "actor": 2_144_657, "critic": 2_297_215}
 
 
 def _agent(problem: str, seed: int = 0) -> Agent:
@@ -83,7 +107,9 @@ def test_its_parts_are_those_of_2023(problem: str) -> None:
     assert isinstance(world.rssm.core, GRU) and world.rssm.start is not None
     norms = [m for m in agent.modules() if isinstance(m, torch.nn.RMSNorm | torch.nn.LayerNorm)]
     assert {type(m) for m in norms} == {LayerNorm}
+    assert {m.eps for m in norms} == {1e-3}
     assert {m.fan for m in agent.modules() if hasattr(m, "fan")} == {"avg"}
+    assert world.rssm.core.gates.bias is None
     feat = torch.zeros(1, world.rssm.feat_size)
     assert type(world.reward(feat)) is type(behavior.critic(feat)) is SymlogTwoHot
     assert "repval" not in agent.scales and agent.scales["dyn"] == 0.5
@@ -129,6 +155,43 @@ def test_it_goes_on_bit_by_bit_after_a_reload(problem: str) -> None:
     states = agent.training_state(), other.training_state()
     assert states[0].keys() == states[1].keys()
     assert all(value.equal(states[1][key]) for key, value in states[0].items())
+
+
+def _full_size(
+    size: str, obs: gym.Space[Any], action: gym.Space[Any]
+) -> tuple[WorldModel, ActorCritic, GroupedOptimizer]:
+    """Shapes without memory or values."""
+    cfg = compose(config=["v3_2023"], options={"size": size}).config
+    spaces = Spaces.from_gym(gym.spaces.Dict({"seen": obs}), action)
+    with torch.device("meta"):
+        world = build_world(cfg, spaces)
+        behavior = build_behavior(cfg, spaces, world.rssm.feat_size)
+        return world, behavior, build_optimizer(cfg.optim, world, behavior)
+
+
+def _count(params: Iterable[torch.Tensor]) -> int:
+    return sum(param.numel() for param in params)
+
+
+def test_every_part_is_as_large_as_by_hand_and_the_whole_as_printed() -> None:
+    world, behavior, optimizer = _full_size("medium", IMAGE, gym.spaces.Discrete(17))
+    whole = torch.nn.ModuleDict({"world": world, "behavior": behavior})
+    assert {name: _count(whole.get_submodule(name).parameters()) for name in MEDIUM} == MEDIUM
+    assert world.rssm.start.shape == (1024,)
+    groups = dict.fromkeys(PRINTED, 0)
+    for group in optimizer.param_groups:
+        groups[group["name"]] += _count(group["params"])
+    assert groups == PRINTED
+
+
+def test_no_size_changes_the_mlps_of_encoder_and_decoder() -> None:
+    """Five layers of 1024 in every size: the author in danijar/dreamerv3, issue 86."""
+    hidden = 2 * 1024 + 4 * (1024 * 1024 + 2 * 1024)  # all but the first layer's weight
+    obs, action = gym.spaces.Box(-1, 1, (24,), np.float32), gym.spaces.Discrete(6)
+    for size, feat in (("small", 512 + 1024), ("large", 2048 + 1024)):
+        world = _full_size(size, obs, action)[0]
+        assert _count(world.encoder.parameters()) == 24 * 1024 + hidden
+        assert _count(world.decoder.parameters()) == feat * 1024 + hidden + 1024 * 24 + 24
 
 
 def test_it_acts_from_its_learned_start() -> None:

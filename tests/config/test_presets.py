@@ -21,22 +21,24 @@ SIZES = {
     "200m": (8192, 1024, 64, 64, 1024),
     "400m": (12288, 1536, 96, 96, 1536),
 }
-# deter, depth, layers: danijar/dreamerv3 @ 423291a, as our notes describe it.
+# deter, units (also of the core and the latents), depth, layers: danijar/dreamerv3 @ 423291a,
+# dreamerv3/configs.yaml.
 SIZES_2023 = {
-    "small": (512, 32, 2),
-    "medium": (1024, 48, 3),
-    "large": (2048, 64, 4),
-    "xlarge": (4096, 96, 5),
+    "small": (512, 512, 32, 2),
+    "medium": (1024, 640, 48, 3),
+    "large": (2048, 768, 64, 4),
+    "xlarge": (4096, 1024, 96, 5),
 }
-RATIOS_2023 = {
-    "atari": 64,
-    "atari100k": 1024,
-    "bsuite": 1024,
-    "crafter": 512,
-    "dmc": 512,
-    "dmc_vision": 512,
-    "dmlab": 64,
-    "minecraft": 16,
+# train ratio, envs, size: the same file, one block for each suite.
+PROTOCOLS_2023 = {
+    "atari": (64, 8, "xlarge"),
+    "atari100k": (1024, 1, "small"),
+    "bsuite": (1024, 1, "small"),
+    "crafter": (512, 1, "xlarge"),
+    "dmc": (512, 4, "small"),
+    "dmc_vision": (512, 4, "small"),
+    "dmlab": (64, 8, "xlarge"),
+    "minecraft": (16, 16, "xlarge"),
 }
 # steps, train ratio, envs, size: the same file, one block for each suite.
 PROTOCOLS = {
@@ -78,13 +80,17 @@ def test_sizes_are_listed_from_small_to_large():
 
 
 @pytest.mark.parametrize("size", SIZES_2023)
-def test_sizes_of_2023_set_widths_and_every_number_of_layers(size):
-    deter, depth, layers = SIZES_2023[size]
+def test_sizes_of_2023_set_widths_and_the_layers_of_heads(size):
+    deter, units, depth, layers = SIZES_2023[size]
     cfg = compose("atari/Pong", config=["v3_2023"], options={"size": size}).config
-    assert (cfg.model.deter, cfg.model.depth, cfg.model.classes) == (deter, depth, 32)
-    world, behavior = cfg.world, cfg.behavior
-    parts = (world.encoder, world.decoder, world.reward, world.cont, behavior.actor)
-    assert {part.layers for part in (*parts, behavior.critic)} == {layers}
+    model, world, behavior = cfg.model, cfg.world, cfg.behavior
+    assert (model.deter, model.hidden, model.units) == (deter, units, units)
+    assert (model.depth, model.classes) == (depth, 32)
+    heads = (world.reward, world.cont, behavior.actor, behavior.critic)
+    assert {part.layers for part in heads} == {layers}
+    # Not reached by the patterns of the sizes, "units" and "layers" after a dot: mlp_units and
+    # mlp_layers keep their defaults.
+    assert {(part.layers, part.units) for part in (world.encoder, world.decoder)} == {(5, 1024)}
 
 
 def test_a_size_belongs_to_one_ladder():
@@ -102,10 +108,16 @@ def test_protocols_are_the_published_ones(env):
     assert cfg.protocol == "published"
 
 
-def test_train_ratios_of_2023_are_the_published_ones():
+def test_protocols_of_2023_are_the_published_ones():
     shelf = "protocol/v3_2023"
-    ratios = {name: presets.get(shelf, name).tree["run"]["train_ratio"] for name in RATIOS_2023}
-    assert ratios == RATIOS_2023 and presets.names(shelf) == sorted(RATIOS_2023)
+    trees = {name: presets.get(shelf, name).tree for name in presets.names(shelf)}
+    stated = {
+        name: (tree["run"]["train_ratio"], tree["env"]["num_envs"], tree["size"])
+        for name, tree in trees.items()
+    }
+    assert stated == PROTOCOLS_2023
+    steps = {name: tree["run"]["steps"] for name, tree in trees.items() if "steps" in tree["run"]}
+    assert steps == {"atari": 55_000_000, "atari100k": 150_000}
 
 
 @pytest.mark.parametrize("obs", ["proprio", "pixels"])
@@ -114,7 +126,15 @@ def test_the_agent_of_2023_takes_its_own_protocol(obs):
     assert (cfg.agent, cfg.size, cfg.run.train_ratio) == ("v3_2023", "small", 512)
     assert (cfg.env.options["action_repeat"], cfg.env.options["size"]) == (2, 64)
     pixels = compose("atari/Pong", config=["v3_2023"]).config
-    assert (pixels.env.options["size"], pixels.replay.capacity) == (64, 1_000_000)
+    seen = {key: pixels.env.options[key] for key in ("size", "gray", "noops", "sticky", "actions")}
+    assert seen == {"size": 64, "gray": False, "noops": 0, "sticky": 0.25, "actions": "all"}
+    assert (pixels.size, pixels.replay.capacity) == ("xlarge", 1_000_000)
+    few = compose("atari100k/Pong", config=["v3_2023"]).config
+    assert (few.precision, few.env.options["gray"], few.env.options["noops"]) == (
+        "float32",
+        False,
+        30,
+    )
 
 
 @pytest.mark.parametrize("obs", ["pixels", "both"])
