@@ -213,7 +213,7 @@ class Agent(nn.Module):
             states = self.world.observe(batch, noise)
             each = self.world.losses(states, batch)
             starts = states[:, -self.imag_last :].detach()
-            dream = self._dream(starts)
+            dream = self.dream(starts)
             reward, cont = self.world.judge(dream["feat"])
             last = batch[:, -self.imag_last :]
             if self.true_start:
@@ -228,7 +228,7 @@ class Agent(nn.Module):
         metrics |= self._latent_metrics(states)
         return Losses(each, self._total(each), states, metrics)
 
-    def _dream(self, starts: TensorDict) -> TensorDict:
+    def dream(self, starts: TensorDict) -> TensorDict:
         """Imagine from states `[B, T]`, with a graph where the actor learns through it."""
         given = (
             self.world.rssm,

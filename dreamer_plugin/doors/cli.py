@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, import-weights, export-weights, show, envs, version.
+"""The command line: train, evaluate, import-weights, export-weights, show, envs, bench, version.
 
 Only Typer is loaded here, everything else by the command that needs it, so that help and mistakes
 answer at once.
@@ -239,6 +239,24 @@ def envs(
     from dreamer_plugin.doors import cli_envs
 
     typer.echo(cli_envs.suite_text(suite, as_json) if suite else cli_envs.suites_text(as_json))
+
+
+@app.command(help=cli_help.BENCH)
+def bench(
+    overrides: Overrides = None,
+    workload: Annotated[str, typer.Option(metavar="NAME", help="What to time.")] = "proprio1m",
+    only: Annotated[
+        str, typer.Option(metavar="PART,...", help="Of update, policy, replay and envs.")
+    ] = "",
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda.")] = "auto",
+    precision: Annotated[str, typer.Option(metavar="P", help="auto, bfloat16, float32.")] = "auto",
+    updates: Annotated[int, typer.Option(metavar="N", min=1, help="Updates to time.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Measure how fast this machine learns and acts."""
+    from dreamer_plugin.doors import cli_bench
+
+    typer.echo(cli_bench.run(workload, only, device, precision, updates, overrides or [], as_json))
 
 
 @app.command()

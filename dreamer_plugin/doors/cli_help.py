@@ -76,3 +76,15 @@ ENVS = """List the suites of envs, or the tasks and options of one, and what is 
   dreamer-plugin envs
   dreamer-plugin envs atari --json
 """
+
+BENCH = """Measure one update and where its time goes, decisions, replay, training on three envs.
+
+Workloads are proprio or vision, for what is seen, and a size: proprio1m, vision12m, vision200m. \
+docs/performance.md says what the numbers mean. An env whose package is missing is skipped.
+
+[bold]Examples[/bold]
+
+  dreamer-plugin bench
+  dreamer-plugin bench --workload vision12m --only update --precision float32 --json
+  dreamer-plugin bench --only update,policy behavior.imag_horizon=30
+"""

@@ -27,6 +27,7 @@ def imported(*arguments: str) -> set[str]:
         ("-c", "import dreamer_envs; dreamer_envs.available()"),
         ("-m", "dreamer_plugin", "--help"),
         ("-m", "dreamer_plugin", "train", "--help"),
+        ("-m", "dreamer_plugin", "bench", "--help"),
         ("-m", "dreamer_plugin", "envs"),
         ("-m", "dreamer_plugin", "envs", "--json"),
     ],

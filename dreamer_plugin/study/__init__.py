@@ -1,0 +1,1 @@
+"""Studies of the agent: what it costs, and how fast it is."""
