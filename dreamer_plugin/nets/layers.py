@@ -20,6 +20,10 @@ from dreamer_plugin.errors import choose
 # Standard deviation of a unit normal truncated to [-2, 2] is 1 / 1.1368...
 _TRUNC_CORRECTION = 1.1368472343385565
 NORM_EPS = 1e-4
+FANS: dict[str, Callable[[int, int], float]] = {
+    "in": lambda fan_in, fan_out: fan_in,
+    "avg": lambda fan_in, fan_out: (fan_in + fan_out) / 2,
+}
 
 
 @torch.no_grad()
@@ -126,10 +130,6 @@ class LayerNorm(nn.LayerNorm):
         return super().forward(x.float()).to(x.dtype)
 
 
-FANS: dict[str, Callable[[int, int], float]] = {
-    "in": lambda fan_in, fan_out: fan_in,
-    "avg": lambda fan_in, fan_out: (fan_in + fan_out) / 2,
-}
 NORMS: dict[str, Callable[[int, float], nn.Module]] = {
     "rms": RMSNorm,
     "layer": LayerNorm,
@@ -147,7 +147,7 @@ class Style:
         norm: after every hidden layer, `"rms"`, `"layer"` or `"none"`. eps: of the norm.
         act: activation after it, `"silu"`, `"elu"` or `"relu"`.
         fan: of the initial weights, see `init_weight`.
-        bias: `"always"`, or `"unnormed"`: only where no norm follows, which shifts by itself.
+        bias: `"always"`, or `"unnormed"`: only where no norm follows.
 
     Raises:
         UsageError: at a word that names no part.
