@@ -28,6 +28,7 @@ from torchrl.data.replay_buffers.writers import Writer
 
 from dreamer_plugin import keys
 from dreamer_plugin.data.fields import ENV, record_fields
+from dreamer_plugin.data.segments import OnDisk, in_memory
 from dreamer_plugin.data.storage import SegmentStorage, dump, load, segment_length
 from dreamer_plugin.data.windows import Windows, line_bytes
 from dreamer_plugin.errors import CheckpointError, UsageError
@@ -229,6 +230,7 @@ def make_replay(
     latent_dtype: torch.dtype = torch.float32,
     online: bool = True,
     seed: int = 0,
+    folder: str | Path | None = None,
 ) -> RecordReplay:
     """An empty replay on the CPU.
 
@@ -239,11 +241,14 @@ def make_replay(
         deter, stoch_shape, stoch_dtype: of the stored latents. latent_dtype: of stored deter.
         online: serve the newest windows first, each once.
         seed: of the sampling.
+        folder: keep records and latents in files there, see `segments.OnDisk`; None keeps them in
+            memory.
     """
     window = length + context
     _check_sizes(num_envs=num_envs, capacity=capacity, batch_size=batch_size, length=length)
     fields = record_fields(spaces, deter, stoch_shape, stoch_dtype, latent_dtype)
-    storage = SegmentStorage(fields, num_envs, capacity, window)
+    allocate = in_memory if folder is None else OnDisk(folder)
+    storage = SegmentStorage(fields, num_envs, capacity, window, allocate)
     return RecordReplay(
         storage=storage,
         sampler=WindowSampler(Windows(window, capacity, online, num_envs), storage, seed),
@@ -322,7 +327,7 @@ def replay_bytes(
     stoch_dtype: torch.dtype = torch.uint8,
     latent_dtype: torch.dtype = torch.float32,
 ) -> dict[str, int]:
-    """Memory of a full replay, in bytes; arguments as in `make_replay`.
+    """Memory or disk of a full replay, in bytes; arguments as in `make_replay`.
 
     Returns:
         `records` (observations, actions, rewards, flags and the line of windows), `latents`, their

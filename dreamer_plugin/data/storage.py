@@ -25,12 +25,11 @@ from torchrl.data.replay_buffers.storages import Storage
 
 from dreamer_plugin import keys
 from dreamer_plugin.data.fields import Field
+from dreamer_plugin.data.segments import Allocate, Segment, in_memory
 from dreamer_plugin.data.windows import STREAM, Int64
 from dreamer_plugin.errors import UsageError
 
 SEGMENT = 1024  # records, where the capacity is not small
-
-Segment = list[np.ndarray]  # one array `[segment, *shape]` per field
 
 
 def segment_length(capacity: int, num_envs: int, length: int) -> int:
@@ -44,12 +43,21 @@ class SegmentStorage(Storage):  # type: ignore[misc]  # torchrl has no types
     Args:
         fields: of a record. num_envs: how many streams.
         capacity: windows kept, of `length` records each: what is alive is bounded by them.
+        allocate: makes segments.
     """
 
-    def __init__(self, fields: Sequence[Field], num_envs: int, capacity: int, length: int) -> None:
+    def __init__(
+        self,
+        fields: Sequence[Field],
+        num_envs: int,
+        capacity: int,
+        length: int,
+        allocate: Allocate = in_memory,
+    ) -> None:
         super().__init__(max_size=capacity + num_envs * (length - 1))
         self.fields, self.num_envs = tuple(fields), num_envs
         self.segment = segment_length(capacity, num_envs, length)
+        self._make = allocate
         self._empty()
 
     def _empty(self) -> None:
@@ -164,11 +172,11 @@ class SegmentStorage(Storage):  # type: ignore[misc]  # torchrl has no types
 
     def _allocate(self) -> Segment:
         try:
-            return [field.empty(self.segment) for field in self.fields]
+            return self._make(self.fields, self.segment)
         except MemoryError as error:
             raise UsageError(
                 f"no memory for another {self.segment} records in replay, which holds "
-                f"{len(self):,}; lower replay.capacity"
+                f"{len(self):,}; lower replay.capacity, or set replay.storage=disk"
             ) from error
 
     def state_dict(self) -> dict[str, Any]:
@@ -212,7 +220,7 @@ def dump(state: dict[str, Any], path: Path) -> None:
     """State as `state.safetensors` and `state.json` in a folder."""
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.clone() for name, value in state.items() if isinstance(value, Tensor)}
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     plain = {name: value for name, value in state.items() if name not in tensors}
     save_file(tensors, folder / "state.safetensors")
     (folder / "state.json").write_text(json.dumps(plain))

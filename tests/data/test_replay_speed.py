@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,12 @@ SPACES = Spaces(
 BATCH, LENGTH = 16, 64
 
 
-def filled(frames: int) -> RecordReplay:
+def filled(frames: int, folder: Path | None = None) -> RecordReplay:
     """A replay that has turned over once, so that its memory has been touched."""
     count = 4
-    rb = make_replay(SPACES, count, frames, BATCH, LENGTH, deter=512, stoch_shape=(32,))
+    rb = make_replay(
+        SPACES, count, frames, BATCH, LENGTH, deter=512, stoch_shape=(32,), folder=folder
+    )
     image = torch.randint(0, 255, (count, 64, 64, 3), dtype=torch.uint8)
     record = TensorDict(
         {
@@ -64,10 +67,18 @@ def slices(rb: RecordReplay, frames: int) -> Callable[[], list[np.ndarray]]:
 def ratio(frames: int, rounds: int) -> float:
     """Median over rounds of the time of a sample against that of the slices, taken in turns."""
     rb = filled(frames)
-    draw = slices(rb, frames)
+    return compare(rb.sample, slices(rb, frames), rounds)
+
+
+def disk_ratio(frames: int, rounds: int, folder: Path) -> float:
+    """The same of a replay on disk, its pages in memory, against one in memory."""
+    return compare(filled(frames, folder).sample, filled(frames).sample, rounds)
+
+
+def compare(one: Callable[[], Any], other: Callable[[], Any], rounds: int) -> float:
     for _ in range(80):
-        rb.sample()  # serves the online queue
-    pairs = [(seconds(rb.sample), seconds(draw)) for _ in range(rounds)]
+        one(), other()  # a replay serves its online queue
+    pairs = [(seconds(one), seconds(other)) for _ in range(rounds)]
     return statistics.median(a for a, _ in pairs) / statistics.median(b for _, b in pairs)
 
 
@@ -80,6 +91,16 @@ def seconds(call: Callable[[], Any]) -> float:
 def test_sampling_does_not_gather_record_by_record() -> None:
     # TorchRL's own slice sampler is at 18; the goal of 2 is held by the slow test, on more frames.
     assert ratio(frames=4000, rounds=60) < 4
+
+
+def test_sampling_from_disk_reads_memory_and_no_files(tmp_path: Path) -> None:
+    # A read call for each piece would be at 4; the goal of 1.5 is held by the slow test.
+    assert disk_ratio(frames=2000, rounds=40, folder=tmp_path) < 2
+
+
+@pytest.mark.slow
+def test_sampling_from_disk_costs_at_most_half_as_much_again(tmp_path: Path) -> None:
+    assert disk_ratio(frames=100_000, rounds=300, folder=tmp_path) < 1.5
 
 
 @pytest.mark.slow
