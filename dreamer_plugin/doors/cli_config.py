@@ -105,15 +105,10 @@ def find_gpu(device: str) -> tuple[str, int]:
 
 
 def _replay_bytes(cfg: Config, spaces: Spaces) -> int:
-    from dreamer_plugin.data.replay import replay_bytes  # loads PyTorch
+    from dreamer_plugin.run.replay import replay_needs  # loads PyTorch
 
-    sizes = replay_bytes(
-        spaces,
-        cfg.model.deter,
-        (cfg.model.groups,),
-        cfg.replay.capacity,
-        num_envs=cfg.env.num_envs,
-        length=cfg.replay.batch_length,
-        context=cfg.replay.context,
+    model = cfg.model
+    need = replay_needs(
+        cfg, spaces, cfg.env.num_envs, deter=model.deter, stoch_shape=(model.groups,)
     )
-    return sizes["total"]
+    return need["total"]

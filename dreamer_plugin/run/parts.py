@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -11,19 +10,15 @@ from dreamer_envs.vector import VectorEnv
 from dreamer_plugin.agent import Agent
 from dreamer_plugin.build import build_agent
 from dreamer_plugin.config import Config
-from dreamer_plugin.config.report import size_text
 from dreamer_plugin.data.alignment import Aligner
 from dreamer_plugin.data.collect import VectorCollector
 from dreamer_plugin.data.noise import NoiseStreams
 from dreamer_plugin.data.ratio import TrainRatio
-from dreamer_plugin.data.replay import RecordReplay, make_replay, replay_bytes
-from dreamer_plugin.errors import UsageError, nearest
+from dreamer_plugin.data.replay import RecordReplay
 from dreamer_plugin.run.devices import choose_device
 from dreamer_plugin.run.envs import EnvSource
 from dreamer_plugin.run.native import NativeForm
-from dreamer_plugin.spaces import Spaces
-
-LATENT_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+from dreamer_plugin.run.replay import build_replay, latent_sizes, replay_needs, replay_text
 
 
 @dataclass
@@ -68,7 +63,7 @@ def build_parts(
     try:
         native = native or NativeForm(vector.observation_space, vector.action_space)
         agent = agent or build_agent(cfg, native.spaces, choose_device(cfg.device))
-        replay = _build_replay(cfg, native.spaces, agent, vector.num_envs)
+        replay = build_replay(cfg, native.spaces, vector.num_envs, **latent_sizes(agent))
         aligner = Aligner(vector.num_envs, native.spaces, source.terminal_on_timeout)
         noise = NoiseStreams(cfg.seed, vector.num_envs, agent.noise_size)
         collector = VectorCollector(vector, agent, replay, aligner, noise)
@@ -80,41 +75,12 @@ def build_parts(
     return Parts(source, vector, native, agent, replay, collector, ratio, repeat)
 
 
-def _build_replay(cfg: Config, spaces: Spaces, agent: Agent, num_envs: int) -> RecordReplay:
-    replay = cfg.replay
-    return make_replay(
-        spaces,
-        num_envs,
-        replay.capacity,
-        replay.batch_size,
-        replay.batch_length,
-        replay.context,
-        online=replay.online,
-        seed=cfg.seed,
-        **_latent_form(cfg, agent),
-    )
-
-
-def _latent_form(cfg: Config, agent: Agent) -> dict[str, Any]:
-    """Shapes and types of the latents that replay keeps."""
-    stored = agent.latents(agent.initial(1))
-    latent_dtype = getattr(torch, cfg.replay.latent_dtype, None)
-    if latent_dtype not in LATENT_DTYPES:
-        names = [str(dtype).removeprefix("torch.") for dtype in LATENT_DTYPES]
-        raise UsageError(nearest(cfg.replay.latent_dtype, names, "replay.latent_dtype"))
-    return {
-        "deter": stored["deter"].shape[-1],
-        "stoch_shape": stored["stoch"].shape[1:],
-        "stoch_dtype": stored["stoch"].dtype,
-        "latent_dtype": latent_dtype,
-    }
-
-
 def facts(cfg: Config, parts: Parts) -> dict[str, str]:
     """What to tell before a run: env, spaces, device, precision, parameters and memory."""
     agent, vector = parts.agent, parts.vector
     counts = {name: _parameters(part) for name, part in components(agent).items()}
     listing = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    need = replay_needs(cfg, parts.native.spaces, vector.num_envs, **latent_sizes(agent))
     return {
         "env": f"{cfg.env.id} x {vector.num_envs}, action repeat {parts.action_repeat}",
         "observations": ", ".join(
@@ -124,7 +90,7 @@ def facts(cfg: Config, parts: Parts) -> dict[str, str]:
         "agent": f"{cfg.agent}, size {cfg.size}, seed {cfg.seed}",
         "device": f"{parts.device}, {str(agent.precision).removeprefix('torch.')}",
         "parameters": f"{sum(counts.values()):,} ({listing})",
-        "replay": _replay_fact(cfg, parts),
+        "replay": replay_text(cfg, need),
     }
 
 
@@ -132,21 +98,6 @@ def components(agent: Agent) -> dict[str, torch.nn.Module]:
     """Trained components by the name people know them by."""
     world, behavior = agent.world, agent.behavior
     return {**dict(world.named_children()), "actor": behavior.actor, "critic": behavior.critic}
-
-
-def _replay_fact(cfg: Config, parts: Parts) -> str:
-    replay = cfg.replay
-    need = replay_bytes(
-        parts.native.spaces,
-        capacity=replay.capacity,
-        num_envs=parts.vector.num_envs,
-        length=replay.batch_length,
-        context=replay.context,
-        **_latent_form(cfg, parts.agent),
-    )
-    total, records, latents = (size_text(need[key]) for key in ("total", "records", "latents"))
-    windows = f"{replay.capacity:,} windows of {replay.batch_length}"
-    return f"{windows}, {total} when full ({records} records, {latents} latents)"
 
 
 def _parameters(module: torch.nn.Module) -> int:

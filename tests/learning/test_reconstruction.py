@@ -8,6 +8,8 @@ scored comes from another seed.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -18,9 +20,9 @@ from dreamer_plugin.config import compose
 from dreamer_plugin.data.alignment import Aligner
 from dreamer_plugin.data.collect import RandomPolicy, VectorCollector
 from dreamer_plugin.data.noise import NoiseStreams
-from dreamer_plugin.data.replay import make_replay
 from dreamer_plugin.ops.scaling import symlog
 from dreamer_plugin.run.envs import source_of
+from dreamer_plugin.run.replay import build_replay
 from dreamer_plugin.spaces import Spaces
 
 pytestmark = pytest.mark.slow
@@ -53,22 +55,9 @@ def played(cfg, seed: int, steps: int):
     vector = source_of(cfg).vector(seed)
     try:
         spaces = Spaces.from_gym(vector.observation_space, vector.action_space)
-        model, replay = cfg.model, cfg.replay
-        policy = RandomPolicy(spaces, model.deter, (model.groups,))
-        buffer = make_replay(
-            spaces,
-            vector.num_envs,
-            replay.capacity,
-            replay.batch_size,
-            replay.batch_length,
-            context=replay.context,
-            deter=model.deter,
-            stoch_shape=(model.groups,),
-            stoch_dtype=torch.uint8,
-            latent_dtype=torch.float32,
-            online=replay.online,
-            seed=seed,
-        )
+        latents = {"deter": cfg.model.deter, "stoch_shape": (cfg.model.groups,)}
+        policy = RandomPolicy(spaces, **latents)
+        buffer = build_replay(replace(cfg, seed=seed), spaces, vector.num_envs, **latents)
         noise = NoiseStreams(seed, vector.num_envs, policy.noise_size)
         collector = VectorCollector(vector, policy, buffer, Aligner(vector.num_envs, spaces), noise)
         for _ in range(steps // vector.num_envs):
