@@ -22,8 +22,10 @@ import torch
 from tensordict import TensorDict
 
 from dreamer_plugin.agent import Agent
+from dreamer_plugin.errors import UsageError
 from dreamer_plugin.world.scan import DeferredScan, supports
 
+_LEAST_UPDATES = 3000  # from there on, time saved exceeds the time of compiling
 _PIECES = {"world": ("encode", "losses", "judge"), "behavior": ("dream_losses", "replay_loss")}
 
 
@@ -39,6 +41,28 @@ def compile_agent(agent: Agent) -> None:
         module = getattr(agent, room)
         for name in names:
             setattr(module, name, _on_plain_tensors(_compiled(getattr(module, name))))
+
+
+def worth_compiling(word: str, device: torch.device, updates: float) -> tuple[bool, str]:
+    """Whether to compile, and what to tell about it.
+
+    Args:
+        word: `off`, `on`, or `auto`: on where a compiler is at hand and the run is long enough.
+        device: where the agent learns. updates: how many the run will make.
+
+    Raises:
+        UsageError: when `on` is asked for and nothing can be compiled.
+    """
+    if word == "off":
+        return False, "off"
+    missing = compiler_missing(device)
+    if missing and word == "on":
+        raise UsageError(f"compile=on: {missing}, or use compile=off")
+    if missing:
+        return False, f"off: {missing}"
+    if word == "auto" and updates < _LEAST_UPDATES:
+        return False, f"off: {updates:,.0f} updates do not pay for compiling"
+    return True, "on: the first update waits for the compiler, a minute or two"
 
 
 def compiler_missing(device: torch.device) -> str:

@@ -23,16 +23,16 @@ def learning_rate(
     warmup: int = 0,
     anneal: int = 0,
     schedule: str = "constant",
-    final: float = 0.1,
+    lr_end: float = 0.1,
 ) -> float:
     """Learning rate of update number `update`, counted from 0.
 
     Linear from 0 during `warmup` updates (so the first one changes nothing), then constant, or down
-    over the `anneal - warmup` updates that follow: linearly to `final * lr`, or by a cosine to
-    `final * lr * lr`, since the official code gives the end value where a share is asked for.
+    over the `anneal - warmup` updates that follow: linearly to `lr_end * lr`, or by a cosine to
+    `lr_end * lr * lr`, since the official code gives the end value where a share is asked for.
 
     Args:
-        schedule: `"constant"`, `"linear"` or `"cosine"`. final: 0.1 in the official code.
+        schedule: `"constant"`, `"linear"` or `"cosine"`. lr_end: 0.1 in the official code.
     """
     if warmup and update < warmup:
         return lr * update / warmup
@@ -40,9 +40,9 @@ def learning_rate(
         return lr
     share = min(max((update - warmup) / max(anneal - warmup, 1), 0.0), 1.0)
     if schedule == "linear":
-        return lr + share * (final * lr - lr)
+        return lr + share * (lr_end * lr - lr)
     if schedule == "cosine":
-        end = final * lr
+        end = lr_end * lr
         return lr * ((1 - end) * 0.5 * (1 + math.cos(math.pi * share)) + end)
     raise ValueError(f"unknown optim.schedule {schedule!r}; valid: constant, linear, cosine")
 
@@ -73,7 +73,7 @@ class GroupedOptimizer(torch.optim.Optimizer):
             arguments. Groups with one `name` are clipped together, as are groups without.
         lr, beta1, beta2, eps: `eps` is added outside the square root.
         agc: factor of the adaptive clipping, 0 is off. agc_min: floor of the parameter norm.
-        warmup, anneal, schedule, final: see `learning_rate`.
+        warmup, anneal, schedule, lr_end: see `learning_rate`.
         weight_decay: decoupled. nesterov: look ahead in the momentum.
         clip: largest global norm, 0 is off.
     """
@@ -90,7 +90,7 @@ class GroupedOptimizer(torch.optim.Optimizer):
         warmup: int = 1000,
         anneal: int = 0,
         schedule: str = "constant",
-        final: float = 0.1,
+        lr_end: float = 0.1,
         weight_decay: float = 0.0,
         nesterov: bool = False,
         clip: float = 0.0,
@@ -98,7 +98,7 @@ class GroupedOptimizer(torch.optim.Optimizer):
         self.beta1, self.beta2 = beta1, beta2
         self.agc, self.agc_min, self.nesterov = agc, agc_min, nesterov
         self.schedule = partial(
-            learning_rate, warmup=warmup, anneal=anneal, schedule=schedule, final=final
+            learning_rate, warmup=warmup, anneal=anneal, schedule=schedule, lr_end=lr_end
         )
         self.updates = 0
         defaults = {"lr": lr, "eps": eps, "clip": clip, "weight_decay": weight_decay, "name": ""}

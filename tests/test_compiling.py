@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dreamer_plugin import compiling
 from dreamer_plugin.agent import Agent
-from dreamer_plugin.compiling import compile_agent, compiler_missing
+from dreamer_plugin.compiling import compile_agent, compiler_missing, worth_compiling
+from dreamer_plugin.config import compose
+from dreamer_plugin.errors import UsageError
 
 from . import tiny
 
@@ -15,6 +18,34 @@ def test_without_a_compiler_it_says_what_to_install(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert "apt-get install g++" in compiler_missing(torch.device("cpu"))
     assert not compiler_missing(torch.device("cuda"))
+
+
+@pytest.mark.parametrize(
+    ("word", "updates", "says"),
+    [
+        ("off", 1e6, "off"),
+        ("auto", 1e6, "on: "),
+        ("auto", 100, "off: 100 updates do not pay"),
+        ("on", 100, "on: "),
+    ],
+)
+def test_the_choice_is_told(monkeypatch, word, updates, says):
+    monkeypatch.setattr(compiling, "compiler_missing", lambda device: "")
+    chosen, text = worth_compiling(word, torch.device("cpu"), updates)
+    assert text.startswith(says) and chosen == says.startswith("on")
+
+
+def test_a_missing_compiler_is_an_error_only_where_it_was_asked_for(monkeypatch):
+    monkeypatch.setattr(compiling, "compiler_missing", lambda device: "no compiler")
+    assert worth_compiling("auto", torch.device("cpu"), 1e6) == (False, "off: no compiler")
+    with pytest.raises(UsageError, match="no compiler, or use compile=off"):
+        worth_compiling("on", torch.device("cpu"), 1e6)
+
+
+def test_words_that_yaml_takes_for_truth_values_are_understood(tmp_path):
+    (tmp_path / "my.yaml").write_text("compile: off")
+    assert compose("toy/reach", config=[tmp_path / "my.yaml"]).config.compile == "off"
+    assert compose("toy/reach", overrides=["compile=on"]).config.compile == "on"
 
 
 @pytest.mark.slow  # compiles for a minute or more

@@ -75,7 +75,7 @@ def test_schedules() -> None:
     assert rate == pytest.approx([0.0, 0.5, 1.0, 1.5, 2.0, 2.0])
     linear = [learning_rate(n, 2.0, 0, 10, "linear") for n in (0, 5, 10, 20)]
     assert linear == pytest.approx([2.0, 1.1, 0.2, 0.2])
-    assert learning_rate(99, 2.0, 0, 10, "linear", final=0.05) == pytest.approx(0.1)
+    assert learning_rate(99, 2.0, 0, 10, "linear", lr_end=0.05) == pytest.approx(0.1)
     # The cosine ends at lr * (0.1 lr): optax takes the end as a share and is given 0.1 lr.
     cosine = [learning_rate(n, 2.0, 0, 10, "cosine") for n in (0, 5, 10, 20)]
     assert cosine == pytest.approx([2.0, 2 * (0.8 * 0.5 + 0.2), 0.4, 0.4])

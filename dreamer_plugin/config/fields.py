@@ -16,7 +16,9 @@ from dreamer_plugin.errors import UsageError, nearest
 OPTIONS = "env.options"  # the one open section: what `dreamer_envs.make` takes
 CHOICES = {
     "precision": ("auto", "bfloat16", "float32"),
+    "compile": ("auto", "off", "on"),
     "protocol": ("auto", "published", "reduced"),
+    "replay.storage": ("memory", "disk"),
     "replay.latent_dtype": ("float32", "float16", "bfloat16"),
     "optim.schedule": ("constant", "linear", "cosine"),
     "world.encoder.downsample": ("pool", "stride"),
@@ -211,6 +213,8 @@ def _not_a_section(name: str, value: Any, source: str) -> UsageError:
 def _typed(name: str, value: Any, source: str) -> Any:
     """The value in its key's type; spellings such as `1e6` for a whole number are understood."""
     wanted = key_types()[name]
+    if isinstance(value, bool) and "off" in CHOICES.get(name, ()):
+        return "on" if value else "off"  # what YAML makes of these words
     if wanted is bool and isinstance(value, bool):
         return value
     if wanted is str and not isinstance(value, (bool, list, dict)):

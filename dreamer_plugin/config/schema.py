@@ -207,7 +207,7 @@ class OptimConfig:
     warmup: int = 1000
     anneal: int = 0
     schedule: str = "constant"
-    final: float = 0.1
+    lr_end: float = 0.1
     weight_decay: float = 0.0
     nesterov: bool = False
     groups: str = "joint"
@@ -225,6 +225,8 @@ class ReplayConfig:
     context: int = 1
     online: bool = True
     latent_dtype: str = "float32"
+    storage: str = "memory"
+    folder: str = ""  # the run folder
 
 
 @dataclass
@@ -263,6 +265,7 @@ class Config:
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"
+    compile: str = "off"
     protocol: str = "published"
     env: EnvConfig = field(default_factory=EnvConfig)
     run: RunConfig = field(default_factory=RunConfig)

@@ -52,6 +52,12 @@ Precision = Annotated[
     Text,
     option("--precision", "P", "auto, bfloat16, float32; auto: bfloat16 if fast.", cli_help.WHERE),
 ]
+Compile = Annotated[
+    Text,
+    option(
+        "--compile", "auto|off|on", "Compile updates; auto: if the run is long.", cli_help.WHERE
+    ),
+]
 NumEnvs = Annotated[Text, option("--num-envs", "N", "Envs that run side by side.", cli_help.WHERE)]
 Logdir = Annotated[
     Text, option("--logdir", "DIR", "The run folder; runs/<env>-… by default.", cli_help.WHERE)
@@ -90,6 +96,7 @@ def train(
     protocol: Protocol = None,
     device: Device = None,
     precision: Precision = None,
+    compile: Compile = None,
     num_envs: NumEnvs = None,
     logdir: Logdir = None,
     resume: Resume = "never",
@@ -104,6 +111,7 @@ def train(
         "protocol": protocol,
         "device": device,
         "precision": precision,
+        "compile": compile,
         "env.num_envs": num_envs,
         "run.logdir": logdir,
         "run.eval_every": eval_every,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from dreamer_envs.vector import VectorEnv
 from dreamer_plugin.agent import Agent
 from dreamer_plugin.build import build_agent
+from dreamer_plugin.compiling import compile_agent, worth_compiling
 from dreamer_plugin.config import Config
 from dreamer_plugin.data.alignment import Aligner
 from dreamer_plugin.data.collect import VectorCollector
@@ -31,6 +33,7 @@ class Parts:
         native: spaces of the env as its user sees them.
         agent, replay, collector, ratio: what acts, remembers, steps and says how often to update.
         action_repeat: simulator frames per agent step.
+        compiling: whether the agent's updates are compiled, in words.
     """
 
     source: EnvSource
@@ -41,6 +44,7 @@ class Parts:
     collector: VectorCollector
     ratio: TrainRatio
     action_repeat: int
+    compiling: str
 
     @property
     def device(self) -> torch.device:
@@ -49,7 +53,11 @@ class Parts:
 
 
 def build_parts(
-    cfg: Config, source: EnvSource, agent: Agent | None = None, native: NativeForm | None = None
+    cfg: Config,
+    source: EnvSource,
+    agent: Agent | None = None,
+    native: NativeForm | None = None,
+    folder: Path | None = None,
 ) -> Parts:
     """Build everything a run needs.
 
@@ -57,22 +65,38 @@ def build_parts(
         cfg: of the run. source: of its envs.
         agent: one that exists already; a fresh one by default.
         native: spaces as the user sees them, where they are not those of `source`.
+        folder: of the run, where a replay on disk lies; None where there is none.
+
+    Raises:
+        UsageError: when an env or the replay cannot be made.
     """
     repeat = source.action_repeat()
     vector = source.vector(cfg.seed)
     try:
         native = native or NativeForm(vector.observation_space, vector.action_space)
         agent = agent or build_agent(cfg, native.spaces, choose_device(cfg.device))
-        replay = build_replay(cfg, native.spaces, vector.num_envs, **latent_sizes(agent))
+        compiles, compiling = worth_compiling(cfg.compile, agent.device, planned_updates(cfg))
+        if compiles:
+            compile_agent(agent)
+        sizes = latent_sizes(agent)
+        replay = build_replay(cfg, native.spaces, vector.num_envs, **sizes, run=folder)
         aligner = Aligner(vector.num_envs, native.spaces, source.terminal_on_timeout)
         noise = NoiseStreams(cfg.seed, vector.num_envs, agent.noise_size)
         collector = VectorCollector(vector, agent, replay, aligner, noise)
     except BaseException:
         vector.close()
         raise
-    replayed = cfg.replay.batch_size * cfg.replay.batch_length
-    ratio = TrainRatio(cfg.run.train_ratio, replayed)
-    return Parts(source, vector, native, agent, replay, collector, ratio, repeat)
+    ratio = TrainRatio(cfg.run.train_ratio, _batch_steps(cfg))
+    return Parts(source, vector, native, agent, replay, collector, ratio, repeat, compiling)
+
+
+def planned_updates(cfg: Config) -> float:
+    """Gradient steps that a whole run makes, about."""
+    return cfg.run.steps * cfg.run.train_ratio / _batch_steps(cfg)
+
+
+def _batch_steps(cfg: Config) -> int:
+    return cfg.replay.batch_size * cfg.replay.batch_length
 
 
 def facts(cfg: Config, parts: Parts) -> dict[str, str]:
@@ -89,6 +113,7 @@ def facts(cfg: Config, parts: Parts) -> dict[str, str]:
         "actions": ", ".join(f"{k.name} {k.kind} {k.size}" for k in parts.native.spaces.actions),
         "agent": f"{cfg.agent}, size {cfg.size}, seed {cfg.seed}",
         "device": f"{parts.device}, {str(agent.precision).removeprefix('torch.')}",
+        "compile": parts.compiling,
         "parameters": f"{sum(counts.values()):,} ({listing})",
         "replay": replay_text(cfg, need),
     }

@@ -198,7 +198,7 @@ def test_show_can_be_saved_and_used(tmp_path, trained):
 def test_show_json_and_why():
     shown = json.loads(call("show", "--env", "toy/catch", "--json").stdout)
     assert shown["config"]["env"]["id"] == "toy/catch"
-    assert shown["sources"]["optim.lr"] == "protocol/v3/toy.yaml"
+    assert shown["sources"]["optim.lr"] == "protocol/v3/toy_catch.yaml"
     assert shown["report"]["machine"]["cores"] == 2
     words = ["show", "--env", "toy/catch", "optim.lr=1", "--why", "optim.lr"]
     lines = call(*words).stdout.splitlines()
