@@ -33,8 +33,8 @@ class MachineLayer:
     """Fits a request to a machine: call it with a `Stack`.
 
     Without a GPU: the smallest size, as many envs as cores where envs are processes, and a replay
-    of at most half the free memory. With one: published values unless they do not fit. User
-    settings stay.
+    of at most half the free memory. With one: published values unless they do not fit. A replay on
+    disk has to fit there with the checkpoints that hold it. User settings stay.
 
     Args:
         machine: what there is. facts: of the env, None when it cannot be made here.
@@ -123,7 +123,7 @@ class _Plan:
         if fitting < least < useful:
             raise UsageError(self._too_small(cfg, least))
         if fitting < useful:
-            self._set("replay.capacity", published, fitting, self._memory_reason(), restore)
+            self._set("replay.capacity", published, fitting, self._room_reason(cfg), restore)
         elif useful < published:
             why = f"the run ends after {cfg.run.steps:,} steps"
             self._set("replay.capacity", published, useful, why, restore, neutral=True)
@@ -132,40 +132,52 @@ class _Plan:
         """Bytes of the plan as it stands."""
         cfg = self.config()
         assert self._facts is not None
-        return Needs(self._facts.replay_bytes(cfg), self._training_bytes(cfg))
+        replay = self._facts.replay_bytes(cfg)
+        disk = replay * copies(cfg) if on_disk(cfg) else 0
+        return Needs(replay, self._training_bytes(cfg), disk)
 
     def _training_bytes(self, cfg: Config) -> int:
         width = 2 if self._machine.gpu and cfg.precision != "float32" else 4
         return training_bytes(cfg, self._facts.pixels if self._facts else 0, width)
 
     def _fitting(self, cfg: Config, useful: int) -> int:
-        """Records that memory holds, at most `useful`."""
+        """Records that memory or disk holds, at most `useful`."""
         capacity = useful
         while self._facts and capacity > 0:
             need = self._bytes(cfg, capacity)
-            if need <= self._room():
+            if need <= self._room(cfg):
                 break
             # Part of the need does not shrink with the capacity, so this comes from above.
-            capacity = min(capacity - 1, int(capacity * self._room() / need))
+            capacity = min(capacity - 1, int(capacity * self._room(cfg) / need))
         return capacity
 
     def _bytes(self, cfg: Config, capacity: int) -> int:
         assert self._facts is not None
-        return self._facts.replay_bytes(replace(cfg, replay=replace(cfg.replay, capacity=capacity)))
+        resized = replace(cfg, replay=replace(cfg.replay, capacity=capacity))
+        return self._facts.replay_bytes(resized) * copies(cfg)
 
-    def _room(self) -> float:
+    def _room(self, cfg: Config) -> float:
+        if on_disk(cfg):
+            return self._machine.disk * SPARE
         return self._machine.free * (SPARE if self._machine.gpu else 0.5)
 
-    def _memory_reason(self) -> str:
+    def _room_reason(self, cfg: Config) -> str:
+        if on_disk(cfg):
+            room = f"what is to spare of {size_text(self._machine.disk)} free on disk"
+            return room if copies(cfg) == 1 else f"{room}, checkpoints included"
         share = "what is to spare" if self._machine.gpu else "half"
         return f"{share} of {size_text(self._machine.free)} free memory"
 
     def _too_small(self, cfg: Config, least: int) -> str:
-        need = self._bytes(cfg, least)
+        place, free = "memory", self._machine.free
+        remedy = "free some memory or keep the replay on disk (replay.storage=disk)"
+        if on_disk(cfg):
+            place, free = "disk", self._machine.disk
+            remedy = "free some, lower run.keep or name another disk (replay.folder)"
         return (
-            f"Too little memory: the smallest useful replay ({least:,} records) takes "
-            f"{size_text(need)}, and {size_text(self._room())} of {size_text(self._machine.free)} "
-            f"free may be used; use fewer envs (--num-envs) or free some memory."
+            f"Too little {place}: the smallest useful replay ({least:,} records) takes "
+            f"{size_text(self._bytes(cfg, least))}, and {size_text(self._room(cfg))} of "
+            f"{size_text(free)} free may be used; use fewer envs (--num-envs), {remedy}."
         )
 
     def _set(
@@ -174,6 +186,20 @@ class _Plan:
         if here != published:
             self.settings[key] = here
             self.rows.append(Row(key, published, here, why, restore, neutral))
+
+
+def on_disk(cfg: Config) -> bool:
+    """Whether the replay lies on disk."""
+    return cfg.replay.storage == "disk"
+
+
+def copies(cfg: Config) -> int:
+    """How often the replay counts in its place.
+
+    On the disk of the run folder its checkpoints lie too, one more than are kept while one is
+    written. Those of a replay in memory, or on a disk of its own, lie elsewhere.
+    """
+    return 2 + cfg.run.keep if on_disk(cfg) and not cfg.replay.folder else 1
 
 
 def training_bytes(cfg: Config, pixels: int, width: int) -> int:
@@ -202,14 +228,18 @@ def training_bytes(cfg: Config, pixels: int, width: int) -> int:
 
 def _refuse_if_too_large(needs: Needs, machine: Machine, cfg: Config) -> None:
     """Say the sum where the published protocol does not fit."""
-    on_host = needs.replay + (0 if machine.gpu else needs.training)
+    replay = f"replay of {cfg.replay.capacity:,} records {size_text(needs.replay)}"
+    in_memory = {} if needs.disk else {replay: needs.replay}
+    if not machine.gpu:
+        in_memory[f"training {size_text(needs.training)}"] = needs.training
     sums = []
-    if on_host > machine.free:
-        training = "" if machine.gpu else f" + training {size_text(needs.training)}"
-        sums.append(
-            f"{size_text(on_host)} of memory (replay of {cfg.replay.capacity:,} records "
-            f"{size_text(needs.replay)}{training}), {size_text(machine.free)} free"
-        )
+    if sum(in_memory.values()) > machine.free:
+        total, free = size_text(sum(in_memory.values())), size_text(machine.free)
+        sums.append(f"{total} of memory ({' + '.join(in_memory)}), {free} free")
+    if needs.disk > machine.disk:
+        total, free = size_text(needs.disk), size_text(machine.disk)
+        with_them = " and its checkpoints" * (needs.disk > needs.replay)
+        sums.append(f"{total} of disk ({replay}{with_them}), {free} free")
     if machine.gpu and needs.training > machine.gpu_free:
         free = size_text(machine.gpu_free)
         sums.append(f"about {size_text(needs.training)} on {machine.gpu}, {free} free")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,17 +20,34 @@ class Machine:
         free: bytes of memory it can still take.
         gpu: name of the GPU it will use, empty without one.
         gpu_free: bytes free on it.
+        disk: bytes that a replay on disk may take with its checkpoints, 0 where nobody looked.
     """
 
     cores: int
     free: int
     gpu: str = ""
     gpu_free: int = 0
+    disk: int = 0
 
 
-def probe(gpu: str = "", gpu_free: int = 0) -> Machine:
-    """Look at this machine; what its GPU is must be told, for only PyTorch knows."""
-    return Machine(_cores(), _free_memory(), gpu, gpu_free)
+def probe(gpu: str = "", gpu_free: int = 0, disk: int = 0) -> Machine:
+    """Look at this machine; what its GPU is must be told, for only PyTorch knows, and which disk.
+
+    Args:
+        gpu, gpu_free, disk: as in `Machine`.
+    """
+    return Machine(_cores(), _free_memory(), gpu, gpu_free, disk)
+
+
+def free_disk(folder: Path) -> int:
+    """Bytes free on the disk of a folder, which need not exist yet."""
+    return shutil.disk_usage(existing(folder)).free
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that exists."""
+    folder = folder.absolute()
+    return next(path for path in (folder, *folder.parents) if path.is_dir())
 
 
 def _cores() -> int:

@@ -32,6 +32,7 @@ COMPARED_SECTIONS = tuple(
     f"{name}."
     for name in (OPTIONS, "model", "nets", "world", "behavior", "loss_scales", "optim", "replay")
 )
+PLACES = ("replay.storage", "replay.folder")  # where the same records lie
 SHOWN_OF_ONE_FILE = 3
 SHORT = 30  # characters
 
@@ -55,10 +56,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Needs:
-    """Bytes that a run takes: `replay` in main memory, `training` where the model is."""
+    """Bytes that a run takes.
+
+    Args:
+        replay: in main memory, or on disk. training: where the model is.
+        disk: a replay there with the checkpoints beside it; 0 for one in main memory.
+    """
 
     replay: int = 0
     training: int = 0
+    disk: int = 0
 
 
 @dataclass(frozen=True)
@@ -105,9 +112,15 @@ class LayersReport:
         gpu = self.machine.gpu
         where = f" on {gpu} ({size_text(self.machine.gpu_free)} free)" if gpu else ""
         free = size_text(self.machine.free)
+        replay, training = size_text(self.needs.replay), size_text(self.needs.training)
+        if not self.needs.disk:
+            return f"Memory: replay {replay} of {free} free, training about {training}{where}."
+        disk, room = size_text(self.needs.disk), size_text(self.machine.disk)
+        with_them = f", with checkpoints {disk}," * (self.needs.disk > self.needs.replay)
+        where = where or f" of {free} free"
         return (
-            f"Memory: replay {size_text(self.needs.replay)} of {free} free, "
-            f"training about {size_text(self.needs.training)}{where}."
+            f"Disk: replay {replay}{with_them} of {room} free. "
+            f"Memory: training about {training}{where}."
         )
 
 
@@ -144,7 +157,7 @@ def _summed(source: str, rows: list[Row]) -> list[Row]:
 
 
 def _compared(key: str) -> bool:
-    return key in COMPARED or key.startswith(COMPARED_SECTIONS)
+    return key not in PLACES and (key in COMPARED or key.startswith(COMPARED_SECTIONS))
 
 
 def rows_table(rows: list[Row], title: str = "") -> Table:

@@ -79,6 +79,7 @@ class Dreamer:
         self._rng = np.random.Generator(np.random.PCG64([cfg.seed, 2]))
         self._training: Training | None = None
         self._checkpoint: Path | None = None
+        self._run: Path | None = None  # where it was loaded from
 
     @property
     def num_timesteps(self) -> int:
@@ -236,7 +237,7 @@ class Dreamer:
                 raise UsageError(f"The env has {given.spaces}, the agent knows {native.spaces}.")
         loaded = cls.__new__(cls)
         loaded._set_up(cfg, source, native, agent)
-        loaded._checkpoint = found
+        loaded._checkpoint, loaded._run = found, run
         if "predict" in checkpoint.part_names(found):
             state = checkpoint.read(found, ["predict"])["predict"]["rng"]
             loaded._rng.bit_generator.state = state
@@ -251,7 +252,9 @@ class Dreamer:
                     raise UsageError(f"{folder.path} already holds a run; use Dreamer.load.")
                 folder.path.mkdir(parents=True, exist_ok=True)
                 save_config(self.config, folder.config_path)
-            parts = build_parts(self.config, self._envs(), self.agent, self._native)
+            # A replay on disk leaves no file behind, so a loaded agent's may lie in its old folder.
+            place = folder.path if folder else self._run
+            parts = build_parts(self.config, self._envs(), self.agent, self._native, place)
             self._training = Training(self.config, parts, folder)
             if self._checkpoint is not None and "replay" in checkpoint.part_names(self._checkpoint):
                 self._training.restore(self._checkpoint)

@@ -10,7 +10,8 @@ from typing import Any
 import dreamer_envs
 from dreamer_envs.errors import MissingPackageError
 from dreamer_plugin.config import Config, EnvFacts, MachineLayer, Resolved, compose
-from dreamer_plugin.config.machine import probe
+from dreamer_plugin.config.layers import on_disk
+from dreamer_plugin.config.machine import free_disk, probe
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.spaces import Spaces
 
@@ -48,7 +49,8 @@ def resolve(
         if must_exist:
             raise
         facts = None
-    layer = MachineLayer(probe(*find_gpu(plain.config.device)), facts)
+    disk = _replay_disk(plain.config, config) if on_disk(plain.config) else 0
+    layer = MachineLayer(probe(*find_gpu(plain.config.device), disk), facts)
     return compose(env, config=config, overrides=overrides, options=options, machine=layer)
 
 
@@ -102,6 +104,17 @@ def find_gpu(device: str) -> tuple[str, int]:
     if not torch.cuda.is_available() or index >= torch.cuda.device_count():
         return "", 0
     return torch.cuda.get_device_name(index), int(torch.cuda.mem_get_info(index)[0])
+
+
+def _replay_disk(cfg: Config, config: Sequence[str | Path]) -> int:
+    """Bytes on the disk of the replay, those of a continued run's checkpoints included."""
+    from dreamer_plugin.run.folder import RUNS  # loads PyTorch
+    from dreamer_plugin.run.replay import saved_bytes
+
+    runs = [Path(each) for each in config if Path(each).is_dir()]
+    place = cfg.replay.folder or cfg.run.logdir or (runs[0] if runs else RUNS)
+    held = 0 if cfg.replay.folder else sum(map(saved_bytes, runs))
+    return free_disk(Path(place)) + held
 
 
 def _replay_bytes(cfg: Config, spaces: Spaces) -> int:

@@ -37,7 +37,7 @@ MANIFEST = "manifest.json"
 BEST = "best"
 _RETIRED_BEST = ".old-best"
 _STEP = re.compile(r"step-(\d{9,})")
-_CHUNK = 1 << 24
+_CHUNK = 1 << 20  # bytes hashed at a time
 
 
 class DamagedCheckpointWarning(UserWarning):

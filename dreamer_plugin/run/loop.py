@@ -58,7 +58,8 @@ def train(
         source = source_of(cfg, env_makers)
         if cfg.run.keep_memory and choose_device(cfg.device).type == "cpu":
             keep_memory()
-        with Training(cfg, build_parts(cfg, source), folder, callbacks) as training:
+        parts = build_parts(cfg, source, folder=folder.path)
+        with Training(cfg, parts, folder, callbacks) as training:
             save_config(cfg, folder.config_path)
             if resumed:
                 _restore(training, folder, console)

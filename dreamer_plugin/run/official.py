@@ -44,7 +44,8 @@ def import_run(
     """
     arrays = read_official(file)
     folder = new_folder(cfg)
-    with Training(cfg, build_parts(cfg, source_of(cfg)), folder) as training:
+    parts = build_parts(cfg, source_of(cfg), folder=folder.path)
+    with Training(cfg, parts, folder) as training:
         import_official(training.parts.agent, arrays)
         with folder.locked():
             save_config(cfg, folder.config_path)

@@ -1,14 +1,23 @@
-"""The replay of a run: made as its config says, and how much it takes."""
+"""The replay of a run: made as its config says, where it lies, and how much it takes.
+
+A replay on disk (`replay.storage=disk`) lies in the run folder or in `replay.folder`, in files that
+have no name and vanish with the process. What stays are its copies in the checkpoints.
+"""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from dreamer_plugin.agent import Agent
 from dreamer_plugin.config import Config
+from dreamer_plugin.config.layers import on_disk
+from dreamer_plugin.config.machine import existing
 from dreamer_plugin.config.report import size_text
 from dreamer_plugin.data.replay import RecordReplay, make_replay, replay_bytes
 from dreamer_plugin.errors import UsageError, nearest
@@ -25,14 +34,27 @@ def build_replay(
     deter: int,
     stoch_shape: Sequence[int],
     stoch_dtype: torch.dtype = torch.uint8,
+    run: Path | None = None,
 ) -> RecordReplay:
     """An empty replay.
 
     Args:
         cfg: of the run. spaces: of its env. num_envs: streams.
         deter, stoch_shape, stoch_dtype: of the latents in storage form; `latent_sizes` of an agent.
+        run: folder of the run, None where nothing is saved.
+
+    Raises:
+        UsageError: for a replay on disk that has no folder, or no room there.
     """
-    replay = cfg.replay
+    replay, folder = cfg.replay, None
+    if on_disk(cfg):
+        folder = _folder(cfg, run)
+        # No run fills more than its steps.
+        most = replace(cfg, replay=replace(replay, capacity=min(replay.capacity, cfg.run.steps)))
+        need = replay_needs(
+            most, spaces, num_envs, deter=deter, stoch_shape=stoch_shape, stoch_dtype=stoch_dtype
+        )
+        _check_disk(cfg, need["total"], folder, run)
     return make_replay(
         spaces,
         num_envs,
@@ -46,6 +68,7 @@ def build_replay(
         latent_dtype=_latent_dtype(cfg),
         online=replay.online,
         seed=cfg.seed,
+        folder=folder,
     )
 
 
@@ -88,7 +111,43 @@ def replay_text(cfg: Config, need: dict[str, int]) -> str:
     replay = cfg.replay
     total, records, latents = (size_text(need[key]) for key in ("total", "records", "latents"))
     windows = f"{replay.capacity:,} windows of {replay.batch_length}"
-    return f"{windows}, {total} when full ({records} records, {latents} latents)"
+    place = "on disk" if on_disk(cfg) else "of memory"
+    return f"{windows}, {total} {place} when full ({records} records, {latents} latents)"
+
+
+def saved_bytes(run: Path) -> int:
+    """Bytes of the replays in a run's checkpoints."""
+    return sum(file.stat().st_size for file in run.glob("checkpoints/step-*/replay.safetensors"))
+
+
+def _folder(cfg: Config, run: Path | None) -> Path:
+    if cfg.replay.folder:
+        return Path(cfg.replay.folder)
+    if run is None:
+        raise UsageError(
+            "replay.storage=disk needs a folder: set replay.folder, or run.logdir to write a run"
+        )
+    return run
+
+
+def _check_disk(cfg: Config, need: int, folder: Path, run: Path | None) -> None:
+    """Refuse a replay that would fill its disk, or that of its checkpoints, later on."""
+    checkpoints = cfg.run.keep + 1 if run else 0  # one more than are kept while one is written
+    wanted = {existing(folder): need}
+    if run is not None:
+        more = max(0, checkpoints * need - saved_bytes(run))
+        wanted[existing(run)] = wanted.get(existing(run), 0) + more
+    for place in wanted:
+        disk = place.stat().st_dev
+        total = sum(size for other, size in wanted.items() if other.stat().st_dev == disk)
+        free = shutil.disk_usage(place).free
+        if total > free:
+            copies = f", and so does each of up to {checkpoints} checkpoints" * bool(checkpoints)
+            raise UsageError(
+                f"The replay does not fit on the disk of {place}: {size_text(total)} needed, "
+                f"{size_text(free)} free. When full it takes {size_text(need)}{copies}. "
+                "Lower replay.capacity or run.keep, or name another disk with replay.folder."
+            )
 
 
 def _latent_dtype(cfg: Config) -> torch.dtype:

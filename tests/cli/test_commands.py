@@ -112,6 +112,26 @@ def test_resume_auto_of_an_env_starts_from_the_request(trained):
     assert (cfg.env.id, rest.resume) == ("toy/catch", "auto")
 
 
+def test_a_replay_on_disk_asks_the_disk_of_its_folder(trained, run_folder, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(cli_config, "free_disk", lambda path: asked.append(path) or 10**9)
+    disk = "replay.storage=disk"
+    call("train", "--env", "toy/catch", disk)
+    call("train", "--env", "toy/catch", disk, "--logdir", tmp_path / "new")
+    call("train", "--env", "toy/catch", disk, f"replay.folder={tmp_path}/fast", "--logdir", "x")
+    # What a continued run has saved will be replaced, so it counts as free.
+    (run_folder / "checkpoints" / "step-000000005").mkdir()
+    saved = run_folder / "checkpoints" / "step-000000005" / "replay.safetensors"
+    saved.write_bytes(bytes(1000))
+    call("train", "--resume", run_folder, disk)
+    assert asked == [Path("runs"), tmp_path / "new", tmp_path / "fast", run_folder]
+    reports = [rest.layers_report for _, rest in trained]
+    assert [report.machine.disk for report in reports] == [10**9] * 3 + [10**9 + 1000]
+    assert all(report.needs.disk >= report.needs.replay > 0 for report in reports)
+    call("train", "--env", "toy/catch")
+    assert len(asked) == 4 and trained[-1][1].layers_report.needs.disk == 0
+
+
 REPORT = {
     "run": "mine",
     "checkpoint": "best",

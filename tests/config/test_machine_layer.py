@@ -1,6 +1,8 @@
 """What changes on a small machine, what is said about it, and what is refused."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -203,6 +205,64 @@ def test_settings_of_a_file_are_summed_up(tmp_path):
     found = plan(SERVER, config=[mine]).report.rows
     assert [(row.setting, row.restore) for row in found] == [("4 settings", f"leave out {mine}")]
     assert plan(SERVER, options={"seed": 9, "device": "cpu"}).config.protocol == "published"
+
+
+def on_disk(machine, disk, **options):
+    return plan(replace(machine, disk=disk), options={"replay.storage": "disk", **options})
+
+
+def test_a_replay_on_disk_is_bounded_by_the_disk_with_its_checkpoints():
+    resolved = on_disk(LAPTOP, 100 * GB)
+    # 90 GB for the replay and four checkpoints: three that are kept and one being written.
+    assert resolved.config.replay.capacity == int(90 * GB / 5 / 11375) == 1_582_417
+    (row,) = [row for row in resolved.report.rows if row.setting == "replay.capacity"]
+    assert row.why == "what is to spare of 100.0 GB free on disk, checkpoints included"
+    needs = resolved.report.needs
+    assert (needs.replay, needs.disk) == (1_582_417 * 11375, 5 * 1_582_417 * 11375)
+    line = resolved.report.memory_line()
+    assert line.startswith("Disk: replay 18.0 GB, with checkpoints 90.0 GB, of 100.0 GB free. Mem")
+    assert line.endswith(" of 6.0 GB free.") and "Memory: training about " in line
+    # Where the records lie changes no result.
+    assert not {"replay.storage", "replay.folder"} & rows(resolved).keys()
+
+
+def test_a_disk_of_its_own_holds_no_checkpoints():
+    resolved = on_disk(SERVER, 100 * GB, **{"replay.folder": "/scratch"})
+    each = record_bytes(resolved.config)
+    assert resolved.config.replay.capacity == int(90 * GB / each)
+    assert rows(resolved)["replay.capacity"][3] is False
+    line = resolved.report.memory_line()
+    assert line.startswith("Disk: replay 90.0 GB of 100.0 GB free. Memory: training about ")
+    assert line.endswith(" on a GPU (80.0 GB free).")
+
+
+def test_too_little_disk_for_anything_is_said():
+    # As in memory: 1284 records of 11375 bytes; here five times.
+    message = r"Too little disk: .* takes 73.0 MB, and 45.0 MB of 50.0 MB .*run.keep.*replay.folder"
+    with pytest.raises(UsageError, match=message):
+        on_disk(LAPTOP, 50 * 10**6)
+
+
+def test_published_is_refused_by_a_small_disk():
+    with pytest.raises(UsageError) as caught:
+        on_disk(SERVER, GB, protocol="published")
+    # 210.5 GB as above, five times; memory has enough for the rest.
+    assert (
+        "it needs 1.1 TB of disk (replay of 5,000,000 records 210.5 GB and its checkpoints), "
+        "1.0 GB free" in str(caught.value)
+    )
+    assert "of memory" not in str(caught.value)
+    small = replace(LAPTOP, free=10**9)
+    with pytest.raises(UsageError, match=r"GB of memory \(training .*\), 1.0 GB free"):
+        on_disk(small, 2000 * GB, protocol="published")
+
+
+def test_free_disk_of_a_folder_that_is_not_there_yet(tmp_path):
+    assert probes.existing(tmp_path / "a" / "b") == tmp_path
+    (tmp_path / "file").write_text("")
+    assert probes.existing(tmp_path / "file" / "c") == tmp_path
+    free = probes.free_disk(tmp_path / "a" / "b")
+    assert free == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.2)
 
 
 def test_the_table_says_all_of_it():

@@ -178,6 +178,26 @@ def test_saving_a_loaded_agent_keeps_what_it_needs_to_learn(tmp_path):
     assert again._begin().progress.windows == agent._training.progress.windows > 0
 
 
+def test_a_replay_on_disk_is_saved_and_goes_on(tmp_path):
+    options = {"replay__storage": "disk", "replay__capacity": 200}
+    with pytest.raises(UsageError, match="set replay.folder, or run.logdir"):
+        small("gym/CartPole-v1", **options).learn(4, progress=False)
+    agent = small("gym/CartPole-v1", **options, replay__folder=str(tmp_path / "scratch"))
+    agent.learn(40, progress=False).save(tmp_path / "saved")
+    assert list((tmp_path / "scratch").iterdir()) == []
+    loaded = Dreamer.load(tmp_path / "saved").learn(20, progress=False)
+    agent.learn(20, progress=False)
+    ours, theirs = (one._training.parts.replay for one in (agent, loaded))
+    assert ours.storage._make.folder == theirs.storage._make.folder == tmp_path / "scratch"
+    assert (ours.sample() == theirs.sample()).all()
+    # Without a folder of its own, beside what it was loaded from.
+    config = tmp_path / "saved" / "config.yaml"
+    config.write_text(config.read_text().replace(str(tmp_path / "scratch"), "''"))
+    again = Dreamer.load(tmp_path / "saved").learn(2, progress=False)
+    assert again._training.parts.replay.storage._make.folder == tmp_path / "saved"
+    assert {path.name for path in (tmp_path / "saved").iterdir()} == {"config.yaml", "checkpoints"}
+
+
 def test_an_agent_made_with_an_object_needs_an_env_to_learn_again(tmp_path):
     small(cartpole()).learn(20, progress=False).save(tmp_path / "agent")
     with pytest.raises(UsageError, match="pass env to Dreamer.load"):

@@ -1,14 +1,34 @@
 """The replay that a run gets, and what is said about its size."""
 
+import ctypes
+import json
+import os
+import shutil
+from collections import namedtuple
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from tensordict import TensorDict
 
 from dreamer_plugin.build import build_agent
 from dreamer_plugin.config import Config
+from dreamer_plugin.data.replay import load_rb_state, rb_state
+from dreamer_plugin.data.segments import OnDisk
 from dreamer_plugin.errors import UsageError
-from dreamer_plugin.run.replay import build_replay, latent_sizes, replay_needs, replay_text
+from dreamer_plugin.run import checkpoint
+from dreamer_plugin.run import replay as module
+from dreamer_plugin.run.loop import train
+from dreamer_plugin.run.replay import (
+    build_replay,
+    latent_sizes,
+    replay_needs,
+    replay_text,
+    saved_bytes,
+)
 from dreamer_plugin.spaces import ActionKey, ObsKey, Spaces
 
 SPACES = Spaces((ObsKey("sensors", "vector", (3,)),), (ActionKey("action", "discrete", (), 2),))
@@ -36,8 +56,8 @@ def test_latents_are_told_apart_and_halved_by_bfloat16(tiny):
     assert less["records"] == need["records"]
     assert less["latents"] * 4004 == need["latents"] * 2004
     assert build_replay(half, SPACES, 1, **sizes).facts()["fields"][-2][2] == "bfloat16"
-    assert "100,000 windows of 8, 40" in replay_text(cfg, need)
-    assert "MB records, 40" in replay_text(cfg, need)
+    assert "100,000 windows of 8, 407.4 MB" in replay_text(cfg, need)
+    assert " MB of memory when full (2.8 MB records, 404.5 MB latents)" in replay_text(cfg, need)
 
 
 def test_a_type_of_latents_that_no_preset_check_saw(tiny):
@@ -45,3 +65,146 @@ def test_a_type_of_latents_that_no_preset_check_saw(tiny):
     cfg = replace(cfg, replay=replace(cfg.replay, latent_dtype="float61"))
     with pytest.raises(UsageError, match="'float61'. Did you mean 'float16'"):
         build_replay(cfg, SPACES, 1, deter=1, stoch_shape=(1,))
+
+
+# On disk.
+
+DISK = {"replay.storage": "disk"}
+SIZES = {"deter": 4, "stoch_shape": (1,)}
+
+
+def hashes(run, step):
+    """Hash of every tensor file of a checkpoint."""
+    folder = run / "checkpoints" / checkpoint.step_name(step)
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    return {name: facts["sha256"] for name, facts in files.items() if "safetensors" in name}
+
+
+def test_a_run_on_disk_is_the_run_in_memory_and_goes_on_exactly(tiny, quiet, tmp_path):
+    kept = []
+    look = {"callbacks": [lambda training: kept.append(training.parts.replay.storage._make)]}
+    memory = train(tiny(name="memory"), console=quiet).run_dir
+    disk = train(tiny(name="disk", **DISK), console=quiet, **look).run_dir
+    assert isinstance(kept[-1], OnDisk) and kept[-1].folder == disk
+    assert "on disk when full" in quiet.export_text(clear=False)
+    assert hashes(disk, 80) == hashes(memory, 80)
+    assert sorted(path.name for path in disk.iterdir() if "tfevents" not in path.name) == [
+        ".lock", "checkpoints", "config.yaml", "metrics.jsonl"
+    ]  # fmt: skip
+    # From the middle, by a run that was on disk and now lies elsewhere on it.
+    shutil.rmtree(disk / "checkpoints" / checkpoint.step_name(80))
+    elsewhere = {"replay.folder": str(tmp_path / "scratch"), **DISK}
+    train(tiny(name="disk", **elsewhere), resume=disk, console=quiet, **look)
+    assert kept[-1].folder == tmp_path / "scratch" and list(kept[-1].folder.iterdir()) == []
+    assert "exactly" in quiet.export_text()
+    assert hashes(disk, 80) == hashes(memory, 80)
+
+
+def memory(name):
+    """A line of /proc/self/status in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+@contextmanager
+def taking_less_than(size):
+    """Holds that what is done inside never takes so many bytes of memory more than before."""
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed must not serve again unseen
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = memory("VmRSS")
+    yield
+    assert memory("VmHWM") - before < size
+
+
+def test_saving_does_not_copy_the_replay_into_memory(tiny, tmp_path):
+    image = Spaces((ObsKey("image", "image", (64, 64, 3)),), SPACES.actions)
+    options = {"replay.capacity": 4000, "replay.batch_length": 8}
+    rb = build_replay(tiny(**options, **DISK), image, 1, **SIZES, run=tmp_path)
+    count = 100
+    rows = {
+        "obs": TensorDict({"image": torch.zeros(count, 64, 64, 3, dtype=torch.uint8)}, [count]),
+        "action": torch.zeros(count, 2),
+        "reward": torch.arange(float(count)),
+        "deter": torch.zeros(count, 4),
+        "stoch": torch.zeros(count, 1, dtype=torch.uint8),
+    }
+    rows |= {name: torch.zeros(count).bool() for name in ("is_first", "is_last", "is_terminal")}
+    for _ in range(40):  # 4000 images of 12,288 bytes: 49 MB
+        rb.extend(TensorDict(rows, [count]), env=[0] * count)
+    with pytest.raises(AssertionError), taking_less_than(16 << 20):
+        np.ones(32 << 20, np.uint8)
+    with taking_less_than(16 << 20):
+        folder = tmp_path / "checkpoints" / "step-000000001"
+        checkpoint.write(folder, {"replay": rb_state(rb)}, {})
+    assert saved_bytes(tmp_path) > 4000 * 12_288
+    again = build_replay(tiny(**options, **DISK), image, 1, **SIZES, run=tmp_path)
+    before = memory("RssAnon")
+    load_rb_state(again, checkpoint.read(folder)["replay"])
+    assert memory("RssAnon") - before < 16 << 20
+    assert (again.sample() == rb.sample()).all()
+
+
+def test_a_replay_on_disk_needs_a_folder(tiny):
+    with pytest.raises(UsageError, match="set replay.folder, or run.logdir"):
+        build_replay(tiny(**DISK), SPACES, 1, **SIZES)
+
+
+def disks(monkeypatch, free):
+    """Pretend so many bytes free."""
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage(10**9, 0, free))
+
+
+def test_too_small_a_disk_is_refused_before_the_run(tiny, tmp_path, monkeypatch):
+    cfg = tiny(**DISK, **{"replay.capacity": 10_000, "run.steps": 10_000, "run.keep": 2})
+    need = replay_needs(cfg, SPACES, 1, **SIZES)["total"]
+    disks(monkeypatch, 4 * need)
+    build_replay(cfg, SPACES, 1, **SIZES, run=tmp_path)  # itself and three checkpoints
+    disks(monkeypatch, 4 * need - 1)
+    with pytest.raises(UsageError) as caught:
+        build_replay(cfg, SPACES, 1, **SIZES, run=tmp_path / "not" / "yet")
+    message = str(caught.value)
+    assert f"disk of {tmp_path}: {module.size_text(4 * need)} needed, " in message
+    assert f"it takes {module.size_text(need)}, and so does each of up to 3 checkpoints" in message
+    assert "Lower replay.capacity or run.keep, or name another disk with replay.folder" in message
+    # Checkpoints that are there already take no more room, nor do steps that are never made.
+    held = tmp_path / "checkpoints" / "step-000000001"
+    held.mkdir(parents=True)
+    with (held / "replay.safetensors").open("wb") as file:
+        os.truncate(file.fileno(), need)
+    disks(monkeypatch, 3 * need)
+    build_replay(cfg, SPACES, 1, **SIZES, run=tmp_path)
+    short = replace(cfg, run=replace(cfg.run, steps=1000))
+    disks(monkeypatch, need)
+    build_replay(short, SPACES, 1, **SIZES, run=tmp_path)
+    with pytest.raises(UsageError, match="does not fit"):
+        build_replay(cfg, SPACES, 1, **SIZES, run=tmp_path)
+
+
+def test_another_disk_takes_the_replay_and_not_its_checkpoints(tiny, tmp_path, monkeypatch):
+    other = tmp_path / "other"
+    other.mkdir()
+    cfg = tiny(**DISK, **{"replay.folder": str(other), "run.keep": 1, "run.steps": 500})
+    need = replay_needs(cfg, SPACES, 1, **SIZES)["total"]
+    monkeypatch.setattr(module, "existing", lambda path: OneOf(path, path == other))
+    disks(monkeypatch, 2 * need)
+    build_replay(cfg, SPACES, 1, **SIZES, run=tmp_path)
+    disks(monkeypatch, 2 * need - 1)
+    with pytest.raises(UsageError, match=f"the disk of {tmp_path}: .* up to 2 checkpoints"):
+        build_replay(cfg, SPACES, 1, **SIZES, run=tmp_path)
+    # Without a run nothing is saved.
+    disks(monkeypatch, need)
+    build_replay(cfg, SPACES, 1, **SIZES)
+
+
+class OneOf:
+    """A folder on a disk of this number."""
+
+    def __init__(self, path, number):
+        self.path, self.st_dev = path, number
+
+    def stat(self):
+        return self
+
+    def __str__(self):
+        return str(self.path)
