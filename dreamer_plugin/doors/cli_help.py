@@ -86,5 +86,5 @@ docs/performance.md says what the numbers mean. An env whose package is missing 
 
   dreamer-plugin bench
   dreamer-plugin bench --workload vision12m --only update --precision float32 --json
-  dreamer-plugin bench --only update,policy behavior.imag_horizon=30
+  dreamer-plugin bench --only update compile=on
 """

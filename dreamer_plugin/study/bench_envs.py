@@ -25,6 +25,7 @@ from dreamer_plugin.study.bench_update import Tell
 from dreamer_plugin.study.phases import Meter, Place, clock, metered
 
 ENVS = ("gym/CartPole-v1", "dmc/walker-walk", "atari/Pong")
+RECORDS = 100_000
 _FOREVER = 10**12
 
 
@@ -90,7 +91,11 @@ def measure_envs(
 
 def measure_env(cfg: Config, budget: float) -> dict[str, Any]:
     """Train for `budget` seconds after the first update and say how fast that was."""
-    cfg = replace(cfg, run=replace(cfg.run, prefill=cfg.replay.batch_size, eval_every=0))
+    # A run of seconds needs neither a long replay nor a folder for one on disk.
+    capacity = min(cfg.replay.capacity, RECORDS)
+    replay = replace(cfg.replay, capacity=capacity, storage="memory")
+    run = replace(cfg.run, prefill=cfg.replay.batch_size, eval_every=0)
+    cfg = replace(cfg, run=run, replay=replay)
     quiet = Console(file=io.StringIO())
     with Training(cfg, build_parts(cfg, source_of(cfg))) as training:
         places = [Place(training, "collect", "collect"), Place(training, "update", "update")]

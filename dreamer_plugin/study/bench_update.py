@@ -56,6 +56,7 @@ def measure_update(cfg: Config, training: Training, updates: int, tell: Tell) ->
     median = statistics.median(plain)
     rates = {name: matmul_rate(device, name, *_matmul_size(cfg)) for name in DTYPES}
     return {
+        "compile": parts.compiling,
         "seconds_per_update": median,
         "seconds": spread(plain) | {"first": first, "each": plain},
         "breakdown": {
