@@ -243,7 +243,7 @@ def test_show_alone_shows_the_agent():
 
 def test_envs():
     text = call("envs").stdout
-    for suite in ("atari", "atari100k", "crafter", "dmc", "gym", "toy"):
+    for suite in ("atari", "atari100k", "crafter", "dmc", "gym", "pinpad", "toy"):
         assert f" {suite} " in text
     toy = call("envs", "toy").stdout
     assert "toy/catch" in toy and "comes with dreamer-plugin" in toy

@@ -46,9 +46,11 @@ PROTOCOLS = {
     "atari100k/Pong": (110_000, 256, 1, "200m"),
     "crafter/reward": (1_100_000, 512, 1, "200m"),
     "dmc/walker-walk": (1_100_000, 1024, 16, "1m"),
+    # Defaults of that file, but for steps: 1e10 there, so ours of the schema.
+    "pinpad/three": (10_000_000, 32, 16, "200m"),
 }
 AGENTS = ["v3", "v3_2023"]
-SUITES = ["atari", "atari100k", "crafter", "dmc", "gym", "toy"]
+SUITES = ["atari", "atari100k", "crafter", "dmc", "gym", "pinpad", "toy"]
 
 
 def shelves():

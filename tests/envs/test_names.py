@@ -47,6 +47,8 @@ SPELLINGS = {
     "Blackjack-v1": "gym/Blackjack-v1",
     "crafter_reward": "crafter/reward",
     "crafter/noreward": "crafter/noreward",
+    "PinPad-Three": "pinpad/three",
+    "pin_pad/eight": "pinpad/eight",
     "toy/catch": "toy/catch",
     "recall": "toy/recall",
     "dreamer_envs:toy/reach-v0": "toy/reach",
@@ -93,14 +95,14 @@ def test_error_names_the_value_the_nearest_and_the_listing(text, words):
 
 
 def test_no_spelling_of_one_task_is_another_task():
-    for name in ("atari", "dmc", "crafter", "toy"):
+    for name in ("atari", "dmc", "crafter", "pinpad", "toy"):
         for task in dreamer_envs.tasks(name):
             assert dreamer_envs.canonical(f"{name}/{task}") == f"{name}/{task}"
 
 
 def test_available():
     suites = {info.name: info for info in dreamer_envs.available()}
-    assert {"atari", "atari100k", "crafter", "dmc", "gym", "toy"} <= set(suites)
+    assert {"atari", "atari100k", "crafter", "dmc", "gym", "pinpad", "toy"} <= set(suites)
     assert suites["toy"].installed and suites["gym"].installed
     assert suites["gym"].version == gym.__version__
     assert {name for name, info in suites.items() if info.terminal_on_timeout} == {
@@ -126,7 +128,7 @@ def test_lists_of_tasks_are_those_of_the_installed_packages():
 def test_gym_tasks_are_the_newest_versions_without_ours():
     tasks = dreamer_envs.tasks("gym")
     assert "CartPole-v1" in tasks and "CartPole-v0" not in tasks
-    assert not any(task.startswith(("atari", "dmc", "toy", "ALE")) for task in tasks)
+    assert not any(task.startswith(("atari", "dmc", "pinpad", "toy", "ALE")) for task in tasks)
 
 
 def test_options_lists_defaults_of_the_suite():

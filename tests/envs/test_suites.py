@@ -28,6 +28,7 @@ CASES = [
     ("toy/recall", {}, "gymnasium", False),
     ("toy/reach", {}, "gymnasium", False),
     ("toy/mixed", {}, "gymnasium", False),
+    ("pinpad/three", {}, "gymnasium", False),
     ("atari/Pong", {}, "ale_py", False),
     ("atari100k/Breakout", {}, "ale_py", False),
     ("crafter/reward", {"area": 16}, "crafter", False),
@@ -134,6 +135,7 @@ def test_same_seed_same_episode(case, make):
         ("toy/reach", {}, "gymnasium"),
         ("dmc/walker-walk", {}, "dm_control"),
         ("crafter/reward", {"area": 16}, "crafter"),
+        ("pinpad/six", {}, "gymnasium"),
         ("atari/Qbert", {}, "ale_py"),
     ],
 )
@@ -279,6 +281,7 @@ def test_crafter_without_reward():
     [
         ("atari/Pong", {}, "ale_py", (210, 160, 3)),
         ("crafter/reward", {"area": 16}, "crafter", (64, 64, 3)),
+        ("pinpad/three", {}, "gymnasium", (64, 64, 3)),
         ("dmc/pendulum-swingup", {"fast_render": True, "size": 80}, "dm_control", (80, 80, 3)),
     ],
 )

@@ -14,7 +14,7 @@ import pytest
 
 from dreamer_plugin.interop.weights import export_official
 
-from .kinds import parts, replay, training, world
+from .kinds import envs, parts, replay, training, world
 from .kinds.table import kind_of
 from .reading import DEFAULT, Golden
 
@@ -160,7 +160,18 @@ def _replay_windows(rng: np.random.Generator) -> dict[str, np.ndarray]:
     return arrays
 
 
+def _pinpad(rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Five pads, and actions beyond the end of an episode."""
+    return {
+        "actions": rng.integers(0, 5, 100, np.int32),
+        "frame_index": np.array([0, 7, 40, 41], np.int32),
+        "meta/length": np.array(40),
+        "meta/numpy_randomstate_seed": np.array(5),
+    }
+
+
 MADE = {
+    "pinpad_five": (_pinpad, envs.pinpad),
     "full_loss_mixed": (_full_loss, training.full_loss),
     "train_steps_mixed": (_train_steps, training.train_steps),
     "replay_windows_evicting": (_replay_windows, replay.replay_windows),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dreamer_envs.spec import SuiteSpec
-from dreamer_envs.suites.task_names import ATARI, CRAFTER, DMC, TOY
+from dreamer_envs.suites.task_names import ATARI, CRAFTER, DMC, PINPAD, TOY
 
 GL_APT = "libegl1 libgl1"
 
@@ -88,4 +88,13 @@ CRAFTER_SUITE = SuiteSpec(
     licence="MIT",
 )
 
-BUILTIN = (ATARI_SUITE, ATARI100K_SUITE, CRAFTER_SUITE, DMC_SUITE, GYM, TOYS)
+PINPAD_SUITE = SuiteSpec(
+    name="pinpad",
+    summary="Pin Pad, stepping on three to eight pads in order",
+    entry_point="dreamer_envs.suites.pinpad:PinPad",
+    tasks=PINPAD,
+    licence="Apache-2.0",
+    bare=False,  # "three" alone says nothing
+)
+
+BUILTIN = (ATARI_SUITE, ATARI100K_SUITE, CRAFTER_SUITE, DMC_SUITE, GYM, PINPAD_SUITE, TOYS)

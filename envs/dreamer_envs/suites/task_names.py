@@ -38,4 +38,6 @@ DMC = tuple(
 
 CRAFTER = ("noreward", "reward")
 
+PINPAD = ("three", "four", "five", "six", "seven", "eight")
+
 TOY = ("catch", "mixed", "reach", "recall")

@@ -10,6 +10,7 @@ import torch
 
 import dreamer_envs
 from dreamer_envs.suites.atari import preprocess
+from dreamer_envs.suites.pinpad import PinPad
 from dreamer_envs.transforms import rescale
 from dreamer_envs.vector import Frames
 from dreamer_plugin.build import build_rssm
@@ -52,6 +53,42 @@ def _terminal_on_timeout() -> np.ndarray:
     latents = {"deter": torch.zeros(1, 1), "stoch": torch.zeros(1, 1, dtype=torch.uint8)}
     record = aligner.from_frames(frames, torch.zeros(1, spaces.action_size), latents)
     return record["is_terminal"][0].numpy()
+
+
+class OfficialDraws:
+    """The generator of the official Pin Pad in place of ours, so that players start alike."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = np.random.RandomState(seed)
+
+    def integers(self, count: int) -> int:
+        return self._random.randint(count)
+
+
+def pinpad(g: Golden) -> None:
+    """Pin Pad: walls, pads, rewards, new starts, ends and images."""
+    env = PinPad(g.name.removeprefix("pinpad_"), length=int(g.number("meta/length")))
+    env.np_random = OfficialDraws(int(g.number("meta/numpy_randomstate_seed")))
+    seen: dict[str, list[object]] = {
+        name: [] for name in ("positions", "rewards", "is_last", "is_terminal", "frames")
+    }
+    frame_index = set(g.array("frame_index").tolist())
+    over = True
+    for t, action in enumerate([0, *g.array("actions").tolist()]):
+        reward = 0.0
+        if over:  # the first frame, and the one after an end, whatever the action
+            image, over, terminated = env.reset()[0], False, False
+        else:
+            image, reward, terminated, truncated, _ = env.step(action)
+            over = terminated or truncated
+        seen["positions"].append(env.player)
+        seen["rewards"].append(reward)
+        seen["is_last"].append(over)
+        seen["is_terminal"].append(terminated)
+        if t in frame_index:
+            seen["frames"].append(image)
+    for name, values in seen.items():
+        g.check(name, np.array(values))
 
 
 def action_input(g: Golden) -> None:
@@ -123,4 +160,5 @@ KINDS = {
     "action_wrappers": action_wrappers,
     "atari_preprocessing": atari_preprocessing,
     "action_input": action_input,
+    "pinpad": pinpad,
 }

@@ -21,7 +21,6 @@ KINDS: dict[str, Callable[[Golden], None]] = {
 # Kinds whose part of the package is not built yet, and what builds it. They are reported as
 # pending; whoever builds the part moves its name into KINDS.
 PENDING: dict[str, str] = {
-    "pinpad": "the Pin Pad environment suite",
     "minecraft_logic": "the Minecraft environment suite",
 }
 
