@@ -1,7 +1,7 @@
 """The official implementation (github.com/danijar/dreamerv3, commit e3f0224), in JAX.
 
 Needs a checkout, given as the folder, and what its requirements.txt names (on a CPU `jax` without
-its CUDA extra).
+its CUDA extra). Tried on a CPU, never on a GPU.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from worker import Job, Peer, noise, serve
+from worker import Job, Peer, noise, serve, tried
 
 
 def build(job: Job) -> Peer:
@@ -45,7 +45,7 @@ def build(job: Job) -> Peer:
         update,
         f"e3f0224, jax {jax.__version__}",
         "batch in memory; no write-back; always compiled",
-        "tried on a CPU with jax 0.4.33, never on a GPU",
+        tried(job, "jax 0.4.33"),
     )
 
 

@@ -1,6 +1,7 @@
 """dreamerv3-torch (github.com/NM512/dreamerv3-torch, commit 6ef8646): the agent of 2023.
 
 Needs a checkout, given as the folder, and torch, numpy, ruamel.yaml and tensorboard. Float32 only.
+Tried on a CPU, never on a GPU.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from worker import Job, Peer, noise, serve, waiting
+from worker import Job, Peer, noise, serve, tried, waiting
 
 
 def build(job: Job) -> Peer:
@@ -54,7 +55,7 @@ def build(job: Job) -> Peer:
         waiting(update, job.device),
         "6ef8646",
         "batch in memory; agent of 2023: dense GRU, three optimisers, no replayed value loss",
-        "tried on a CPU with torch 2.13, never on a GPU",
+        tried(job, "torch 2.13"),
     )
 
 

@@ -2,7 +2,7 @@
 
 Needs a checkout, given as the folder, and torch, tensordict, torchrl, hydra-core and tensorboard.
 Its autocast is fixed to float16; here it is set to the precision that was asked for. Options:
-`compile`.
+`compile`. Tried on a CPU; never on a GPU, never compiled.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from worker import Job, Peer, noise, serve, waiting
+from worker import Job, Peer, noise, serve, tried, waiting
 
 
 class Fixed:
@@ -57,7 +57,7 @@ def build(job: Job) -> Peer:
         waiting(lambda: agent.update(replay), job.device),
         "546e4fa",
         "batch in memory; no write-back",
-        "tried on a CPU with torch 2.13, never on a GPU",
+        tried(job, "torch 2.13"),
     )
 
 

@@ -1,6 +1,7 @@
 """sheeprl's `dreamer_v3_5`, version 0.8.4, by its `train` function. Options: `compile`.
 
 Needs `pip install sheeprl==0.8.4` in the environment that runs this file, or a folder with it.
+Tried on a CPU; never on a GPU, never compiled.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from worker import Job, Peer, noise, serve, waiting
+from worker import Job, Peer, noise, serve, tried, waiting
 
 
 def build(job: Job) -> Peer:
@@ -44,7 +45,7 @@ def build(job: Job) -> Peer:
         waiting(update, job.device),
         "0.8.4",
         "batch in memory; no write-back; stored deter in float16",
-        "tried on a CPU with torch 2.13, never on a GPU",
+        tried(job, "torch 2.13"),
     )
 
 

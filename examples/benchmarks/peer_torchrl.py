@@ -2,6 +2,7 @@
 
 The wheel has losses and modules, and no agent: which modules make one is chosen here as in
 TorchRL's documentation of `DreamerV3Loss`. Options: `compile`, which is the stepper's own.
+Tried on a CPU; never on a GPU, never compiled.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from worker import Job, Peer, noise, serve, waiting
+from worker import Job, Peer, noise, serve, tried, waiting
 
 FEAT = ["state", "belief"]
 NEXT_FEAT = [("next", name) for name in FEAT]
@@ -51,7 +52,7 @@ def build(job: Job) -> Peer:
         waiting(update, job.device),
         torchrl.__version__,
         f"batch in memory; no write-back{images}",
-        "tried on a CPU with torch 2.13, never on a GPU",
+        tried(job, "torch 2.13"),
     )
 
 

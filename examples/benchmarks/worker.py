@@ -128,6 +128,13 @@ def noise(job: Job) -> dict[str, np.ndarray]:
     }
 
 
+def tried(job: Job, where: str) -> str:
+    """What to say of an adapter that ran on a CPU: what of this job was never tried."""
+    never = [] if job.device == "cpu" else ["on a GPU"]
+    never += ["compiled"] if "compile" in job.options else []
+    return f"tried on a CPU with {where}" + (f", never {' or '.join(never)}" if never else "")
+
+
 def waiting(update: Update, device: str) -> Update:
     """The same PyTorch update; returns when a GPU has finished it."""
     import torch

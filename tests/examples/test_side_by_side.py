@@ -152,6 +152,14 @@ def test_the_batch_for_others(side_by_side, image):
     assert data["deter"].shape == (3, 6, 512) and not data["is_first"][:, 0].any()
 
 
+def test_an_adapter_says_what_was_never_tried(side_by_side):
+    worker = importlib.import_module("worker")
+    here = worker.Job("w", "1m", "float32", "cpu", "")
+    there = worker.Job("w", "1m", "float32", "cuda", "", options=["compile"])
+    assert worker.tried(here, "jax 1") == "tried on a CPU with jax 1"
+    assert worker.tried(there, "jax 1") == "tried on a CPU with jax 1, never on a GPU or compiled"
+
+
 @pytest.mark.slow
 def test_ours_and_torchrl_run(repo):
     script = Path(repo / "examples" / "benchmarks" / "side_by_side.py")
