@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .kinds.table import KINDS, PENDING, kind_of
+from .kinds.table import KINDS, kind_of
 from .reading import TOLERANCE, Golden, folder
 
 
 def counts(results: Mapping[str, Golden | None]) -> str:
-    """One line: found, run, failed, skipped, pending."""
+    """One line: found, run, failed, skipped."""
     stems = [path.stem for path in folder().glob("*.npz")]
-    pending = sorted(stem for stem in stems if kind_of(stem) in PENDING)
     failed = sum(result is None for result in results.values())
     arrays = sum(result.compared for result in results.values() if result)
-    wanted = sum(kind_of(stem) in KINDS for stem in stems)
     return (
         f"golden: {len(stems)} files found, {len(results)} run, {failed} failed, "
-        f"{wanted - len(results)} skipped, {len(pending)} pending ({', '.join(pending)}); "
-        f"{arrays} arrays compared"
+        f"{len(stems) - len(results)} skipped; {arrays} arrays compared"
     )
 
 
@@ -48,7 +45,4 @@ def markdown(results: Mapping[str, Golden | None]) -> str:
         worst = f"{result.worst:.1e}" if result.worst else "0"
         where = f"`{result.worst_key}`" if result.worst else ""
         lines.append(f"| {stem} | {pins} | {result.compared} | {worst} | {where} |")
-    for stem in sorted(path.stem for path in folder().glob("*.npz")):
-        if kind_of(stem) in PENDING:
-            lines.append(f"| {stem} | pending: {PENDING[kind_of(stem) or '']} | - | - | |")
     return "\n".join(lines) + "\n"

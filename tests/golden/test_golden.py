@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .kinds.table import KINDS, PENDING, kind_of
+from .kinds.table import KINDS, kind_of
 from .reading import Golden, folder
 
 FILES = sorted(folder().glob("*.npz"))
@@ -27,7 +27,7 @@ def _found() -> dict[str, list[Path]]:
 def test_every_file_has_a_kind_and_every_kind_a_file() -> None:
     found = _found()
     unknown = [path.name for path in found.pop("", [])]
-    missing = sorted((KINDS.keys() | PENDING.keys()) - found.keys())
+    missing = sorted(KINDS.keys() - found.keys())
     assert not unknown, f"files of no known kind in {folder()}: {unknown}"
     assert not missing, f"kinds without a file in {folder()}: {missing}"
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 import dreamer_envs
+from dreamer_envs.suites import minecraft_logic as minecraft
 from dreamer_envs.suites.atari import preprocess
 from dreamer_envs.suites.pinpad import PinPad
 from dreamer_envs.transforms import rescale
@@ -91,6 +92,46 @@ def pinpad(g: Golden) -> None:
         g.check(name, np.array(values))
 
 
+def minecraft_logic(g: Golden) -> None:
+    """Minecraft: actions, what is held down, pitch, milestones and health."""
+    g.check("action_names", np.array(list(minecraft.ACTIONS)))
+    for name in g.names("action_table/"):
+        column = [_part(command, name) for command in minecraft.ACTIONS.values()]
+        g.check(f"action_table/{name}", np.array(column))
+    columns = g.array("result_columns").tolist()
+    for run in g.variants("action_index"):
+        sticky = minecraft.StickyActions(break_speed=float(run.removeprefix("break_speed_")))
+        rows = []
+        for index in g.array(f"{run}/action_index").tolist():
+            command = sticky(index)
+            known = {"accumulated_pitch": sticky.pitch}
+            rows.append([known[c] if c in known else _part(command, c) for c in columns])
+        g.check(f"{run}/result", np.array(rows, np.float32), allowed=0.0)
+    g.check("reward/reward", _minecraft_rewards(g))
+
+
+def _part(command: minecraft.Command, name: str) -> object:
+    """An entry of a command; pitch and yaw are parts of the camera's."""
+    if name.startswith("camera_"):
+        return command["camera"][("camera_pitch", "camera_yaw").index(name)]
+    return command[name]
+
+
+def _minecraft_rewards(g: Golden) -> np.ndarray:
+    items = g.array("reward/items").tolist()
+    rewards = minecraft.Rewards(items)
+    if sorted(items) != sorted(minecraft.MILESTONES):
+        g.failures.append(f"reward/items: ours are {minecraft.MILESTONES}")
+    series = [g.array(f"reward/{name}").tolist() for name in ("inventory", "is_first", "health")]
+    paid = []
+    for counts, is_first, health in zip(*series, strict=True):
+        inventory = dict(zip(items, counts, strict=True))
+        if is_first:
+            rewards.reset(inventory, health)
+        paid.append(0.0 if is_first else rewards(inventory, health))
+    return np.array(paid, np.float32)
+
+
 def action_input(g: Golden) -> None:
     """Actions as the core sees them."""
     action = g.tensor("cont", grad=True)
@@ -161,4 +202,5 @@ KINDS = {
     "atari_preprocessing": atari_preprocessing,
     "action_input": action_input,
     "pinpad": pinpad,
+    "minecraft_logic": minecraft_logic,
 }

@@ -1,4 +1,4 @@
-"""All kinds, and those that wait for a part of the package."""
+"""All kinds."""
 
 from __future__ import annotations
 
@@ -18,14 +18,8 @@ KINDS: dict[str, Callable[[Golden], None]] = {
     **envs.KINDS,
 }
 
-# Kinds whose part of the package is not built yet, and what builds it. They are reported as
-# pending; whoever builds the part moves its name into KINDS.
-PENDING: dict[str, str] = {
-    "minecraft_logic": "the Minecraft environment suite",
-}
-
 
 def kind_of(stem: str) -> str | None:
     """Longest known kind that a file's name is or begins with."""
-    known = [k for k in (*KINDS, *PENDING) if stem == k or stem.startswith(k + "_")]
+    known = [k for k in KINDS if stem == k or stem.startswith(k + "_")]
     return max(known, key=len, default=None)
