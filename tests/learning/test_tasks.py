@@ -38,7 +38,7 @@ def test_cartpole(train, seed):
 
 
 def test_catch(train):
-    assert evaluate_run(train("toy/catch", **{"run.steps": 16_400}), episodes=100).mean >= 0.9
+    assert evaluate_run(train("toy/catch"), episodes=100).mean >= 0.9
 
 
 def test_recall_needs_its_memory(train):
