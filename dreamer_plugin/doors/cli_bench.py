@@ -99,11 +99,11 @@ def _update(report: Mapping[str, Any]) -> RenderableType:
         table.add_column(name, justify="right")
     for phase, spent in report["breakdown"].items():
         work = report["flops_breakdown"].get(phase, 0.0)
-        rate = f"{work / spent / 1e9:.3g}" if work and spent else ""
-        gflop = f"{work / 1e9:.3g}" if work else ""
+        rate = _short(work / spent / 1e9) if work and spent else ""
+        gflop = _short(work / 1e9) if work else ""
         table.add_row(phase, f"{1e3 * spent:,.1f}", f"{spent / total:.0%}", gflop, rate)
     whole = report["flops_per_update"]
-    last = (f"{whole / 1e9:.3g}", f"{report['flops_per_second'] / 1e9:.3g}")
+    last = (_short(whole / 1e9), _short(report["flops_per_second"] / 1e9))
     table.add_section()
     table.add_row("update", f"{1e3 * total:,.1f}", "", *last, style="bold")
     rates = report["matmul_flops_per_second"].items()
@@ -117,6 +117,11 @@ def _update(report: Mapping[str, Any]) -> RenderableType:
     )
     reached = f"square matrix products: {products}; updates reach {report['of_matmul_rate']:.1%}"
     return Group(table, Text(spread), Text(reached), Text(f"memory: {sizes}"))
+
+
+def _short(number: float) -> str:
+    """Three figures, or all in front of the point."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _policy(report: Mapping[str, Any]) -> RenderableType:
