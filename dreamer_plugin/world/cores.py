@@ -78,9 +78,7 @@ class BlockGRU(nn.Module):
         x = torch.cat([chunks, shared], -1).flatten(-2)  # B G*(D/G + 3*hidden)
         for linear, norm in zip(self.mix, self.mix_norms, strict=True):
             x = self.act(norm(linear(x)))
-        gates = self.gates(x).float().unflatten(-1, (self.blocks, 3, -1))  # B G 3 D/G
-        reset, candidate, update = (g.flatten(-2) for g in gates.unbind(-2))  # each B D
-        return _gated(reset, candidate, update, deter)
+        return gated(*split_gates(self.gates(x), self.blocks), deter)
 
 
 class GRU(nn.Module):
@@ -113,13 +111,19 @@ class GRU(nn.Module):
         x = self.inputs(torch.cat([stoch, action_embed], -1))
         gates = self.norm(self.gates(torch.cat([deter.to(x.dtype), x], -1))).float()
         reset, candidate, update = gates.chunk(3, -1)  # each B D
-        return _gated(reset, candidate, update, deter)
+        return gated(reset, candidate, update, deter)
 
 
 AnyCore: TypeAlias = BlockGRU | GRU
 
 
-def _gated(reset: Tensor, candidate: Tensor, update: Tensor, deter: Tensor) -> Tensor:
+def split_gates(gates: Tensor, blocks: int) -> tuple[Tensor, Tensor, Tensor]:
+    """`[B, 3*D]`, split within each block, to reset, candidate and update `[B, D]`, float32."""
+    reset, candidate, update = gates.float().unflatten(-1, (blocks, 3, -1)).unbind(-2)  # B G D/G
+    return reset.flatten(-2), candidate.flatten(-2), update.flatten(-2)
+
+
+def gated(reset: Tensor, candidate: Tensor, update: Tensor, deter: Tensor) -> Tensor:
     """Next state from pre-activations; less 1, so that at first it changes slowly. All `[B, D]`."""
     candidate = torch.tanh(torch.sigmoid(reset) * candidate)
     update = torch.sigmoid(update - 1)

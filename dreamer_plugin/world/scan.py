@@ -31,7 +31,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dreamer_plugin.nets.layers import NORM_EPS, OFFICIAL
-from dreamer_plugin.world.cores import BlockGRU
+from dreamer_plugin.world.cores import BlockGRU, gated, split_gates
 from dreamer_plugin.world.latent import CategoricalLatent
 from dreamer_plugin.world.rssm import RSSM
 
@@ -234,9 +234,7 @@ def forward_step(
     shared = torch.cat([_unit(a1, w.deter_scale), _unit(a2, w.stoch_scale)], -1)
     m = torch.addmm(action_part, shared, w.mix_shared) + _by_block(h0_low, w.mix_deter)
     g = _by_block(_unit(m, w.mix_scale), w.gates) + w.gates_bias
-    reset, candidate, update = _gates(g, len(w.gates))
-    candidate = torch.tanh(reset * candidate)
-    h = update * candidate + (1 - update) * h0
+    h = gated(*split_gates(g, len(w.gates)), h0)
     p = torch.addmm(embed_part, h.to(low), w.post)
     logits = torch.addmm(w.logits_bias, _unit(p, w.post_scale), w.logits)
     post = latent.params(logits)
@@ -315,19 +313,10 @@ def _d_unit(a: Tensor, scale: Tensor, d_out: Tensor) -> tuple[Tensor, Tensor]:
     return d_x.to(a.dtype), (d_scaled * normed).sum(0)
 
 
-def _gates(g: Tensor, blocks: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Reset and update gate, each in (0, 1), and the raw candidate, all `[B, D]` float32."""
-    reset, candidate, update = g.float().unflatten(-1, (blocks, 3, -1)).unbind(-2)
-    return (
-        torch.sigmoid(reset).flatten(-2),
-        candidate.flatten(-2),
-        torch.sigmoid(update - 1).flatten(-2),
-    )
-
-
 def _d_gru(g: Tensor, h0: Tensor, d_h: Tensor, blocks: int) -> tuple[Tensor, Tensor]:
     """Gradients of the gates `[B, 3*D]` and of the state on its direct way."""
-    reset, raw, update = _gates(g, blocks)
+    reset, raw, update = split_gates(g, blocks)
+    reset, update = torch.sigmoid(reset), torch.sigmoid(update - 1)
     candidate = torch.tanh(reset * raw)
     d_inner = d_h * update * (1 - candidate * candidate)
     d_reset = d_inner * raw * reset * (1 - reset)
