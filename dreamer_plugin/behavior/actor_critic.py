@@ -84,14 +84,15 @@ class ActorCritic(nn.Module):
         """
         s, feat = self.settings, dream["feat"].detach()
         value = self.critic(feat[:, :-1])
-        with torch.no_grad():
-            last = self.critic(feat[:, -1:])
-            slow = self.slow(feat).pred()
-            fast = torch.cat([value.pred(), last.pred()], 1)
         if dream["feat"].requires_grad:
             with frozen(self.critic):
                 fast = self.critic(dream["feat"]).pred()
             slow = self.slow(dream["feat"]).pred()
+        else:
+            with torch.no_grad():
+                last = self.critic(feat[:, -1:])
+                slow = self.slow(feat).pred()
+                fast = torch.cat([value.pred(), last.pred()], 1)
         offset, scale = self.value_norm.stats()
         fast = fast * scale + offset
         bootstrap = slow * scale + offset if s.slow_target else fast
