@@ -20,10 +20,14 @@ from dreamer_plugin.config.layers import on_disk
 from dreamer_plugin.config.machine import existing
 from dreamer_plugin.config.report import size_text
 from dreamer_plugin.data.replay import RecordReplay, make_replay, replay_bytes
-from dreamer_plugin.errors import UsageError, nearest
+from dreamer_plugin.errors import UsageError, choose
 from dreamer_plugin.spaces import Spaces
 
-LATENT_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+LATENT_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 
 
 def build_replay(
@@ -151,8 +155,4 @@ def _check_disk(cfg: Config, need: int, folder: Path, run: Path | None) -> None:
 
 
 def _latent_dtype(cfg: Config) -> torch.dtype:
-    found = getattr(torch, cfg.replay.latent_dtype, None)
-    if found not in LATENT_DTYPES:
-        names = [str(dtype).removeprefix("torch.") for dtype in LATENT_DTYPES]
-        raise UsageError(nearest(cfg.replay.latent_dtype, names, "replay.latent_dtype"))
-    return found
+    return choose(LATENT_DTYPES, cfg.replay.latent_dtype, "replay.latent_dtype")

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from tensordict import TensorDict
 
 from dreamer_plugin.data.replay import RecordReplay, make_replay
 from dreamer_plugin.spaces import ActionKey, ObsKey, Spaces
+from dreamer_plugin.study.bench_replay import contiguous_slices
 
 SPACES = Spaces(
     (ObsKey("image", "image", (64, 64, 3)),), (ActionKey("action", "discrete", (), 18),)
@@ -47,27 +47,11 @@ def filled(frames: int, folder: Path | None = None) -> RecordReplay:
     return rb
 
 
-def slices(rb: RecordReplay, frames: int) -> Callable[[], list[np.ndarray]]:
-    """The same bytes per key out of one long NumPy array each, starts drawn by NumPy."""
-    arrays = [field.empty(frames) for field in rb.storage.fields]
-    for array in arrays:
-        array[:] = 1
-    rng = np.random.default_rng(0)
-
-    def draw() -> list[np.ndarray]:
-        out = [np.empty((BATCH, LENGTH + 1, *a.shape[1:]), a.dtype) for a in arrays]
-        for row, start in enumerate(rng.integers(0, frames - LENGTH - 1, BATCH)):
-            for target, array in zip(out, arrays, strict=True):
-                target[row] = array[start : start + LENGTH + 1]
-        return out
-
-    return draw
-
-
 def ratio(frames: int, rounds: int) -> float:
     """Median over rounds of the time of a sample against that of the slices, taken in turns."""
     rb = filled(frames)
-    return compare(rb.sample, slices(rb, frames), rounds)
+    draw = contiguous_slices(rb.storage.fields, frames, BATCH, LENGTH + 1)
+    return compare(rb.sample, draw, rounds)
 
 
 def disk_ratio(frames: int, rounds: int, folder: Path) -> float:
