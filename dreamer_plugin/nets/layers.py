@@ -20,9 +20,27 @@ from dreamer_plugin.errors import choose
 # Standard deviation of a unit normal truncated to [-2, 2] is 1 / 1.1368...
 _TRUNC_CORRECTION = 1.1368472343385565
 NORM_EPS = 1e-4
-FANS: dict[str, Callable[[int, int], float]] = {
-    "in": lambda fan_in, fan_out: fan_in,
-    "avg": lambda fan_in, fan_out: (fan_in + fan_out) / 2,
+
+
+def _truncated_normal(weight: Tensor, outscale: float, n: float) -> None:
+    nn.init.trunc_normal_(weight, 0.0, 1.0, -2.0, 2.0)
+    weight.mul_(_TRUNC_CORRECTION * outscale / math.sqrt(n))
+
+
+def _uniform(weight: Tensor, outscale: float, n: float) -> None:
+    limit = outscale * math.sqrt(3.0 / n)  # of a uniform draw of deviation outscale / sqrt(n)
+    nn.init.uniform_(weight, -limit, limit)
+
+
+def _mean(fan_in: int, fan_out: int) -> float:
+    return (fan_in + fan_out) / 2
+
+
+Draw = Callable[[Tensor, float, float], None]
+FANS: dict[str, tuple[Draw, Callable[[int, int], float]]] = {
+    "in": (_truncated_normal, lambda fan_in, fan_out: fan_in),
+    "avg": (_truncated_normal, _mean),
+    "glorot": (_uniform, _mean),
 }
 
 
@@ -30,17 +48,20 @@ FANS: dict[str, Callable[[int, int], float]] = {
 def init_weight(
     weight: Tensor, fan_in: int, fan_out: int, fan: str = "in", outscale: float = 1.0
 ) -> None:
-    """Fill with a truncated normal of standard deviation `outscale / sqrt(n)`, in place.
+    """Fill with random numbers of standard deviation `outscale / sqrt(n)`, in place.
 
     Args:
         weight: of any shape. fan_in, fan_out: inputs and outputs that one weight connects.
-        fan: what n is: `"in"`, or `"avg"` for the mean of both. outscale: 0 gives zeros.
+        fan: what n is: `"in"`, or `"avg"` for the mean of both, of truncated normal numbers;
+            `"glorot"` is that mean with uniform numbers, Keras' default: they lie within
+            `outscale * sqrt(6 / (fan_in + fan_out))`.
+        outscale: 0 gives zeros.
     """
     if outscale == 0.0:
         weight.zero_()
         return
-    nn.init.trunc_normal_(weight, 0.0, 1.0, -2.0, 2.0)
-    weight.mul_(_TRUNC_CORRECTION * outscale / math.sqrt(FANS[fan](fan_in, fan_out)))
+    draw, count = FANS[fan]
+    draw(weight, outscale, count(fan_in, fan_out))
 
 
 class Linear(nn.Linear):

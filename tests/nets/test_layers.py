@@ -116,6 +116,35 @@ def test_layers_know_their_fans(make: object, fan_in: int, fan_out: int) -> None
     assert torch.allclose(weights[1], expected)
 
 
+@pytest.mark.parametrize(
+    ("make", "connections"),
+    [
+        (lambda: Linear(100, 300, fan="glorot"), 100 + 300),
+        (lambda: Linear(100, 300, 0.5, "glorot"), (100 + 300) / 0.5**2),
+        (lambda: BlockLinear(240, 160, 2, "glorot"), 240 + 160),  # all of both, no block's share
+        (lambda: Conv(20, 60, 4, 2, "glorot"), (20 + 60) * 16),
+    ],
+)
+def test_glorot_is_uniform_up_to_its_limit(make: object, connections: float) -> None:
+    """Keras' default: limit sqrt(6 / (in + out)), so the moments of even draws within it.
+
+    Of the 19200 draws of the smallest layer the mean deviates by 0.0042 limits, the second moment
+    by 0.6 % and the fourth by 1.0 %.
+    """
+    torch.manual_seed(0)
+    layer = make()  # type: ignore[operator]
+    scaled = layer.weight.detach() / math.sqrt(6 / connections)
+    assert 0.999 < scaled.max() <= 1.0001 and -1.0001 <= scaled.min() < -0.999
+    assert scaled.mean().item() == pytest.approx(0.0, abs=0.015)
+    assert scaled.square().mean().item() == pytest.approx(1 / 3, rel=0.02)
+    assert scaled.pow(4).mean().item() == pytest.approx(1 / 5, rel=0.03)
+    assert not layer.bias.any()
+
+
+def test_glorot_with_outscale_zero_is_zero() -> None:
+    assert not Linear(3, 4, 0.0, "glorot").weight.any()
+
+
 def test_a_style_reaches_every_unit() -> None:
     style = Style(norm="layer", eps=1e-3, act="elu", fan="avg")
     for unit in (Unit(3, 4, style), MLP(3, 2, 4, style)[1]):
