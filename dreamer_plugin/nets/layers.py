@@ -169,6 +169,7 @@ class Style:
         act: activation after it, `"silu"`, `"elu"` or `"relu"`.
         fan: of the initial weights, see `init_weight`.
         bias: `"always"`, or `"unnormed"`: only where no norm follows.
+        conv_act: activation of feature maps, a word like `act`; empty is `act`.
 
     Raises:
         UsageError: at a word that names no part.
@@ -179,12 +180,14 @@ class Style:
     act: str = "silu"
     fan: str = "in"
     bias: str = "always"
+    conv_act: str = ""
 
     def __post_init__(self) -> None:
         choose(NORMS, self.norm, "nets.norm")
         choose(ACTIVATIONS, self.act, "nets.act")
         choose(FANS, self.fan, "nets.fan")
         choose(BIASES, self.bias, "nets.bias")
+        choose(ACTIVATIONS, self.conv_act or self.act, "nets.conv_act")
 
     @property
     def bias_under_norm(self) -> bool:
@@ -196,8 +199,12 @@ class Style:
         return NORMS[self.norm](features, self.eps)
 
     def make_act(self) -> nn.Module:
-        """The activation."""
+        """The activation of vectors."""
         return ACTIVATIONS[self.act]()
+
+    def make_conv_act(self) -> nn.Module:
+        """The activation of feature maps."""
+        return ACTIVATIONS[self.conv_act or self.act]()
 
 
 OFFICIAL = Style()

@@ -79,7 +79,7 @@ class ChannelNorm(nn.Module):
 
     def __init__(self, channels: int, style: Style = OFFICIAL) -> None:
         super().__init__()
-        self.norm, self.act = style.make_norm(channels), style.make_act()
+        self.norm, self.act = style.make_norm(channels), style.make_conv_act()
 
     def forward(self, x: Tensor) -> Tensor:
         """`[N, C, H, W] -> [N, C, H, W]`."""
@@ -172,7 +172,7 @@ class ImageEncoder(nn.Module):
             stages.append(ConvStage(conv, pool, style))
             stages += [Residual(cout, style) for _ in range(residual)]
         if residual:
-            stages.append(style.make_act())
+            stages.append(style.make_conv_act())
         self.stages = nn.Sequential(*stages)
         self.out_features = h * w * depths[-1]
 

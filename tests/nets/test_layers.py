@@ -164,6 +164,7 @@ def test_a_style_reaches_every_unit() -> None:
         ({"norm": "layr"}, "Unknown nets.norm 'layr'. Did you mean 'layer'?"),
         ({"act": "gelu"}, "Unknown nets.act 'gelu'."),
         ({"fan": "out"}, "Unknown nets.fan 'out'."),
+        ({"conv_act": "rely"}, "Unknown nets.conv_act 'rely'. Did you mean 'relu'?"),
     ],
 )
 def test_unknown_styles_name_the_valid_words(words: dict[str, str], message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from dreamer_plugin.nets.codec import ImageOutput
 from dreamer_plugin.nets.layers import LayerNorm, RMSNorm, Style
@@ -68,6 +69,25 @@ def test_without_sigmoid_zero_is_gray_and_nothing_bounds_it(make: type[ImageDeco
     assert torch.equal(net(*inputs), torch.full((2, 16, 16, 1), 0.5))
     net.out.bias.data.fill_(3.0)
     assert torch.equal(net(*inputs), torch.full((2, 16, 16, 1), 3.5))
+
+
+@pytest.mark.parametrize("residual", [0, 1])
+def test_feature_maps_may_have_an_activation_of_their_own(residual: int) -> None:
+    """Vectors keep theirs: in the decoder the layer between the stochastic state and the map."""
+    style = Style(act="elu", conv_act="relu")
+    encoder = ImageEncoder((16, 16), 1, [4, 8], style=style, residual=residual)
+    decoder = ImageDecoder(8, 6, (16, 16), 1, [4, 8], 5, blocks=2, style=style, residual=residual)
+    # Each block has two; a stack of blocks ends in one more.
+    assert _activations(encoder) == [nn.ReLU] * (2 + 4 * residual + residual)
+    of_vectors, of_maps = _activations(decoder.from_stoch), [nn.ReLU] * (2 + 4 * residual)
+    assert of_vectors == [nn.ELU]
+    assert sorted(_activations(decoder), key=str) == sorted(of_vectors + of_maps, key=str)
+    assert _activations(ImageEncoder((16, 16), 1, [4, 8], style=Style(act="elu"))) == [nn.ELU] * 2
+
+
+def _activations(module: nn.Module) -> list[type[nn.Module]]:
+    kinds = (nn.SiLU, nn.ELU, nn.ReLU)
+    return [type(part) for part in module.modules() if isinstance(part, kinds)]
 
 
 def test_image_loss_takes_predictions_beyond_one() -> None:
