@@ -212,6 +212,9 @@ def _image_encoder(encoder: ImageEncoder) -> Pair:
             "TorchRL's halves by strides in every stage and has no more: "
             "world.encoder.downsample=stride, world.encoder.outer=false",
         )
+    if encoder.embed is not None:
+        what = "ImageEncoder with a linear layer after its maps"
+        _no_counterpart(what, "TorchRL's has none: world.encoder.embed_size=0")
     before, size = int(convs[0].padding[0]), convs[0].kernel_size[0]
     theirs = DreamerV3ImageEncoder(
         convs[0].in_channels,

@@ -112,6 +112,8 @@ def _columns(module: nn.Module, encoder: ImageEncoder | None) -> dict[str, Tenso
             f"the image encoder gives {image} features, the RSSM reads {seen - module.core.deter}: "
             "pass the encoder of the same agent"
         )
+    if encoder.embed is not None:  # the linear layer's features, which have one order only
+        return {}
     channels = [part for part in encoder.modules() if isinstance(part, nn.Conv2d)][-1].out_channels
     by_channel = torch.arange(image).unflatten(0, (-1, channels)).T.flatten()
     name = "posterior.0.0.0.weight" if len(mlp) else "posterior.1.weight"

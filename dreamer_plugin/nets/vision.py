@@ -135,7 +135,37 @@ def _check_stages(size: tuple[int, int], stages: int, key: str) -> tuple[int, in
     return out
 
 
-class ImageEncoder(nn.Module):
+class MapEncoder(nn.Module):
+    """Images through feature maps to one vector.
+
+    Args:
+        stages: from `[N, C, H, W]` to the smallest maps. features: numbers in one of those, all
+            channels together. embed_size: width of a linear layer after them, 0 for none.
+        fan: of that layer's initial weights.
+
+    Attributes:
+        out_features: length of the vector.
+    """
+
+    def __init__(
+        self, stages: Sequence[nn.Module], features: int, embed_size: int = 0, fan: str = "in"
+    ) -> None:
+        super().__init__()
+        if embed_size < 0:
+            raise UsageError(f"world.encoder.embed_size is {embed_size}; 0 is for no such layer")
+        self.stages = nn.Sequential(*stages)
+        self.embed = Linear(features, embed_size, fan=fan) if embed_size else None
+        self.out_features = embed_size or features
+
+    def forward(self, image: Tensor) -> Tensor:
+        """`[N, H, W, C]` in [0, 1] `-> [N, out_features]`."""
+        x = (image - 0.5).permute(0, 3, 1, 2)  # channels-last memory already
+        x = self.stages(x)
+        x = x.permute(0, 2, 3, 1).flatten(1)
+        return x if self.embed is None else self.embed(x)
+
+
+class ImageEncoder(MapEncoder):
     """Stages of convolution -> halving -> norm -> activation, flattened to one vector.
 
     Args:
@@ -145,9 +175,7 @@ class ImageEncoder(nn.Module):
         outer: the first stage does not halve.
         key: name for errors. style: of the stages.
         residual: `Residual` blocks after each stage; with any, an activation ends the stack.
-
-    Attributes:
-        out_features: length of the vector.
+        embed_size: as in `MapEncoder`.
     """
 
     def __init__(
@@ -161,8 +189,8 @@ class ImageEncoder(nn.Module):
         key: str = "image",
         style: Style = OFFICIAL,
         residual: int = 0,
+        embed_size: int = 0,
     ) -> None:
-        super().__init__()
         halving = choose(_HALVINGS, downsample, "world.encoder.downsample")
         h, w = _check_stages(size, len(depths) - outer, key)
         stages: list[nn.Module] = []
@@ -173,14 +201,7 @@ class ImageEncoder(nn.Module):
             stages += [Residual(cout, style) for _ in range(residual)]
         if residual:
             stages.append(style.make_conv_act())
-        self.stages = nn.Sequential(*stages)
-        self.out_features = h * w * depths[-1]
-
-    def forward(self, image: Tensor) -> Tensor:
-        """`[N, H, W, C]` in [0, 1] `-> [N, h * w * depth]`."""
-        x = (image - 0.5).permute(0, 3, 1, 2)  # channels-last memory already
-        x = self.stages(x)
-        return x.permute(0, 2, 3, 1).flatten(1)
+        super().__init__(stages, h * w * depths[-1], embed_size, style.fan)
 
 
 class ImageDecoder(nn.Module):

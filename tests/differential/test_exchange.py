@@ -250,6 +250,7 @@ def test_parts_of_an_agent_without_a_counterpart_are_named(part: str, message: s
         (lambda: head(nn.Linear(8, 1)), "Head with Linear has no counterpart"),
         (lambda: encoder(outer=True), "ImageEncoder with pooling, residual blocks or an outer"),
         (lambda: encoder(residual=1), "ImageEncoder with pooling, residual blocks or an outer"),
+        (lambda: encoder(embed_size=3), "ImageEncoder with a linear layer after its maps has no"),
         (
             lambda: LinearStemDecoder(D, S * K, (16, 16), 3, (4, 6), 8),
             "LinearStemDecoder has no counterpart in TorchRL: TorchRL's has a norm",
@@ -331,6 +332,15 @@ def test_what_does_not_fit_is_named_and_changes_nothing(
     with pytest.raises(UsageError, match=re.escape(message)):
         from_torchrl(module, theirs())
     assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
+
+
+def test_columns_that_read_embedded_images_stay_in_order() -> None:
+    """A linear layer after the maps has one order only, so there is nothing to change."""
+    ours = rssm()
+    tiny.disturb(ours)
+    with_eyes, without = to_torchrl(ours, encoder(embed_size=4)), to_torchrl(ours)
+    for key, value in without.state_dict().items():
+        assert torch.equal(with_eyes.state_dict()[key], value), key
 
 
 def test_widths_that_torchrl_ties_are_named() -> None:

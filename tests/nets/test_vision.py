@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from dreamer_plugin.errors import UsageError
+from dreamer_plugin.nets.layers import Style
 from dreamer_plugin.nets.vision import (
     Conv,
     ImageDecoder,
@@ -21,6 +24,23 @@ def test_encoder_ends_in_h_times_w_times_depth(size: tuple[int, int], downsample
     net = ImageEncoder(size, 3, [2, 3, 4, 4], downsample=downsample)
     out = net(torch.rand(2, *size, 3))
     assert out.shape == (2, size[0] // 16 * (size[1] // 16) * 4) == (2, net.out_features)
+
+
+def test_a_linear_layer_may_follow_the_flattened_map() -> None:
+    """Three rows of four features of one linear map of 2 * 3 * 3 numbers, drawn after the rest."""
+    nets = []
+    for size in (0, 4):
+        torch.manual_seed(0)
+        nets.append(ImageEncoder((6, 6), 1, [2], style=Style(fan="glorot"), embed_size=size))
+    plain, net = nets
+    image, embed = torch.rand(3, 6, 6, 1), net.embed
+    torch.nn.init.normal_(embed.bias)
+    assert net(image).shape == (3, 4) == (3, net.out_features)
+    assert torch.allclose(net(image), plain(image) @ embed.weight.T + embed.bias, atol=1e-6)
+    assert embed.weight.abs().max() <= math.sqrt(6 / (18 + 4)) and embed.fan == "glorot"
+    assert plain.embed is None and plain.out_features == 18
+    with pytest.raises(UsageError, match="world.encoder.embed_size is -1; 0 is for no"):
+        ImageEncoder((6, 6), 1, [2], embed_size=-1)
 
 
 @pytest.mark.parametrize("upsample", ["nearest", "transposed"])
