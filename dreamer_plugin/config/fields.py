@@ -18,6 +18,7 @@ CHOICES = {
     "precision": ("auto", "bfloat16", "float32"),
     "compile": ("auto", "off", "on"),
     "protocol": ("auto", "published", "reduced"),
+    "replay.sampling": ("windows", "episodes", "inner_episodes"),
     "replay.storage": ("memory", "disk"),
     "replay.latent_dtype": ("float32", "float16", "bfloat16"),
     "optim.schedule": ("constant", "linear", "cosine"),
@@ -28,13 +29,13 @@ CHOICES = {
 LEAST = {
     1: {
         "env": ("num_envs",),
-        "run": ("steps", "eval_episodes", "log_every", "save_every", "keep"),
+        "run": ("steps", "burst", "eval_episodes", "log_every", "save_every", "keep"),
         "replay": ("capacity", "batch_size", "batch_length"),
         "model": ("deter", "hidden", "groups", "classes", "blocks", "depth", "units"),
         "behavior": ("imag_horizon",),
     },
     0: {
-        "run": ("train_ratio", "prefill", "eval_every"),
+        "run": ("train_ratio", "pretrain", "prefill", "eval_every"),
         "replay": ("context",),
         "optim": ("lr", "warmup", "agc", "anneal", "weight_decay"),
         "world.encoder": ("units",),

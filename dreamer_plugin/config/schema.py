@@ -224,6 +224,8 @@ class ReplayConfig:
     batch_length: int = 64
     context: int = 1
     online: bool = True
+    sampling: str = "windows"
+    prioritize_ends: bool = False
     latent_dtype: str = "float32"
     storage: str = "memory"
     folder: str = ""  # the run folder
@@ -246,7 +248,10 @@ class RunConfig:
 
     steps: int = 10_000_000
     train_ratio: float = 32.0
+    burst: int = 1
+    pretrain: int = 0
     prefill: int = 1024
+    random_prefill: bool = False
     eval_every: int = 0
     eval_episodes: int = 10
     log_every: int = 1000
