@@ -10,18 +10,32 @@ class TrainRatio:
     call does not use up is carried over, in float64. The first call gives one update, whatever the
     ratio is, so that training begins with the first full batch; a ratio of zero never trains.
 
-    Source: `embodied/core/when.py`, `Ratio`, danijar/dreamerv3 @ e3f0224.
+        step     600   601  ...  1099   1100  ...  1600       1/5 update per step, burst 100
+        updates  1 + pretrain           100        100
+
+    Source: `embodied/core/when.py`, `Ratio`, danijar/dreamerv3 @ e3f0224; of bursts and pretraining
+    `dreamer.py`, danijar/dreamer @ 56d4d444.
 
     Args:
-        ratio: replayed steps per agent step; negative is one update per call.
+        ratio: replayed steps per agent step; negative is one burst per call.
         replayed: steps that one update replays, batch size times length.
+        burst: updates become due in groups of this many, once so many are earned.
+        pretrain: updates on top of the first one.
     """
 
-    def __init__(self, ratio: float, replayed: int) -> None:
+    def __init__(self, ratio: float, replayed: int, burst: int = 1, pretrain: int = 0) -> None:
         if replayed < 1:
             raise ValueError(f"an update must replay at least one step, got {replayed}")
+        if burst < 1 or pretrain < 0:
+            raise ValueError(f"burst must be at least 1 and pretrain 0, got {burst}, {pretrain}")
         self.per_step = ratio / replayed
+        self._burst, self._pretrain = burst, pretrain
         self._paid: float | None = None  # the step up to which updates have been made
+
+    @property
+    def started(self) -> bool:
+        """Whether an update was ever due."""
+        return self._paid is not None
 
     def updates(self, step: int) -> int:
         """Updates due now.
@@ -31,12 +45,12 @@ class TrainRatio:
         """
         if self.per_step == 0:
             return 0
-        if self.per_step < 0:
-            return 1
         if self._paid is None:
             self._paid = float(step)
-            return 1
-        due = int((step - self._paid) * self.per_step)
+            return 1 + self._pretrain
+        if self.per_step < 0:
+            return self._burst
+        due = int((step - self._paid) * self.per_step) // self._burst * self._burst
         self._paid += due / self.per_step
         return due
 

@@ -86,13 +86,15 @@ def build_parts(
     except BaseException:
         vector.close()
         raise
-    ratio = TrainRatio(cfg.run.train_ratio, _batch_steps(cfg))
+    run = cfg.run
+    ratio = TrainRatio(run.train_ratio, _batch_steps(cfg), run.burst, run.pretrain)
     return Parts(source, vector, native, agent, replay, collector, ratio, repeat, compiling)
 
 
 def planned_updates(cfg: Config) -> float:
     """Gradient steps that a whole run makes, about."""
-    return cfg.run.steps * cfg.run.train_ratio / _batch_steps(cfg)
+    run = cfg.run
+    return run.pretrain + run.steps * run.train_ratio / _batch_steps(cfg)
 
 
 def _batch_steps(cfg: Config) -> int:
