@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from dreamer_plugin.errors import UsageError, choose
 from dreamer_plugin.nets.layers import MLP, Linear
-from dreamer_plugin.ops.distributions import BoundedNormal, Categorical
+from dreamer_plugin.ops.continuous import (
+    BoundedNormal,
+    Continuous,
+    TanhNormal,
+    TruncatedNormal,
+    UnboundedNormal,
+)
+from dreamer_plugin.ops.distributions import Categorical
 from dreamer_plugin.spaces import ActionKey
 
 
@@ -22,7 +31,7 @@ class ActionDistribution:
     """
 
     def __init__(
-        self, parts: Sequence[Categorical | BoundedNormal], keys: Sequence[ActionKey]
+        self, parts: Sequence[Categorical | Continuous], keys: Sequence[ActionKey]
     ) -> None:
         self.parts, self.keys = parts, keys
 
@@ -62,13 +71,18 @@ class ActionDistribution:
 class Actor(nn.Module):
     """MLP with an output layer per action key.
 
-    Discrete keys are categorical, continuous ones bounded normals. Source: `embodied/jax/heads.py`.
+    Discrete keys are categorical, continuous ones what `output` says, bounded normals by default.
+    Source: `embodied/jax/heads.py`; of the other outputs, see `ops.continuous`.
 
     Args:
         mlp: `[..., F] -> [..., U]`. keys: of the action space, sorted by name.
         outscale: scale of the output layers' initial weights.
         unimix: share of the uniform distribution in discrete keys.
-        min_std, max_std: bounds of the standard deviation of continuous keys.
+        min_std, max_std: bounds of the standard deviation of continuous keys; only a bounded normal
+            has the second.
+        output: of continuous keys, `"bounded_normal"`, `"tanh_normal"`, `"trunc_normal"` or
+            `"normal"`.
+        init_std: first standard deviation of a tanh normal, about.
 
     Attributes:
         noise_size: uniform numbers that one sample takes.
@@ -82,10 +96,21 @@ class Actor(nn.Module):
         unimix: float = 0.0,
         min_std: float = 0.1,
         max_std: float = 1.0,
+        output: str = "bounded_normal",
+        init_std: float = 5.0,
     ) -> None:
         super().__init__()
         self.mlp, self.keys, self.unimix = mlp, list(keys), unimix
-        self.min_std, self.max_std = min_std, max_std
+        if init_std <= 0:
+            raise UsageError(f"behavior.actor.init_std is {init_std}, but must be above 0")
+        outputs: dict[str, Callable[[Tensor, Tensor], Continuous]] = {
+            "bounded_normal": partial(BoundedNormal, min_std=min_std, max_std=max_std),
+            "tanh_normal": partial(TanhNormal, min_std=min_std, init_std=init_std),
+            "trunc_normal": partial(TruncatedNormal, min_std=min_std),
+            "normal": partial(UnboundedNormal, min_std=min_std),
+        }
+        self.continuous = choose(outputs, output, "behavior.actor.output")
+        self.output = output
         self.noise_size = sum(key.variables for key in keys)
         # A list per key: class logits, or mean and standard deviation.
         self.heads = nn.ModuleList(
@@ -102,8 +127,8 @@ class Actor(nn.Module):
         heads = zip(self.keys, self.heads, strict=True)
         return ActionDistribution([self._part(x, key, head) for key, head in heads], self.keys)
 
-    def _part(self, x: Tensor, key: ActionKey, head: nn.Module) -> Categorical | BoundedNormal:
+    def _part(self, x: Tensor, key: ActionKey, head: nn.Module) -> Categorical | Continuous:
         raw = [layer(x) for layer in head.children()]
         if key.kind == "discrete":
             return Categorical(raw[0].unflatten(-1, (-1, key.classes)), self.unimix)
-        return BoundedNormal(raw[0], raw[1], self.min_std, self.max_std)
+        return self.continuous(raw[0], raw[1])

@@ -7,17 +7,14 @@ a function of its noise (`noise_shape` says how much).
 
 from __future__ import annotations
 
-import math
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dreamer_plugin.ops.continuous import off_the_ends
 from dreamer_plugin.ops.scaling import symexp, symlog
-
-# torch.rand has steps of 2**-24: half a step keeps the normal quantile finite at both ends.
-_TINY = 2.0**-25
 
 
 class Output(Protocol):
@@ -28,11 +25,6 @@ class Output(Protocol):
 
     def loss(self, target: Tensor) -> Tensor:
         """Negative log-likelihood (or squared error), event axes summed."""
-
-
-def normal_quantile(uniform: Tensor) -> Tensor:
-    """Standard normal draws from uniform ones by the inverse distribution function."""
-    return torch.special.ndtri(uniform.float().clamp(_TINY, 1 - _TINY))
 
 
 def mix_uniform(logits: Tensor, unimix: float) -> Tensor:
@@ -65,6 +57,29 @@ def straight_through(onehot: Tensor, probs: Tensor) -> Tensor:
     return onehot + (probs - probs.detach()) if probs.requires_grad else onehot
 
 
+def one_hot_through(index: Tensor, probs: Tensor) -> Tensor:
+    """One-hot `[..., K]` of a class index `[...]`, with the gradient of `probs` `[..., K]`."""
+    onehot = torch.zeros_like(probs).scatter_(-1, index.unsqueeze(-1), 1.0)
+    return straight_through(onehot, probs)
+
+
+def gumbel_one_hot(logprobs: Tensor, uniform: Tensor, tau: float) -> Tensor:
+    """One-hot draw with the gradient of a softmax.
+
+    Gumbel noise G decides for the class with the largest `logprobs + G`, which draws exactly from
+    `softmax(logprobs)` whatever `tau`. Backwards stands `softmax((logprobs + G) / tau)`: the nearer
+    tau is to zero, the nearer it is to the draw, and the larger its gradient's variance.
+
+    Args:
+        logprobs: `[..., K]`. uniform: `[..., K]` in [0, 1). tau: temperature.
+
+    Returns:
+        `[..., K]`.
+    """
+    perturbed = logprobs - torch.log(-torch.log(off_the_ends(uniform)))
+    return one_hot_through(perturbed.argmax(-1), torch.softmax(perturbed / tau, -1))
+
+
 class Categorical:
     """Independent categoricals over the last axis; values are one-hot vectors.
 
@@ -85,16 +100,11 @@ class Categorical:
 
     def sample(self, noise: Tensor) -> Tensor:
         """One-hot draw `[..., K]` from uniform noise `[...]`, straight-through gradient."""
-        return self._one_hot(categorical_index(self.probs.detach(), noise))
+        return one_hot_through(categorical_index(self.probs.detach(), noise), self.probs)
 
     def mode(self) -> Tensor:
         """Most likely class as one-hot `[..., K]`, straight-through gradient."""
-        return self._one_hot(self.logprobs.argmax(-1))
-
-    def _one_hot(self, index: Tensor) -> Tensor:
-        return straight_through(
-            torch.zeros_like(self.probs).scatter_(-1, index.unsqueeze(-1), 1.0), self.probs
-        )
+        return one_hot_through(self.logprobs.argmax(-1), self.probs)
 
     def logp(self, onehot: Tensor) -> Tensor:
         """Log-probability `[...]` of one-hot values `[..., K]`."""
@@ -124,38 +134,6 @@ class DiscreteTarget:
         """Cross entropy with class indices `[..., *shape]`, summed over `shape`."""
         picked = self.logprobs.gather(-1, target.long().unsqueeze(-1)).squeeze(-1)
         return -_sum_event(picked, self.event_dims)
-
-
-class BoundedNormal:
-    """Normal with mean `tanh(raw_mean)` and std between two bounds; neither truncated nor squashed.
-
-    `std = (max - min) sigmoid(raw_std + 2) + min`. Actions beyond [-1, 1] are clipped by the env,
-    not here. Source: `embodied/jax/heads.py`, `bounded_normal`.
-
-    Args:
-        raw_mean, raw_std: `[..., A]`. min_std, max_std: bounds of the standard deviation.
-    """
-
-    def __init__(self, raw_mean: Tensor, raw_std: Tensor, min_std: float, max_std: float) -> None:
-        self.mean = torch.tanh(raw_mean.float())
-        self.std = (max_std - min_std) * torch.sigmoid(raw_std.float() + 2.0) + min_std
-
-    def sample(self, noise: Tensor) -> Tensor:
-        """Reparameterised draw `[..., A]` from uniform noise `[..., A]`."""
-        return self.mean + self.std * normal_quantile(noise)
-
-    def mode(self) -> Tensor:
-        """The mean, `[..., A]`."""
-        return self.mean
-
-    def logp(self, value: Tensor) -> Tensor:
-        """Log-density per dimension, `[..., A]`, of the unclipped value."""
-        z = (value - self.mean) / self.std
-        return -0.5 * z**2 - torch.log(self.std) - 0.5 * math.log(2 * math.pi)
-
-    def entropy(self) -> Tensor:
-        """Entropy per dimension, `[..., A]`, in nats."""
-        return torch.log(self.std) + 0.5 * math.log(2 * math.pi * math.e)
 
 
 class Binary:
@@ -200,6 +178,17 @@ class MSE:
         """Summed squared error `[...]`; no factor one half."""
         target = symlog(target.float()) if self.symlog_target else target.float()
         return _sum_event((self.mean - target.detach()) ** 2, self.event_dims)
+
+
+class UnitNormal(MSE):
+    """Normal of variance 1: half the squared error, without the constant; arguments as of `MSE`.
+
+    Source: DreamerV1 and V2, which learn images, rewards and values so.
+    """
+
+    def loss(self, target: Tensor) -> Tensor:
+        """Negative log-likelihood `[...]` less `log(2 pi) / 2` per number."""
+        return 0.5 * super().loss(target)
 
 
 class TwoHot:

@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from dreamer_plugin.behavior.actor import Actor
+from dreamer_plugin.errors import UsageError
 from dreamer_plugin.nets.layers import MLP
+from dreamer_plugin.ops.continuous import (
+    BoundedNormal,
+    TanhNormal,
+    TruncatedNormal,
+    UnboundedNormal,
+)
+from dreamer_plugin.ops.distributions import Categorical
 from dreamer_plugin.spaces import ActionKey
 
 KEYS = [
@@ -81,3 +89,47 @@ def test_unimix_reaches_discrete_keys_only() -> None:
     policy = actor(torch.randn(20, 5))
     assert policy.parts[2].probs.min().item() == pytest.approx(0.1 / 4, rel=1e-3)
     assert policy.parts[1].std.min() >= 0.1
+
+
+@pytest.mark.parametrize(
+    ("output", "kind"),
+    [
+        ("bounded_normal", BoundedNormal),
+        ("tanh_normal", TanhNormal),
+        ("trunc_normal", TruncatedNormal),
+        ("normal", UnboundedNormal),
+    ],
+)
+def test_the_output_of_continuous_keys_is_chosen(output: str, kind: type) -> None:
+    torch.manual_seed(0)
+    actor = Actor(MLP(5, 1, 8), KEYS, outscale=1.0, output=output)
+    policy, noise = actor(torch.randn(7, 5)), torch.rand(7, actor.noise_size)
+    assert [type(part) for part in policy.parts] == [Categorical, kind, Categorical]
+    action = policy.sample(noise)
+    assert action.shape == policy.mode().shape == (7, SIZE)
+    assert policy.logp(action).isfinite().all() and policy.entropy().shape == (7,)
+    action[:, 6:8].sum().backward()
+    assert all(layer.weight.grad.any() for layer in actor.heads[1])
+
+
+def test_an_unknown_output_is_named_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"behavior.actor.output 'tanh'.*mean 'tanh_normal'"):
+        Actor(MLP(5, 1, 8), KEYS, output="tanh")
+    with pytest.raises(UsageError, match=r"init_std is 0\.0, but must be above 0"):
+        Actor(MLP(5, 1, 8), KEYS, output="tanh_normal", init_std=0.0)
+
+
+def test_a_zeroed_tanh_policy_has_the_initial_std() -> None:
+    """DreamerV1: 5 above the least, 0.0001; the mean is 0."""
+    actor = Actor(
+        MLP(5, 1, 8), KEYS, outscale=0.0, min_std=1e-4, output="tanh_normal", init_std=5.0
+    )
+    move = actor(torch.randn(7, 5)).parts[1]
+    assert torch.allclose(move.before.std, torch.tensor(5.0001), atol=1e-6)
+    assert not move.before.mean.any()
+
+
+def test_a_truncated_policy_begins_at_one_above_the_least_std() -> None:
+    """DreamerV2: 2 sigmoid(0) + 0.1."""
+    actor = Actor(MLP(5, 1, 8), KEYS, outscale=0.0, min_std=0.1, output="trunc_normal")
+    assert torch.allclose(actor(torch.randn(7, 5)).parts[1].whole.std, torch.tensor(1.1))

@@ -10,13 +10,13 @@ import torch
 from dreamer_plugin.ops.distributions import (
     MSE,
     Binary,
-    BoundedNormal,
     Categorical,
     DiscreteTarget,
     SymlogTwoHot,
     TwoHot,
+    UnitNormal,
     categorical_index,
-    normal_quantile,
+    gumbel_one_hot,
 )
 from dreamer_plugin.ops.scaling import linear_bins, symexp_bins
 
@@ -114,25 +114,6 @@ def test_categorical_entropy_and_likelihood_by_hand() -> None:
     assert dist.mode().tolist() == [0.0, 1.0]
 
 
-def test_bounded_normal_bounds_and_likelihood() -> None:
-    raw = torch.tensor([[-100.0], [0.0], [100.0]])
-    normal = BoundedNormal(raw, raw, 0.1, 1.0)
-    middle = 0.9 / (1 + math.exp(-2)) + 0.1
-    assert normal.std.flatten().tolist() == pytest.approx([0.1, middle, 1.0])
-    assert normal.mean.flatten().tolist() == [-1.0, 0.0, 1.0]
-    reference = torch.distributions.Normal(normal.mean, normal.std)
-    value = torch.randn(3, 1) * 3  # beyond [-1, 1] as well: nothing is squashed
-    assert torch.allclose(normal.logp(value), reference.log_prob(value), atol=1e-5)
-    assert torch.allclose(normal.entropy(), reference.entropy(), atol=1e-6)
-
-
-def test_normal_quantile_is_finite_at_both_ends_and_exact_inside() -> None:
-    ends = normal_quantile(torch.tensor([0.0, LARGEST_UNIFORM]))
-    assert ends.isfinite().all() and ends[0] < -5 and ends[1] > 5
-    inside = normal_quantile(torch.tensor([0.5, 0.841344746]))  # the normal CDF of 0 and of 1
-    assert inside.tolist() == pytest.approx([0.0, 1.0], abs=1e-5)
-
-
 def test_binary_takes_soft_targets() -> None:
     loss = Binary(torch.tensor(0.0)).loss(torch.tensor(0.3))
     assert loss.item() == pytest.approx(math.log(2))
@@ -143,6 +124,44 @@ def test_squared_errors_are_summed_without_a_half() -> None:
     mean, target = torch.zeros(2, 3), torch.full((2, 3), math.e - 1)
     assert MSE(mean, 1).loss(target).tolist() == pytest.approx([3 * (math.e - 1) ** 2] * 2)
     assert MSE(mean, 1, symlog_target=True).loss(target).tolist() == pytest.approx([3.0] * 2)
+
+
+def test_a_unit_normal_is_a_normal_less_its_constant() -> None:
+    mean, target = torch.randn(4, 2, 3, requires_grad=True), torch.randn(4, 2, 3)
+    loss = UnitNormal(mean, 2).loss(target)
+    logp = torch.distributions.Normal(mean, 1.0).log_prob(target).sum((-2, -1))
+    assert torch.allclose(loss, -logp - 6 * 0.5 * math.log(2 * math.pi), atol=1e-5)
+    (slope,) = torch.autograd.grad(loss.sum(), mean)
+    assert torch.allclose(slope, mean - target)
+    assert torch.equal(UnitNormal(mean, 2).pred(), mean)
+
+
+def test_gumbel_noise_and_its_gradient_by_hand() -> None:
+    """Noise -ln(-ln u) = 0 at u = 1/e, ln 2 at exp(-1/2); of 0.5, 0.3 and 2 * 0.2 the first wins.
+
+    With tau = 2 the softmax is that of square roots, whose derivatives are y (I - y^T) / tau.
+    """
+    logprobs = torch.tensor([0.5, 0.3, 0.2]).log().requires_grad_()
+    uniform = torch.tensor([math.exp(-1), math.exp(-1), math.exp(-0.5)])
+    draw = gumbel_one_hot(logprobs, uniform, tau=2.0)
+    assert draw.tolist() == [1.0, 0.0, 0.0]
+    roots = torch.tensor([0.5, 0.3, 0.4]).sqrt()
+    y, pull = roots / roots.sum(), torch.tensor([1.0, -2.0, 5.0])
+    (ours,) = torch.autograd.grad((draw * pull).sum(), logprobs)
+    assert torch.allclose(ours, y * (pull - (y * pull).sum()) / 2)
+
+
+def test_gumbel_draws_have_the_right_frequencies_and_stay_finite() -> None:
+    logprobs = torch.tensor([0.1, 0.3, 0.6]).log().expand(20000, 3)
+    noise = torch.rand(20000, 3, generator=torch.Generator().manual_seed(0))
+    share = gumbel_one_hot(logprobs, noise, tau=0.1).mean(0)
+    # Four standard deviations of the middle one: 4 sqrt(0.6 * 0.4 / 20000).
+    assert torch.allclose(share, torch.tensor([0.1, 0.3, 0.6]), atol=0.014)
+    ends = torch.tensor([[0.0, LARGEST_UNIFORM, 0.5], [LARGEST_UNIFORM, 0.0, 0.0], [0.0] * 3])
+    logits = torch.tensor([[50.0, -50, 0]] * 3).log_softmax(-1).requires_grad_()
+    draw = gumbel_one_hot(logits, ends, tau=0.1)
+    (grad,) = torch.autograd.grad((draw * torch.randn(3, 3)).sum(), logits)
+    assert draw.isfinite().all() and grad.isfinite().all()
 
 
 def test_discrete_targets_sum_over_the_event() -> None:

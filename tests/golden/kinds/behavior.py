@@ -12,7 +12,8 @@ from dreamer_plugin.behavior.actor import ActionDistribution
 from dreamer_plugin.behavior.actor_critic import ActorCritic, ReturnSettings
 from dreamer_plugin.behavior.normalize import Identity, MeanStd, Percentile
 from dreamer_plugin.nets.twin import SlowCopy
-from dreamer_plugin.ops.distributions import BoundedNormal, Categorical, TwoHot
+from dreamer_plugin.ops.continuous import Normal
+from dreamer_plugin.ops.distributions import Categorical, TwoHot
 from dreamer_plugin.ops.returns import arrival_weights, replay_returns
 from dreamer_plugin.spaces import ActionKey
 
@@ -30,13 +31,6 @@ class TableHead(nn.Module):
 
     def forward(self, feat: Tensor) -> TwoHot:
         return TwoHot(self.logits[feat.squeeze(-1).long()], self.bins)
-
-
-class GivenNormal(BoundedNormal):
-    """A normal whose mean and standard deviation are given, not squashed."""
-
-    def __init__(self, mean: Tensor, std: Tensor) -> None:
-        self.mean, self.std = mean, std
 
 
 class TableActor(nn.Module):
@@ -57,7 +51,7 @@ class TableActor(nn.Module):
         row = feat.squeeze(-1).long()
         parts = {
             "disc": Categorical(self.tables["cat_logits"][row].unsqueeze(-2)),
-            "cont": GivenNormal(self.tables["cont_mean"][row], self.tables["cont_std"][row]),
+            "cont": Normal(self.tables["cont_mean"][row], self.tables["cont_std"][row]),
         }
         return ActionDistribution([parts[key.name] for key in self.keys], self.keys)
 

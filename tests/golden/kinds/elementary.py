@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from dreamer_plugin.ops.continuous import BoundedNormal
 from dreamer_plugin.ops.distributions import (
     MSE,
     Binary,
-    BoundedNormal,
     Categorical,
     TwoHot,
     straight_through,

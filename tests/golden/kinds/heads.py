@@ -12,7 +12,7 @@ from dreamer_plugin.behavior.actor import Actor
 from dreamer_plugin.interop.weights import import_official
 from dreamer_plugin.nets.heads import BinaryLayer, Head, TwoHotLayer
 from dreamer_plugin.nets.layers import MLP
-from dreamer_plugin.ops.distributions import BoundedNormal
+from dreamer_plugin.ops.continuous import BoundedNormal
 from dreamer_plugin.spaces import ActionKey
 
 from ..reading import Golden
