@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.nets.layers import MLP, Linear
-from dreamer_plugin.nets.vision import ImageDecoder, MapEncoder
+from dreamer_plugin.nets.vision import MapDecoder, MapEncoder
 from dreamer_plugin.ops.distributions import MSE, DiscreteTarget, Output
 from dreamer_plugin.ops.scaling import symlog
 from dreamer_plugin.spaces import ObsKey
@@ -137,7 +137,7 @@ class Decoder(nn.Module):
     """
 
     def __init__(
-        self, keys: Sequence[ObsKey], vector: VectorDecoder | None, image: ImageDecoder | None
+        self, keys: Sequence[ObsKey], vector: VectorDecoder | None, image: MapDecoder | None
     ) -> None:
         super().__init__()
         self.images = [k for k in keys if k.kind == "image"]

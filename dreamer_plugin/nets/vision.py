@@ -19,10 +19,19 @@ from dreamer_plugin.nets.layers import OFFICIAL, BlockLinear, Linear, Style, Uni
 from dreamer_plugin.nets.pool import max_pool
 
 
+def init_filters(conv: nn.Conv2d | nn.ConvTranspose2d, fan: str) -> None:
+    """Draw the weights anew, in place, each connecting all that one filter sees; zero the bias."""
+    area = conv.kernel_size[0] * conv.kernel_size[1]
+    init_weight(conv.weight, conv.in_channels * area, conv.out_channels * area, fan)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+
+
 class Conv(nn.Conv2d):
     """Same-size convolution with the project's initialisation; `stride` 2 halves even sizes.
 
-    An odd padding is one more after than before, as XLA's SAME. `fan` is of `init_weight`.
+    An odd padding is one more after than before, as XLA's SAME; without `pad` there is none, and
+    only whole filters count. `fan` is of `init_weight`.
     """
 
     def __init__(
@@ -33,18 +42,16 @@ class Conv(nn.Conv2d):
         stride: int = 1,
         fan: str = "in",
         bias: bool = True,
+        pad: bool = True,
     ) -> None:
         self.fan = fan
-        total = kernel - stride
+        total = kernel - stride if pad else 0
         super().__init__(cin, cout, kernel, stride, padding=total // 2, bias=bias)
         self.odd = total % 2
 
     def reset_parameters(self) -> None:
         """Draw the weights anew; zero the bias."""
-        area = self.kernel_size[0] * self.kernel_size[1]
-        init_weight(self.weight, self.in_channels * area, self.out_channels * area, self.fan)
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
+        init_filters(self, self.fan)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[N, cin, H, W] -> [N, cout, H/stride, W/stride]`."""
@@ -90,7 +97,9 @@ class ChannelNorm(nn.Module):
 class ConvStage(nn.Module):
     """Convolution -> optional 2x2 pooling -> norm -> activation."""
 
-    def __init__(self, conv: Conv, pool: bool = False, style: Style = OFFICIAL) -> None:
+    def __init__(
+        self, conv: Conv | nn.ConvTranspose2d, pool: bool = False, style: Style = OFFICIAL
+    ) -> None:
         super().__init__()
         self.conv, self.pool = conv, pool
         self.norm = ChannelNorm(conv.out_channels, style)
@@ -204,7 +213,36 @@ class ImageEncoder(MapEncoder):
         super().__init__(stages, h * w * depths[-1], embed_size, style.fan)
 
 
-class ImageDecoder(nn.Module):
+class MapDecoder(nn.Module):
+    """From a smallest map through stages to images.
+
+    Args:
+        sigmoid: images are squashed into [0, 1]; else the output layer's zero is medium gray and
+            nothing bounds it.
+
+    Attributes:
+        stages: they enlarge the map. out: makes images of the last.
+    """
+
+    stages: nn.Sequential
+    out: nn.Module
+
+    def __init__(self, sigmoid: bool) -> None:
+        super().__init__()
+        self.sigmoid = sigmoid
+
+    def forward(self, deter: Tensor, stoch: Tensor) -> Tensor:
+        """`[N, D], [N, S*K] -> [N, H, W, C]`."""
+        x = self.out(self.stages(self.smallest(deter, stoch))).float()
+        x = torch.sigmoid(x) if self.sigmoid else x + 0.5
+        return x.permute(0, 2, 3, 1)
+
+    def smallest(self, deter: Tensor, stoch: Tensor) -> Tensor:
+        """`[N, D], [N, S*K] -> [N, c, h, w]`."""
+        raise NotImplementedError
+
+
+class ImageDecoder(MapDecoder):
     """From the latent state to images.
 
     The recurrent state enters through a block-linear layer whose blocks become channel groups, the
@@ -215,8 +253,7 @@ class ImageDecoder(nn.Module):
         depths: as in the encoder. units: half the width of the layer on the stochastic state.
         blocks: channel groups of the smallest map. kernel, upsample (`"nearest"` or
         `"transposed"`), outer, key, style: as in `ImageEncoder`.
-        residual: `Residual` blocks before each stage. sigmoid: images are squashed into [0, 1];
-            else the output layer's zero is medium gray and nothing bounds it.
+        residual: `Residual` blocks before each stage. sigmoid: as in `MapDecoder`.
     """
 
     def __init__(
@@ -236,11 +273,10 @@ class ImageDecoder(nn.Module):
         residual: int = 0,
         sigmoid: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(sigmoid)
         make = choose(_DOUBLINGS, upsample, "world.decoder.upsample")
         h, w = _check_stages(size, len(depths) - outer, key)
         self.map = (h, w, depths[-1])
-        self.sigmoid = sigmoid
         self._make_stem(deter, stoch, units, blocks, style)
         stages: list[nn.Module] = []
         widths = list(depths)[::-1]
@@ -261,12 +297,6 @@ class ImageDecoder(nn.Module):
             Unit(stoch, 2 * units, style), Linear(2 * units, size, fan=style.fan, bias=bias)
         )
         self.norm = ChannelNorm(self.map[-1], style)
-
-    def forward(self, deter: Tensor, stoch: Tensor) -> Tensor:
-        """`[N, D], [N, S*K] -> [N, H, W, C]`."""
-        x = self.out(self.stages(self.smallest(deter, stoch))).float()
-        x = torch.sigmoid(x) if self.sigmoid else x + 0.5
-        return x.permute(0, 2, 3, 1)
 
     def smallest(self, deter: Tensor, stoch: Tensor) -> Tensor:
         """`[N, D], [N, S*K] -> [N, c, h, w]`."""
