@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dreamer_plugin.errors import UsageError
-from dreamer_plugin.ops.distributions import Categorical, mix_uniform
-from dreamer_plugin.ops.divergence import categorical_kl
+from dreamer_plugin.errors import UsageError, choose
+from dreamer_plugin.ops.continuous import STDS, Normal
+from dreamer_plugin.ops.distributions import Categorical, gumbel_one_hot, mix_uniform
+from dreamer_plugin.ops.divergence import categorical_kl, normal_kl
 
 
 class Latent(Protocol):
@@ -52,15 +53,29 @@ class CategoricalLatent:
 
     Args:
         groups: S. classes: K, at most 256. unimix: share of the uniform distribution.
+        gradient: of a sample, `"straight_through"` (that of the probabilities, one uniform number
+            per group) or `"gumbel"` (see `gumbel_one_hot`, one number per class).
+        gumbel_tau: temperature of the second.
     """
 
-    def __init__(self, groups: int, classes: int, unimix: float = 0.01) -> None:
+    def __init__(
+        self,
+        groups: int,
+        classes: int,
+        unimix: float = 0.01,
+        gradient: str = "straight_through",
+        gumbel_tau: float = 1.0,
+    ) -> None:
         if not 2 <= classes <= 256:
             raise UsageError(f"model.classes must be in 2..256 (stored as a byte), got {classes}")
+        if gumbel_tau <= 0:
+            raise UsageError(f"world.latent.gumbel_tau is {gumbel_tau}, but must be above 0")
+        noises = {"straight_through": (groups,), "gumbel": (groups, classes)}
+        self.noise_shape: tuple[int, ...] = choose(noises, gradient, "world.latent.gradient")
+        self.gradient, self.gumbel_tau = gradient, gumbel_tau
         self.groups, self.classes, self.unimix = groups, classes, unimix
         self.shape: tuple[int, ...] = (groups, classes)
         self.params_size = groups * classes
-        self.noise_shape: tuple[int, ...] = (groups,)
         self.storage_shape: tuple[int, ...] = (groups,)
         self.storage_dtype = torch.uint8
 
@@ -69,7 +84,9 @@ class CategoricalLatent:
         return mix_uniform(raw.unflatten(-1, self.shape), self.unimix)
 
     def sample(self, params: Tensor, noise: Tensor) -> Tensor:
-        """One-hot `[..., S, K]` from noise `[..., S]`, straight-through gradient."""
+        """One-hot `[..., S, K]` from noise `[..., S]`, with `"gumbel"` from `[..., S, K]`."""
+        if self.gradient == "gumbel":
+            return gumbel_one_hot(params, noise, self.gumbel_tau)
         return Categorical.normalised(params).sample(noise)
 
     def mode(self, params: Tensor) -> Tensor:
@@ -91,3 +108,56 @@ class CategoricalLatent:
     def from_storage(self, stored: Tensor) -> Tensor:
         """Class indices to one-hot float32."""
         return F.one_hot(stored.long(), self.classes).float()
+
+
+class GaussianLatent:
+    """Independent normals.
+
+    Parameters are mean and standard deviation in one tensor `[..., 2 * S]`; replay keeps samples as
+    they are. Source: danijar/dreamer @ 56d4d444, `models.py`; danijar/dreamerv2 @ 07d906e9,
+    `common/nets.py`.
+
+    Args:
+        size: S. min_std: least standard deviation.
+        std: how a network's output becomes one, `"softplus"` (V1) or `"sigmoid2"` (V2: at most 2
+            above the least), see `ops.continuous`.
+    """
+
+    def __init__(self, size: int, min_std: float = 0.1, std: str = "softplus") -> None:
+        if min_std <= 0:  # a divergence divides by it
+            raise UsageError(f"world.latent.min_std is {min_std}, but must be above 0")
+        self.min_std, self.std = min_std, choose(STDS, std, "world.latent.std")
+        self.shape: tuple[int, ...] = (size,)
+        self.params_size = 2 * size
+        self.noise_shape: tuple[int, ...] = (size,)
+        self.storage_shape: tuple[int, ...] = (size,)
+        self.storage_dtype = torch.float32
+
+    def params(self, raw: Tensor) -> Tensor:
+        """`[..., 2*S] -> [..., 2*S]`: mean, then standard deviation, float32."""
+        mean, std = raw.chunk(2, -1)
+        return torch.cat([mean.float(), self.std(std, self.min_std)], -1)
+
+    def sample(self, params: Tensor, noise: Tensor) -> Tensor:
+        """Reparameterised draw `[..., S]` from noise `[..., S]`."""
+        return Normal(*params.chunk(2, -1)).sample(noise)
+
+    def mode(self, params: Tensor) -> Tensor:
+        """The mean, `[..., S]`."""
+        return params.chunk(2, -1)[0]
+
+    def kl(self, p: Tensor, q: Tensor) -> Tensor:
+        """Sum over the normals of `KL(p || q)`, `[...]`."""
+        return normal_kl(*p.chunk(2, -1), *q.chunk(2, -1)).sum(-1)
+
+    def entropy(self, params: Tensor) -> Tensor:
+        """Sum over the normals, `[...]`."""
+        return Normal(*params.chunk(2, -1)).entropy().sum(-1)
+
+    def to_storage(self, stoch: Tensor) -> Tensor:
+        """The sample itself, float32 `[..., S]`."""
+        return stoch.float()
+
+    def from_storage(self, stored: Tensor) -> Tensor:
+        """The sample itself."""
+        return stored

@@ -16,8 +16,8 @@ One step, matrices in capitals, `unit(a) = silu(rms_norm(a) * scale)`; `*` is ke
     l *  = y LOGITS + bias;   post = mix(l),  z ~ post
 
 It stands for one shape of the parts: a block GRU with one layer, a posterior with one unit,
-categorical latents, zeros as the start, the official style. `supports` tells; other shapes take the
-plain loop.
+categorical latents with straight-through gradients, zeros as the start, the official style.
+`supports` tells; other shapes take the plain loop.
 """
 
 from __future__ import annotations
@@ -91,6 +91,7 @@ def supports(rssm: RSSM) -> bool:
         type(rssm.core) is BlockGRU
         and len(rssm.core.mix) == 1
         and isinstance(rssm.latent, CategoricalLatent)
+        and rssm.latent.gradient == "straight_through"
         and not rssm.absolute
         and rssm.posterior_layers == 1
         and rssm.style == OFFICIAL

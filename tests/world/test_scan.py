@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from dreamer_plugin.nets.layers import Style
 from dreamer_plugin.world.cores import BlockGRU
-from dreamer_plugin.world.latent import CategoricalLatent
+from dreamer_plugin.world.latent import CategoricalLatent, GaussianLatent
 from dreamer_plugin.world.rssm import RSSM, plain_scan
 from dreamer_plugin.world.scan import DeferredScan, supports
 
@@ -83,6 +85,12 @@ def test_bfloat16_stays_near_the_plain_form_in_bfloat16():
 def test_other_shapes_are_not_supported(kwargs):
     assert supports(model())
     assert not supports(model(**kwargs))
+
+
+@pytest.mark.parametrize("latent", [GaussianLatent(S), CategoricalLatent(S, K, gradient="gumbel")])
+def test_other_latents_are_not_supported(latent):
+    flat = math.prod(latent.shape)
+    assert not supports(RSSM(BlockGRU(16, flat, A, 8, blocks=2), latent, E, 8))
 
 
 def test_nothing_is_kept_where_nothing_is_learned():

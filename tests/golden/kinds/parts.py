@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 from unittest import mock
 
 import gymnasium as gym
@@ -29,8 +30,8 @@ class ForcedLatent(CategoricalLatent):
         raw: the network outputs that came in, newest last, `[..., S, K]`.
     """
 
-    def __init__(self, groups: int, classes: int, unimix: float = 0.01) -> None:
-        super().__init__(groups, classes, unimix)
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
         self.noise_shape = self.shape
         self.raw: list[Tensor] = []
 
