@@ -33,7 +33,7 @@ from dreamer_plugin.behavior.actor import Actor
 from dreamer_plugin.behavior.actor_critic import ActorCritic
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.nets.codec import Decoder, Encoder, VectorDecoder
-from dreamer_plugin.nets.heads import BinaryLayer, Head, MSELayer, TwoHotLayer
+from dreamer_plugin.nets.heads import BinaryLayer, Head, MSELayer, NormalLayer, TwoHotLayer
 from dreamer_plugin.nets.layers import MLP, NORM_EPS
 from dreamer_plugin.nets.vision import ConvStage, ImageDecoder, ImageEncoder, LinearStemDecoder
 from dreamer_plugin.ops.distributions import TwoHot
@@ -158,7 +158,7 @@ def _mlp(mlp: MLP) -> Pair:
 
 def _head(head: Head) -> Pair:
     layer = head.layer
-    if not isinstance(layer, TwoHotLayer | BinaryLayer | MSELayer):
+    if not isinstance(layer, TwoHotLayer | BinaryLayer | MSELayer | NormalLayer):
         _no_counterpart(f"Head with {type(layer).__name__}", "its output layer is unknown here")
     outputs = layer.linear.out_features
     if isinstance(layer, TwoHotLayer) and layer.kind is not TwoHot:

@@ -13,12 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dreamer_plugin.errors import UsageError
+from dreamer_plugin.errors import UsageError, choose
 from dreamer_plugin.nets.layers import MLP, Linear
 from dreamer_plugin.nets.vision import MapDecoder, MapEncoder
-from dreamer_plugin.ops.distributions import MSE, DiscreteTarget, Output
+from dreamer_plugin.ops.distributions import MSE, DiscreteTarget, Output, UnitNormal
 from dreamer_plugin.ops.scaling import symlog
 from dreamer_plugin.spaces import ObsKey
+
+_OUTPUTS: dict[str, type[MSE]] = {"mse": MSE, "normal": UnitNormal}
 
 
 def flat_size(key: ObsKey) -> int:
@@ -92,9 +94,17 @@ class Encoder(nn.Module):
 
 
 class VectorDecoder(nn.Module):
-    """MLP with one linear layer per vector or discrete key."""
+    """MLP with one linear layer per vector or discrete key.
 
-    def __init__(self, keys: Sequence[ObsKey], mlp: MLP, symlog_target: bool) -> None:
+    Args:
+        keys: what is decoded. mlp: `[..., S*K + D] -> [..., U]`.
+        symlog_target: vectors are compared with the symlog of what was seen.
+        output: of vectors, `"mse"` or `"normal"` (half of it).
+    """
+
+    def __init__(
+        self, keys: Sequence[ObsKey], mlp: MLP, symlog_target: bool, output: str = "mse"
+    ) -> None:
         super().__init__()
         self.keys = list(keys)
         self.mlp = mlp
@@ -103,6 +113,7 @@ class VectorDecoder(nn.Module):
             Linear(mlp.out_features, flat_size(key), fan=mlp.style.fan) for key in keys
         )
         self.symlog_target = symlog_target
+        self.kind = choose(_OUTPUTS, output, "world.decoder.output")
 
     def forward(self, x: Tensor) -> dict[str, Output]:
         """`[..., S*K + D] ->` one output per key over `[...]`."""
@@ -114,18 +125,26 @@ class VectorDecoder(nn.Module):
         if key.kind == "discrete":
             return DiscreteTarget(flat.unflatten(-1, (*key.shape, key.classes)), len(key.shape))
         mean = flat.unflatten(-1, key.shape) if key.shape else flat.squeeze(-1)
-        return MSE(mean, len(key.shape), self.symlog_target)
+        return self.kind(mean, len(key.shape), self.symlog_target)
 
 
-class ImageOutput(MSE):
-    """Squared error of predicted images against uint8 ones over 255, summed over pixels."""
+class ImageOutput:
+    """Predicted images `[..., H, W, C]`, compared with uint8 ones over 255, summed over pixels.
 
-    def __init__(self, mean: Tensor) -> None:
-        super().__init__(mean, 3)
+    Args:
+        mean: the images. kind: of the error.
+    """
+
+    def __init__(self, mean: Tensor, kind: type[MSE] = MSE) -> None:
+        self.scaled = kind(mean, 3)
+
+    def pred(self) -> Tensor:
+        """The images, black 0 and white 1."""
+        return self.scaled.pred()
 
     def loss(self, target: Tensor) -> Tensor:
-        """Summed squared error with `target / 255`."""
-        return super().loss(target.float() / 255)
+        """Error `[...]` against `target / 255`."""
+        return self.scaled.loss(target.float() / 255)
 
 
 class Decoder(nn.Module):
@@ -134,15 +153,21 @@ class Decoder(nn.Module):
     Args:
         keys: what is decoded, in the order of the observation space.
         vector: MLP and heads on `[stoch, deter]`. image: image decoder.
+        output: of images, as of vectors in `VectorDecoder`.
     """
 
     def __init__(
-        self, keys: Sequence[ObsKey], vector: VectorDecoder | None, image: MapDecoder | None
+        self,
+        keys: Sequence[ObsKey],
+        vector: VectorDecoder | None,
+        image: MapDecoder | None,
+        output: str = "mse",
     ) -> None:
         super().__init__()
         self.images = [k for k in keys if k.kind == "image"]
         self.vector = vector
         self.image = image
+        self.image_kind = choose(_OUTPUTS, output, "world.decoder.output")
 
     def forward(self, deter: Tensor, stoch: Tensor) -> dict[str, Output]:
         """`[*batch, D], [*batch, S*K] ->` outputs over `[*batch]`. Vectors see [stoch, deter]."""
@@ -154,5 +179,5 @@ class Decoder(nn.Module):
             image = self.image(deter.flatten(0, -2), stoch.flatten(0, -2)).unflatten(0, batch)
             channels = [key.shape[2] for key in self.images]
             for key, part in zip(self.images, image.split(channels, -1), strict=True):
-                outputs[key.name] = ImageOutput(part)
+                outputs[key.name] = ImageOutput(part, self.image_kind)
         return outputs

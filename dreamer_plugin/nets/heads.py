@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from dreamer_plugin.nets.layers import MLP, Linear
-from dreamer_plugin.ops.distributions import MSE, Binary, Output, SymlogTwoHot, TwoHot
+from dreamer_plugin.ops.distributions import MSE, Binary, Output, SymlogTwoHot, TwoHot, UnitNormal
 from dreamer_plugin.ops.scaling import linear_bins, symexp_bins
 
 
@@ -58,6 +58,18 @@ class MSELayer(nn.Module):
     def forward(self, x: Tensor) -> MSE:
         """`[..., F] ->` squared error over `[...]`."""
         return MSE(self.linear(x).squeeze(-1), 0, self.symlog)
+
+
+class NormalLayer(nn.Module):
+    """Linear layer whose output is a normal of variance 1."""
+
+    def __init__(self, in_features: int, outscale: float, fan: str = "in") -> None:
+        super().__init__()
+        self.linear = Linear(in_features, 1, outscale, fan)
+
+    def forward(self, x: Tensor) -> UnitNormal:
+        """`[..., F] ->` normal over `[...]`."""
+        return UnitNormal(self.linear(x).squeeze(-1), 0)
 
 
 class Head(nn.Module):

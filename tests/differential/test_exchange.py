@@ -29,13 +29,13 @@ from dreamer_plugin.config.schema import Config
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.interop.torchrl_weights import from_torchrl, to_torchrl
 from dreamer_plugin.nets.codec import VectorDecoder
-from dreamer_plugin.nets.heads import BinaryLayer, Head, MSELayer, TwoHotLayer
+from dreamer_plugin.nets.heads import BinaryLayer, Head, MSELayer, NormalLayer, TwoHotLayer
 from dreamer_plugin.nets.layers import MLP, OFFICIAL, Style
 from dreamer_plugin.nets.vision import ImageDecoder, ImageEncoder, LinearStemDecoder
 from dreamer_plugin.ops.distributions import mix_uniform
 from dreamer_plugin.spaces import ActionKey, ObsKey, Spaces
 from dreamer_plugin.world.cores import GRU, BlockGRU
-from dreamer_plugin.world.latent import CategoricalLatent
+from dreamer_plugin.world.latent import CategoricalLatent, GaussianLatent
 from dreamer_plugin.world.rssm import RSSM
 
 from .. import tiny
@@ -131,6 +131,7 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], Callable[..., None]]] = {
     "two-hot head": (lambda: head(TwoHotLayer(8, 41, 0.5)), check_head),
     "binary head": (lambda: head(BinaryLayer(8, 0.5)), check_head),
     "mse head": (lambda: head(MSELayer(8, 0.5, symlog=True)), check_head),
+    "normal head": (lambda: head(NormalLayer(8, 0.5)), check_head),
     "vector decoder": (vector_decoder, check_vector_decoder),
     "discrete actor": (discrete_actor, check_actor),
     "image encoder": (encoder, check_encoder),
@@ -240,6 +241,10 @@ def test_parts_of_an_agent_without_a_counterpart_are_named(part: str, message: s
         (
             lambda: RSSM(GRU(D, S * K, A, 8), CategoricalLatent(S, K), E, 8),
             "Core GRU has no counterpart",
+        ),
+        (
+            lambda: RSSM(BlockGRU(D, S, A, 8, blocks=2), GaussianLatent(S), E, 8),
+            "GaussianLatent has no counterpart in TorchRL: TorchRL's V3 states are categorical",
         ),
         (lambda: MLP(FEAT, 2, 8, Style(act="elu")), "MLP with ELU has no counterpart"),
         (

@@ -16,6 +16,7 @@ from dreamer_plugin.nets.codec import (
 )
 from dreamer_plugin.nets.layers import MLP
 from dreamer_plugin.nets.vision import ImageDecoder, ImageEncoder
+from dreamer_plugin.ops.distributions import MSE
 from dreamer_plugin.spaces import ObsKey
 
 POSE = ObsKey("pose", "vector", (2, 3))
@@ -78,6 +79,33 @@ def test_vector_decoder_sees_the_stochastic_state_first() -> None:
     out = Decoder([HEIGHT], net, None)(deter, stoch)["height"]
     assert out.pred().tolist() == [2.0]
     assert out.loss(torch.tensor([math.e**2 - 1])).item() == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_output_of_images_and_vectors_is_chosen() -> None:
+    """A normal of variance 1 pays half the squared error; classes stay classes."""
+    torch.manual_seed(0)
+    vector = VectorDecoder([POSE, TILES], MLP(8, 0, 1), True, "normal")
+    image = ImageDecoder(4, 4, (8, 8), 1, [4], 3, blocks=2)
+    keys, states = [POSE, TILES, BACK], (torch.randn(2, 4), torch.randn(2, 4))
+    normal = Decoder(keys, vector, image, "normal")(*states)
+    vector.kind = MSE
+    squared = Decoder(keys, vector, image)(*states)
+    targets = {
+        "pose": torch.randn(2, 2, 3),
+        "tiles": torch.tensor([[0, 2], [1, 1]]),
+        "back": torch.randint(0, 256, (2, 8, 8, 1), dtype=torch.uint8),
+    }
+    for name, share in {"pose": 0.5, "tiles": 1.0, "back": 0.5}.items():
+        assert torch.equal(normal[name].pred(), squared[name].pred())
+        loss = squared[name].loss(targets[name])
+        assert loss.all() and torch.equal(normal[name].loss(targets[name]), share * loss)
+
+
+def test_an_unknown_output_is_named() -> None:
+    with pytest.raises(ValueError, match=r"world.decoder.output 'gauss'.*Valid: mse, normal"):
+        Decoder([BACK], None, None, "gauss")
+    with pytest.raises(ValueError, match=r"world.decoder.output 'norm'.*mean 'normal'"):
+        VectorDecoder([POSE], MLP(8, 0, 1), True, "norm")
 
 
 def test_images_of_two_sizes_are_an_error_that_names_them() -> None:

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from dreamer_plugin.nets.heads import BinaryLayer, Head, MSELayer, TwoHotLayer
+from dreamer_plugin.nets.heads import BinaryLayer, Head, MSELayer, NormalLayer, TwoHotLayer
 from dreamer_plugin.nets.layers import MLP
 from dreamer_plugin.ops.distributions import SymlogTwoHot, TwoHot
 
@@ -21,9 +21,15 @@ def test_a_zero_scaled_two_hot_head_predicts_exactly_zero(squashed: bool) -> Non
 @pytest.mark.parametrize("symlog", [False, True])
 def test_scalar_outputs_have_the_batch_shape(symlog: bool) -> None:
     twohot = TwoHotLayer(8, 41, 1.0, squashed=symlog)
-    for layer in (twohot, BinaryLayer(8, 1.0), MSELayer(8, 1.0, symlog)):
+    for layer in (twohot, BinaryLayer(8, 1.0), MSELayer(8, 1.0, symlog), NormalLayer(8, 1.0)):
         out = Head(MLP(4, 1, 8), layer)(torch.randn(2, 5, 4))
         assert out.pred().shape == out.loss(torch.rand(2, 5)).shape == (2, 5)
+
+
+def test_a_normal_head_pays_half_the_squared_error() -> None:
+    head = Head(MLP(4, 1, 8), NormalLayer(8, 0.0, "avg"))
+    assert head.layer.linear.fan == "avg"
+    assert head(torch.randn(3, 4)).loss(torch.full((3,), 4.0)).tolist() == [8.0] * 3
 
 
 def test_bins_move_with_the_module_but_are_not_saved() -> None:
