@@ -30,9 +30,10 @@ from dreamer_plugin.agent import Agent
 from dreamer_plugin.behavior.actor import Actor
 from dreamer_plugin.errors import UsageError, nearest
 from dreamer_plugin.nets.codec import Decoder, Encoder
-from dreamer_plugin.nets.heads import BinaryLayer, Head, MSELayer, TwoHotLayer
+from dreamer_plugin.nets.heads import BinaryLayer, Head, MSELayer, NormalLayer, TwoHotLayer
 from dreamer_plugin.nets.layers import MLP
 from dreamer_plugin.world.cores import BlockGRU
+from dreamer_plugin.world.latent import CategoricalLatent
 from dreamer_plugin.world.rssm import RSSM
 
 Array = npt.NDArray[Any]
@@ -42,7 +43,7 @@ Rules = list[tuple[str, str]]  # pattern of our module path, official path
 _UNREADABLE = (BadZipFile, ValueError, OSError, EOFError, zlib.error, RuntimeError, MemoryError)
 _PREFIX = "param/"
 _UNITS = "linear{}", "norm{}"
-_OUTPUTS = {TwoHotLayer: "logits", BinaryLayer: "logit", MSELayer: "pred"}
+_OUTPUTS = {TwoHotLayer: "logits", BinaryLayer: "logit", MSELayer: "pred", NormalLayer: "pred"}
 _AGENT = {
     "world.encoder": "enc",
     "world.rssm": "dyn",
@@ -149,6 +150,11 @@ def _rules(module: nn.Module) -> Rules:
         vector = _units("mlp", "mlp{}", "mlp{}norm")
         return [*vector, (conv + "conv", r"cnn\1"), (conv + r"norm\.norm", r"cnn\1norm")]
     if isinstance(module, RSSM):
+        if not isinstance(module.latent, CategoricalLatent):
+            raise UsageError(
+                f"{type(module.latent).__name__} has no counterpart in the official code, whose "
+                "states are categorical: world.latent.kind=categorical"
+            )
         return [
             *_below("core", "", _rules(module.core)),
             *_units(r"posterior\.0", "obs{}", "obs{}norm"),
@@ -208,6 +214,11 @@ def _decoder_rules(decoder: Decoder) -> Rules:
 
 
 def _actor_rules(actor: Actor) -> Rules:
+    if actor.output != "bounded_normal" and any(key.kind == "continuous" for key in actor.keys):
+        raise UsageError(
+            f"a policy with output {actor.output!r} has no counterpart in the official code: "
+            "behavior.actor.output=bounded_normal"
+        )
     rules = _units("mlp", *_UNITS, "mlp/")
     for i, key in enumerate(actor.keys):
         outputs = ["logits"] if key.kind == "discrete" else ["mean", "stddev"]

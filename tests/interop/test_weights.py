@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dreamer_plugin.behavior.actor import Actor
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.interop.weights import (
     export_official,
@@ -15,7 +16,10 @@ from dreamer_plugin.interop.weights import (
     official_names,
     read_official,
 )
-from dreamer_plugin.nets.layers import Linear
+from dreamer_plugin.nets.layers import MLP, Linear
+from dreamer_plugin.world.cores import BlockGRU
+from dreamer_plugin.world.latent import GaussianLatent
+from dreamer_plugin.world.rssm import RSSM
 
 from .. import tiny
 
@@ -42,6 +46,30 @@ def test_kernels_are_transposed() -> None:
     layer = Linear(2, 3)
     import_official(layer, {"kernel": np.arange(6.0).reshape(2, 3), "bias": np.zeros(3)})
     assert layer.weight.tolist() == [[0, 3], [1, 4], [2, 5]]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: RSSM(BlockGRU(16, 4, 5, 8, blocks=2), GaussianLatent(4), 3, 8),
+            "GaussianLatent has no counterpart .* world.latent.kind=categorical",
+        ),
+        (
+            lambda: Actor(MLP(3, 1, 8), tiny.spaces().actions, output="tanh_normal"),
+            "'tanh_normal' has no counterpart .* behavior.actor.output=bounded_normal",
+        ),
+    ],
+)
+def test_parts_of_other_kinds_are_named_although_their_weights_would_fit(make, message) -> None:
+    with pytest.raises(UsageError, match=message):
+        official_names(make())
+
+
+def test_what_discrete_keys_put_out_is_official_whatever_the_word_for_continuous_ones() -> None:
+    discrete = [key for key in tiny.spaces().actions if key.kind == "discrete"]
+    names = official_names(Actor(MLP(3, 1, 8), discrete, output="tanh_normal"))
+    assert names["heads.0.0.weight"] == "head/tool/logits/kernel"
 
 
 @pytest.mark.parametrize(
