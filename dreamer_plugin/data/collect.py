@@ -15,15 +15,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
-from dreamer_plugin import keys
 from dreamer_plugin.data.alignment import Aligner, Frames
 from dreamer_plugin.data.noise import NoiseStreams
 from dreamer_plugin.data.replay import RecordReplay
-from dreamer_plugin.spaces import Spaces
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ class Policy(Protocol):
     ) -> tuple[Tensor, TensorDict]:
         """Actions `[N, A]` and the next state."""
 
-    def latents(self, states: TensorDict) -> TensorDict:
+    def latents(self, states: TensorDict) -> TensorDictBase:
         """What of states replay stores: deter, and stoch in storage form."""
 
 
@@ -175,52 +172,3 @@ class VectorCollector:
         self._returns, self._lengths = state["returns"].copy(), state["lengths"].copy()
         self.noise.load_state_dict(state["noise"])
         self.aligner.load_state_dict(state["aligner"])
-
-
-class RandomPolicy:
-    """Uniform actions: each class alike, continuous ones in [-1, 1); its latents are zeros.
-
-    Args:
-        spaces: of the env. deter, stoch_shape, stoch_dtype: of the latents in replay.
-    """
-
-    def __init__(
-        self,
-        spaces: Spaces,
-        deter: int,
-        stoch_shape: tuple[int, ...],
-        stoch_dtype: torch.dtype = torch.uint8,
-    ) -> None:
-        self.spaces = spaces
-        self._deter, self._stoch = torch.zeros(deter), torch.zeros(stoch_shape, dtype=stoch_dtype)
-        self.noise_size = sum(key.variables for key in spaces.actions)
-        self.device = torch.device("cpu")
-
-    def initial(self, batch: int) -> TensorDict:
-        """No memory: only the zeros that replay stores."""
-        zeros = {keys.DETER: self._deter, keys.STOCH: self._stoch}
-        return TensorDict(zeros, batch_size=[]).expand(batch)
-
-    def act(
-        self,
-        obs: Mapping[str, Tensor],
-        is_first: Tensor,
-        state: TensorDict,
-        noise: Tensor,
-        deterministic: bool = False,
-    ) -> tuple[Tensor, TensorDict]:
-        """Actions `[N, A]` from the noise alone."""
-        parts, at = [], 0
-        for key in self.spaces.actions:
-            uniform = noise[:, at : at + key.variables]
-            at += key.variables
-            if key.kind == "discrete":
-                index = (uniform * key.classes).long()
-                parts.append(F.one_hot(index, key.classes).flatten(1).float())
-            else:
-                parts.append(2 * uniform - 1)
-        return torch.cat(parts, -1), state
-
-    def latents(self, states: TensorDict) -> TensorDictBase:
-        """The zeros."""
-        return states

@@ -13,8 +13,9 @@ from dreamer_plugin.build import build_agent
 from dreamer_plugin.compiling import compile_agent, worth_compiling
 from dreamer_plugin.config import Config
 from dreamer_plugin.data.alignment import Aligner
-from dreamer_plugin.data.collect import VectorCollector
+from dreamer_plugin.data.collect import Policy, VectorCollector
 from dreamer_plugin.data.noise import NoiseStreams
+from dreamer_plugin.data.random_policy import RandomFirst
 from dreamer_plugin.data.ratio import TrainRatio
 from dreamer_plugin.data.replay import RecordReplay
 from dreamer_plugin.run.devices import choose_device
@@ -81,13 +82,16 @@ def build_parts(
         sizes = latent_sizes(agent)
         replay = build_replay(cfg, native.spaces, vector.num_envs, **sizes, run=folder)
         aligner = Aligner(vector.num_envs, native.spaces, source.terminal_on_timeout)
-        noise = NoiseStreams(cfg.seed, vector.num_envs, agent.noise_size)
-        collector = VectorCollector(vector, agent, replay, aligner, noise)
+        run = cfg.run
+        ratio = TrainRatio(run.train_ratio, _batch_steps(cfg), run.burst, run.pretrain)
+        policy: Policy = agent
+        if run.random_prefill:
+            policy = RandomFirst(agent, native.spaces.actions, lambda: ratio.started)
+        noise = NoiseStreams(cfg.seed, vector.num_envs, policy.noise_size)
+        collector = VectorCollector(vector, policy, replay, aligner, noise)
     except BaseException:
         vector.close()
         raise
-    run = cfg.run
-    ratio = TrainRatio(run.train_ratio, _batch_steps(cfg), run.burst, run.pretrain)
     return Parts(source, vector, native, agent, replay, collector, ratio, repeat, compiling)
 
 

@@ -18,8 +18,9 @@ from dreamer_plugin.agent import Agent
 from dreamer_plugin.build import build_agent
 from dreamer_plugin.config import compose
 from dreamer_plugin.data.alignment import Aligner
-from dreamer_plugin.data.collect import RandomPolicy, VectorCollector
+from dreamer_plugin.data.collect import VectorCollector
 from dreamer_plugin.data.noise import NoiseStreams
+from dreamer_plugin.data.random_policy import RandomPolicy
 from dreamer_plugin.ops.scaling import symlog
 from dreamer_plugin.run.envs import source_of
 from dreamer_plugin.run.replay import build_replay
