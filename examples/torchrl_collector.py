@@ -37,9 +37,8 @@ def main() -> None:
     agent = Dreamer(args.env, size="1m", seed=0).agent
 
     latent, deter = agent.world.rssm.latent, agent.world.rssm.core.deter
-    replay = make_replay(
-        spaces, NUM_ENVS, 10_000, BATCH, LENGTH, deter=deter, stoch_shape=latent.storage_shape
-    )
+    stored = {"stoch_shape": latent.storage_shape, "stoch_dtype": latent.storage_dtype}
+    replay = make_replay(spaces, NUM_ENVS, 10_000, BATCH, LENGTH, deter=deter, **stored)
     collector = torchrl_collector(
         dreamer_env([make] * NUM_ENVS, agent, spaces),
         DreamerPolicy(agent, spaces, NoiseStreams(0, NUM_ENVS, agent.noise_size)),

@@ -221,7 +221,8 @@ def training_bytes(cfg: Config, pixels: int, width: int) -> int:
     per_square = 2.8 if cfg.world.core.kind == "block_gru" else 8
     weights = per_square * model.deter**2 * 18
     images = states * pixels * 6 * max(cfg.world.encoder.mults) / 2 * model.depth
-    feat = model.deter + model.groups * model.classes
+    classes = 1 if cfg.world.latent.kind == "gaussian" else model.classes
+    feat = model.deter + model.groups * classes
     dreams = states * (cfg.behavior.imag_horizon + 1) * (feat + 27 * model.units)
     return int(0.4e9 + weights + width * (images + dreams))
 

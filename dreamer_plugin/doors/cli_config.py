@@ -118,10 +118,6 @@ def _replay_disk(cfg: Config, config: Sequence[str | Path]) -> int:
 
 
 def _replay_bytes(cfg: Config, spaces: Spaces) -> int:
-    from dreamer_plugin.run.replay import replay_needs  # loads PyTorch
+    from dreamer_plugin.run.replay import planned_sizes, replay_needs  # loads PyTorch
 
-    model = cfg.model
-    need = replay_needs(
-        cfg, spaces, cfg.env.num_envs, deter=model.deter, stoch_shape=(model.groups,)
-    )
-    return need["total"]
+    return replay_needs(cfg, spaces, cfg.env.num_envs, **planned_sizes(cfg))["total"]

@@ -22,6 +22,7 @@ from dreamer_plugin.config.report import size_text
 from dreamer_plugin.data.replay import RecordReplay, make_replay, replay_bytes
 from dreamer_plugin.errors import UsageError, choose
 from dreamer_plugin.spaces import Spaces
+from dreamer_plugin.world.latent import CategoricalLatent, GaussianLatent
 
 LATENT_DTYPES = {
     "float32": torch.float32,
@@ -107,6 +108,17 @@ def latent_sizes(agent: Agent) -> dict[str, Any]:
         "deter": stored["deter"].shape[-1],
         "stoch_shape": stored["stoch"].shape[1:],
         "stoch_dtype": stored["stoch"].dtype,
+    }
+
+
+def planned_sizes(cfg: Config) -> dict[str, Any]:
+    """The same, of the agent that a config describes, before there is one."""
+    model, kind = cfg.model, cfg.world.latent.kind
+    latent = GaussianLatent if kind == "gaussian" else CategoricalLatent
+    return {
+        "deter": model.deter,
+        "stoch_shape": (model.groups,),
+        "stoch_dtype": latent.storage_dtype,
     }
 
 

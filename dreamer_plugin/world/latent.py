@@ -58,6 +58,8 @@ class CategoricalLatent:
         gumbel_tau: temperature of the second.
     """
 
+    storage_dtype = torch.uint8
+
     def __init__(
         self,
         groups: int,
@@ -77,7 +79,6 @@ class CategoricalLatent:
         self.shape: tuple[int, ...] = (groups, classes)
         self.params_size = groups * classes
         self.storage_shape: tuple[int, ...] = (groups,)
-        self.storage_dtype = torch.uint8
 
     def params(self, raw: Tensor) -> Tensor:
         """`[..., S*K] -> [..., S, K]` log-probabilities, float32."""
@@ -123,6 +124,8 @@ class GaussianLatent:
             above the least), see `ops.continuous`.
     """
 
+    storage_dtype = torch.float32
+
     def __init__(self, size: int, min_std: float = 0.1, std: str = "softplus") -> None:
         if min_std <= 0:  # a divergence divides by it
             raise UsageError(f"world.latent.min_std is {min_std}, but must be above 0")
@@ -131,7 +134,6 @@ class GaussianLatent:
         self.params_size = 2 * size
         self.noise_shape: tuple[int, ...] = (size,)
         self.storage_shape: tuple[int, ...] = (size,)
-        self.storage_dtype = torch.float32
 
     def params(self, raw: Tensor) -> Tensor:
         """`[..., 2*S] -> [..., 2*S]`: mean, then standard deviation, float32."""

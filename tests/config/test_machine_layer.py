@@ -102,6 +102,15 @@ def test_a_replay_that_does_not_fit_beside_a_gpu():
     assert "100.0 GB free memory" in resolved.report.rows[0].why
 
 
+def test_a_gaussian_state_has_one_feature_for_each_number():
+    plain = compose("dmc/walker-walk").config
+    gaussian = compose("dmc/walker-walk", overrides=["world.latent.kind=gaussian"]).config
+    saved = training_bytes(plain, 0, 4) - training_bytes(gaussian, 0, 4)
+    # One float of every class but one, of every group, of every state of 16 x 64 dreams.
+    features = plain.model.groups * (plain.model.classes - 1)
+    assert saved == 4 * 16 * 64 * (plain.behavior.imag_horizon + 1) * features
+
+
 def test_a_model_that_does_not_fit_on_the_gpu():
     machine = Machine(32, 900 * GB, "a GPU", 8 * GB)
     resolved = plan(machine)

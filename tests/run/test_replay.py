@@ -25,11 +25,13 @@ from dreamer_plugin.run.loop import train
 from dreamer_plugin.run.replay import (
     build_replay,
     latent_sizes,
+    planned_sizes,
     replay_needs,
     replay_text,
     saved_bytes,
 )
 from dreamer_plugin.spaces import ActionKey, ObsKey, Spaces
+from dreamer_plugin.world.latent import GaussianLatent
 
 SPACES = Spaces((ObsKey("sensors", "vector", (3,)),), (ActionKey("action", "discrete", (), 2),))
 
@@ -37,12 +39,21 @@ SPACES = Spaces((ObsKey("sensors", "vector", (3,)),), (ActionKey("action", "disc
 def test_the_sizes_of_an_agent_are_those_of_its_config(tiny):
     cfg = tiny()
     sizes = latent_sizes(build_agent(cfg, SPACES, torch.device("cpu")))
-    plain = {"deter": cfg.model.deter, "stoch_shape": (cfg.model.groups,)}
     # The second is what the plan of the command line counts with, before there is an agent.
-    assert replay_needs(cfg, SPACES, 2, **sizes) == replay_needs(cfg, SPACES, 2, **plain)
-    assert build_replay(cfg, SPACES, 2, **sizes).facts() == (
-        build_replay(cfg, SPACES, 2, **plain).facts()
-    )
+    assert sizes == planned_sizes(cfg)
+    assert sizes == {"deter": cfg.model.deter, "stoch_shape": (4,), "stoch_dtype": torch.uint8}
+
+
+def test_gaussian_latents_are_planned_and_kept_as_float32(tiny):
+    cfg = tiny(**{"world.latent.kind": "gaussian"})
+    latent, planned = GaussianLatent(cfg.model.groups), planned_sizes(cfg)
+    assert planned["stoch_shape"] == latent.storage_shape
+    assert planned["stoch_dtype"] == latent.storage_dtype == torch.float32
+    plain = planned_sizes(tiny())
+    more, less = (replay_needs(cfg, SPACES, 1, **sizes)["latents"] for sizes in (planned, plain))
+    assert more - less == 3 * cfg.model.groups * (less // (4 * cfg.model.deter + cfg.model.groups))
+    fields = build_replay(cfg, SPACES, 1, **planned).facts()["fields"]
+    assert fields[-1] == ["stoch", list(latent.storage_shape), "float32"]
 
 
 def test_latents_are_told_apart_and_halved_by_bfloat16(tiny):
