@@ -166,8 +166,9 @@ class TanhNormal:
     Mode and entropy have no closed form. The official code takes the likeliest of 100 samples, and
     minus the mean log-density of 100 samples. Here the samples are the quantiles (k + 1/2) / 100 of
     each dimension, so that both are functions of the parameters alone: they need no noise, are the
-    same in every run, and cover a distribution as evenly as 100 points can. A wide normal has its
-    mode next to the border: with std 5 the squashed density is highest near -1 and 1.
+    same in every run, and cover a distribution as evenly as 100 points can. Of the entropy only
+    what `tanh` changes is a mean over them; that of the normal is known. A wide normal has its mode
+    next to the border: with std 5 the squashed density is highest near -1 and 1.
 
     Source: danijar/dreamer @ 56d4d444, `models.py` and `tools.py`.
 
@@ -204,8 +205,8 @@ class TanhNormal:
         return self._logp_before(torch.atanh(value.float().clamp(-_INVERTIBLE, _INVERTIBLE)))
 
     def entropy(self) -> Tensor:
-        """Minus the mean log-density of the quantiles, per dimension, `[..., A]`, in nats."""
-        return -self._logp_before(self._points()).mean(0)
+        """Entropy per dimension, `[..., A]`, in nats; 100 times the work of the others."""
+        return self.before.entropy() + _log_slope(self._points()).mean(0)
 
     def _points(self) -> Tensor:
         """Quantiles before `tanh`, `[100, ..., A]`."""
@@ -214,9 +215,13 @@ class TanhNormal:
         return self.before.sample(grid.view(-1, *[1] * mean.ndim))
 
     def _logp_before(self, x: Tensor) -> Tensor:
-        """Log-density of `tanh(x)`; `log(1 - tanh(x)**2)` in a form that is exact far out."""
-        log_slope = 2 * (math.log(2) - x - F.softplus(-2 * x))
-        return self.before.logp(x) - log_slope
+        """Log-density of `tanh(x)`."""
+        return self.before.logp(x) - _log_slope(x)
+
+
+def _log_slope(x: Tensor) -> Tensor:
+    """`log(1 - tanh(x)**2)`, in a form that is exact far out."""
+    return 2 * (math.log(2) - x - F.softplus(-2 * x))
 
 
 def _density(z: Tensor) -> Tensor:
