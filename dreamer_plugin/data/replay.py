@@ -6,6 +6,7 @@
 
 A window may cross episodes: `is_first` resets the state inside it. Its first column is context: it
 is marked `is_first`, and is not trained on; the latents stored there are where training starts.
+Where pieces of complete episodes are drawn instead, see `episodes.py`, there is no such column.
 `is_last` is set wherever the next record is a reset, so that a stream that was cut (a run resumed
 with fresh envs) reads as one that ended. Source: `embodied/core/replay.py`, danijar/dreamerv3 @
 e3f0224.
@@ -27,12 +28,17 @@ from torchrl.data.replay_buffers.storages import Storage
 from torchrl.data.replay_buffers.writers import Writer
 
 from dreamer_plugin import keys
+from dreamer_plugin.data.episodes import Episodes, episodes_bytes
 from dreamer_plugin.data.fields import ENV, record_fields
 from dreamer_plugin.data.segments import OnDisk, in_memory
 from dreamer_plugin.data.storage import SegmentStorage, dump, load, segment_length
 from dreamer_plugin.data.windows import Windows, line_bytes
-from dreamer_plugin.errors import CheckpointError, UsageError
+from dreamer_plugin.errors import CheckpointError, UsageError, choose
 from dreamer_plugin.spaces import Spaces
+
+Line = Windows | Episodes
+# Starts at the end of an episode that are left out; None: episodes are not looked at.
+SAMPLINGS = {"windows": None, "episodes": 0, "inner_episodes": 1}
 
 
 class RecordWriter(Writer):  # type: ignore[misc]  # torchrl has no types
@@ -104,11 +110,11 @@ class WindowSampler(Sampler):  # type: ignore[misc]  # torchrl has no types
     """Draws windows and tells the storage which records no window needs any more.
 
     Args:
-        windows: the line of windows, empty. storage: where their records are.
+        windows: the line of windows, or of episodes, empty. storage: where their records are.
         seed: of the drawing.
     """
 
-    def __init__(self, windows: Windows, storage: SegmentStorage, seed: int) -> None:
+    def __init__(self, windows: Line, storage: SegmentStorage, seed: int) -> None:
         self.windows, self._storage = windows, storage
         self._numpy_rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, 2])))
         self._columns = np.arange(windows.length)
@@ -116,9 +122,7 @@ class WindowSampler(Sampler):  # type: ignore[misc]  # torchrl has no types
     def sample(self, storage: Storage, batch_size: int) -> tuple[Tensor, dict[str, Any]]:
         """Positions `[batch_size, length]`."""
         if not self.windows:
-            raise UsageError(
-                f"the replay holds {len(storage)} records, no window of {self.windows.length} yet"
-            )
+            raise UsageError(f"the replay holds {len(storage)} records, {self.windows.lacking}")
         starts = self.windows.draw(batch_size, self._numpy_rng)
         return torch.from_numpy(starts[:, None] + self._columns), {}
 
@@ -189,7 +193,7 @@ class RecordReplay(ReplayBuffer):  # type: ignore[misc]  # torchrl has no types
 
     @property
     def windows(self) -> int:
-        """Complete windows now."""
+        """Complete windows now, or different pieces of complete episodes."""
         return len(self._sampler.windows)
 
     def write_back(self, index: Tensor, latents: TensorDictBase) -> None:
@@ -209,6 +213,7 @@ class RecordReplay(ReplayBuffer):  # type: ignore[misc]  # torchrl has no types
             [f.name, list(f.shape), str(f.dtype).removeprefix("torch.")] for f in storage.fields
         ]
         return {
+            "sampling": windows.sampling,
             "num_envs": storage.num_envs,
             "length": windows.length,
             "online": windows.online,
@@ -229,6 +234,8 @@ def make_replay(
     stoch_dtype: torch.dtype = torch.uint8,
     latent_dtype: torch.dtype = torch.float32,
     online: bool = True,
+    sampling: str = "windows",
+    prioritize_ends: bool = False,
     seed: int = 0,
     folder: str | Path | None = None,
 ) -> RecordReplay:
@@ -236,22 +243,35 @@ def make_replay(
 
     Args:
         spaces: of the env. num_envs: streams.
-        capacity: most windows. batch_size: B of `sample`. length: T, steps trained on.
-        context: columns before them, 1 for every Dreamer here.
+        capacity: most windows, or of episodes, records. batch_size: B of `sample`.
+        length: T, steps trained on. context: columns before them, 0 or 1.
         deter, stoch_shape, stoch_dtype: of the stored latents. latent_dtype: of stored deter.
         online: serve the newest windows first, each once.
+        sampling: of `SAMPLINGS`. prioritize_ends: draw the last piece of an episode more often.
         seed: of the sampling.
         folder: keep records and latents in files there, see `segments.OnDisk`; None keeps them in
             memory.
+
+    Raises:
+        UsageError: where these do not go together.
     """
     window = length + context
     _check_sizes(num_envs=num_envs, capacity=capacity, batch_size=batch_size, length=length)
     fields = record_fields(spaces, deter, stoch_shape, stoch_dtype, latent_dtype)
     allocate = in_memory if folder is None else OnDisk(folder)
     storage = SegmentStorage(fields, num_envs, capacity, window, allocate)
+    left_out = choose(SAMPLINGS, sampling, "replay.sampling")
+    line: Line
+    if left_out is None:
+        _check_windows(prioritize_ends)
+        line = Windows(window, capacity, online, num_envs)
+    else:
+        _check_episodes(sampling, capacity, length, context, online)
+        extra = prioritize_ends * length - left_out
+        line = Episodes(length, capacity, num_envs, extra, storage.flags)
     return RecordReplay(
         storage=storage,
-        sampler=WindowSampler(Windows(window, capacity, online, num_envs), storage, seed),
+        sampler=WindowSampler(line, storage, seed),
         writer=RecordWriter(),
         collate_fn=mark_cuts,
         batch_size=batch_size,
@@ -297,7 +317,7 @@ def load_rb_state(rb: RecordReplay, state: dict[str, Any]) -> None:
         CheckpointError: when the state is of another kind of replay, naming what differs, or holds
             more windows than this one may.
     """
-    saved, ours = state["facts"], rb.facts()
+    saved, ours = {"sampling": "windows"} | state["facts"], rb.facts()
     odd = [name for name in ours if saved.get(name) != ours[name]]
     if odd:
         name = odd[0]
@@ -305,10 +325,11 @@ def load_rb_state(rb: RecordReplay, state: dict[str, Any]) -> None:
             f"the saved replay has {name}={saved.get(name)}, this run has {ours[name]}; "
             "continue with the settings of the saved run"
         )
-    held, capacity = len(state["sampler"]["line"]), rb.sampler.windows.capacity
-    if held > capacity:
+    line = rb.sampler.windows
+    held = line.held(state["sampler"])
+    if held > line.capacity:
         raise CheckpointError(
-            f"the saved replay holds {held:,} windows, this run keeps {capacity:,}; "
+            f"the saved replay holds {held:,} {line.unit}, this run keeps {line.capacity:,}; "
             f"continue with replay.capacity={held} or more"
         )
     rb.storage.load_state_dict(state["storage"])
@@ -326,6 +347,7 @@ def replay_bytes(
     context: int = 1,
     stoch_dtype: torch.dtype = torch.uint8,
     latent_dtype: torch.dtype = torch.float32,
+    sampling: str = "windows",
 ) -> dict[str, int]:
     """Memory or disk of a full replay, in bytes; arguments as in `make_replay`.
 
@@ -335,13 +357,17 @@ def replay_bytes(
     """
     fields = record_fields(spaces, deter, stoch_shape, stoch_dtype, latent_dtype)
     window = length + context
-    # On top of the windows: the records before each env's first one is complete, and one segment
-    # of which, over time and split between its two ends, an env leaves unused.
-    slack = window - 1 + segment_length(capacity, num_envs, window)
+    segment = segment_length(capacity, num_envs, window)
+    if sampling == "windows":
+        # On top of the windows: the records before each env's first one is complete, and one
+        # segment of which, over time and split between its two ends, an env leaves unused.
+        slack, line = window - 1 + segment, line_bytes(capacity, num_envs)
+    else:
+        # All records count; of two segments, at both ends of its stream, an env may use little.
+        slack, line = 2 * segment, episodes_bytes(capacity, window)
     count = capacity + num_envs * slack
     latents = count * sum(field.nbytes for field in fields if field.is_latent)
-    records = count * sum(field.nbytes for field in fields if not field.is_latent)
-    records += line_bytes(capacity, num_envs)
+    records = count * sum(field.nbytes for field in fields if not field.is_latent) + line
     per_record = sum(field.nbytes for field in fields)
     return {
         "records": records,
@@ -349,6 +375,33 @@ def replay_bytes(
         "total": records + latents,
         "per_record": per_record,
     }
+
+
+def _check_windows(prioritize_ends: bool) -> None:
+    if prioritize_ends:
+        raise UsageError(
+            "replay.prioritize_ends is about episodes: set replay.sampling=episodes as well, or "
+            "replay.prioritize_ends=false"
+        )
+
+
+def _check_episodes(sampling: str, capacity: int, length: int, context: int, online: bool) -> None:
+    """Refuse what has no meaning where pieces of episodes are drawn."""
+    if context:
+        raise UsageError(
+            f"replay.sampling={sampling} needs replay.context=0, got {context}: no piece would "
+            "train on the first frame of an episode"
+        )
+    if online:
+        raise UsageError(
+            f"replay.sampling={sampling} needs replay.online=false: pieces of complete episodes "
+            "have no order in which to serve them first"
+        )
+    if capacity <= length:
+        raise UsageError(
+            f"replay.capacity is {capacity}, but an episode needs more records than a piece of "
+            f"{length}; set replay.capacity above that, or a smaller replay.batch_length"
+        )
 
 
 def _check_sizes(**sizes: int) -> None:

@@ -30,6 +30,7 @@ from dreamer_plugin.data.windows import STREAM, Int64
 from dreamer_plugin.errors import UsageError
 
 SEGMENT = 1024  # records, where the capacity is not small
+_FLAGS = (keys.IS_FIRST, keys.IS_LAST)  # in the order of the fields
 
 
 def segment_length(capacity: int, num_envs: int, length: int) -> int:
@@ -57,6 +58,7 @@ class SegmentStorage(Storage):  # type: ignore[misc]  # torchrl has no types
         super().__init__(max_size=capacity + num_envs * (length - 1))
         self.fields, self.num_envs = tuple(fields), num_envs
         self.segment = segment_length(capacity, num_envs, length)
+        self._flags = [i for i, f in enumerate(self.fields) if f.key in _FLAGS]
         self._make = allocate
         self._empty()
 
@@ -93,10 +95,17 @@ class SegmentStorage(Storage):  # type: ignore[misc]  # torchrl has no types
     def release(self, position: int) -> None:
         """Give up this record and all of its env before it."""
         env, record = divmod(position, STREAM)
+        dead = range(self.tails[env] // self.segment, (record + 1) // self.segment)
         self.tails[env] = record + 1
-        number, offset = divmod(record + 1, self.segment)
-        if offset == 0:
-            self._free.append(self._segments[env].pop(number - 1))
+        self._free += [self._segments[env].pop(number) for number in dead]
+
+    def flags(self, position: int) -> tuple[bool, bool]:
+        """Whether a record is a first one, and whether it is a last one."""
+        env, record = divmod(position, STREAM)
+        number, offset = divmod(record, self.segment)
+        segment = self._segments[env][number]
+        is_first, is_last = (bool(segment[i][offset]) for i in self._flags)
+        return is_first, is_last
 
     def get(self, index: Any) -> TensorDict:
         """Records by position.

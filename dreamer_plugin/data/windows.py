@@ -42,6 +42,8 @@ class Windows:
         num_envs: how many streams.
     """
 
+    sampling, unit = "windows", "windows"  # how it is chosen, and what the capacity counts
+
     def __init__(self, length: int, capacity: int, online: bool, num_envs: int) -> None:
         self.length, self.capacity, self.online = length, capacity, online
         blocks, self._block = _line_shape(capacity, num_envs)
@@ -59,11 +61,17 @@ class Windows:
     def __len__(self) -> int:
         return self._added - self._gone
 
+    @property
+    def lacking(self) -> str:
+        """What is not there while nothing can be drawn."""
+        return f"no window of {self.length} yet"
+
     def add(self, position: int) -> int | None:
         """Register the window that the record at `position` completes, if there is one.
 
         Returns:
-            Position at which the window starts that had to go; None when none had to.
+            Position at which the window starts that had to go, so of the last record of its env
+            that is not needed any more; None when none had to.
         """
         record = position % STREAM
         if record < self.length - 1:
@@ -104,6 +112,10 @@ class Windows:
         if self._queue and self._queue[0] == first:
             self._queue.popleft()
         return first
+
+    def held(self, state: dict[str, Any]) -> int:
+        """Windows held by what `state_dict` gave."""
+        return len(state["line"])
 
     def state_dict(self) -> dict[str, Any]:
         """The line and the queue as arrays of positions."""
