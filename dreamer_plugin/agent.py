@@ -63,6 +63,7 @@ class Agent(nn.Module):
         context: columns before those that are trained on: 1, whose latents are the start, or 0:
             then every row starts from the initial state.
         true_start: weigh dreams by what replay knows of their start, not by what is predicted.
+        imag_skip: do not dream from the last so many steps.
 
     Raises:
         ValueError: when a loss has no scale or a scale no loss, at the first update.
@@ -81,6 +82,7 @@ class Agent(nn.Module):
         seed: int = 0,
         context: int = 1,
         true_start: bool = False,
+        imag_skip: int = 0,
     ) -> None:
         super().__init__()
         self.context, self.true_start = context, true_start
@@ -89,6 +91,7 @@ class Agent(nn.Module):
         self.optimizer = optimizer
         self.action_size = action_size
         self.imag_horizon, self.imag_last = imag_horizon, imag_last
+        self.imag_skip = imag_skip
         self.precision = precision
         self.dream_step: Step = dream_step
         self.generator = torch.Generator(self.device).manual_seed(seed)
@@ -200,6 +203,8 @@ class Agent(nn.Module):
             batch_size=inputs.batch_size,
         )
         inputs["prev_action"] = batch["action"][:, :-1]
+        if self.world.reward_transform is not None:
+            inputs["reward"] = self.world.reward_transform(inputs["reward"])
         return inputs
 
     def losses(self, batch: TensorDict) -> Losses:
@@ -212,18 +217,20 @@ class Agent(nn.Module):
             noise = self._noise(*batch.batch_size, *self.world.rssm.latent.noise_shape)
             states = self.world.observe(batch, noise)
             each = self.world.losses(states, batch)
-            starts = states[:, -self.imag_last :].detach()
+            stop = states.shape[1] - self.imag_skip
+            last = slice(max(stop - self.imag_last, 0) if self.imag_last else 0, stop)
+            starts, recorded = states[:, last].detach(), batch[:, last]
             dream = self.dream(starts)
             reward, cont = self.world.judge(dream["feat"])
-            last = batch[:, -self.imag_last :]
             if self.true_start:
-                reward, cont = with_true_start(reward, cont, last.flatten())
+                ends = recorded["is_terminal"].flatten()
+                cont = with_true_start(cont, self.world.cont_target(ends))
             dreamed, ret, metrics = self.behavior.dream_losses(dream, reward, cont)
             each |= dreamed
             if "repval" in self.scales:
                 bootstrap = ret[:, 0].unflatten(0, starts.batch_size)
-                feat = states["feat"][:, -self.imag_last :]
-                each["repval"] = self.behavior.replay_loss(feat, last, bootstrap)
+                feat = states["feat"][:, last]
+                each["repval"] = self.behavior.replay_loss(feat, recorded, bootstrap)
         metrics |= {f"loss/{name}": value.detach().mean() for name, value in each.items()}
         metrics |= self._latent_metrics(states)
         return Losses(each, self._total(each), states, metrics)

@@ -76,6 +76,7 @@ class GroupedOptimizer(torch.optim.Optimizer):
         warmup, anneal, schedule, lr_end: see `learning_rate`.
         weight_decay: decoupled. nesterov: look ahead in the momentum.
         clip: largest global norm, 0 is off.
+        decay_by_rate: whether the learning rate scales the decay, too (V2: no).
     """
 
     def __init__(
@@ -94,7 +95,9 @@ class GroupedOptimizer(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         nesterov: bool = False,
         clip: float = 0.0,
+        decay_by_rate: bool = True,
     ) -> None:
+        self.decay_by_rate = decay_by_rate
         self.beta1, self.beta2 = beta1, beta2
         self.agc, self.agc_min, self.nesterov = agc, agc_min, nesterov
         self.schedule = partial(
@@ -139,8 +142,10 @@ class GroupedOptimizer(torch.optim.Optimizer):
         torch._foreach_sqrt_(scale)
         torch._foreach_add_(scale, eps)
         update = self._direction(grads, list(scale), momenta)
-        if weight_decay:
+        if weight_decay and self.decay_by_rate:
             torch._foreach_add_(update, params, alpha=weight_decay)
+        elif weight_decay:
+            torch._foreach_mul_(params, 1 - weight_decay)
         torch._foreach_add_(params, update, alpha=-rate)
 
     @abstractmethod

@@ -159,3 +159,17 @@ def test_each_group_has_its_own_rate_and_eps() -> None:
     one.grad, two.grad = torch.tensor([2.0]), torch.tensor([2.0])
     optimizer.step()
     assert [one.item(), two.item()] == pytest.approx([-0.1, -0.15])
+
+
+def test_decay_can_leave_the_learning_rate_alone() -> None:
+    """V2: every parameter times 1 - d before Adam's step, as torch's AdamW at decay d / lr."""
+    ours, theirs = (nn.Parameter(torch.tensor([1.0, -2.0, 0.5])) for _ in range(2))
+    group = {"params": [ours], "weight_decay": 1e-2}
+    mine = Adam([group], lr=0.1, eps=1e-5, agc=0.0, warmup=0, decay_by_rate=False)
+    other = torch.optim.AdamW([theirs], lr=0.1, eps=1e-5, weight_decay=1e-2 / 0.1)
+    for _ in range(3):
+        ours.grad = torch.tensor([1.0, 0.5, -2.0])
+        theirs.grad = ours.grad.clone()
+        mine.step()
+        other.step()
+        assert torch.allclose(ours, theirs, atol=1e-6)

@@ -111,7 +111,7 @@ def test_five_stages_with_an_outer_one_end_as_four_do() -> None:
 
 @pytest.mark.parametrize("true_start", [False, True])
 def test_a_true_start_weighs_dreams_by_the_recorded_end(true_start: bool) -> None:
-    """Dreams from a terminal record lose all weight; others start with 1 instead of the head's."""
+    """Dreams from a terminal record lose all weight; others start with the head's target."""
     agent, batch = tiny.agent(_set(behavior__true_start=true_start)), tiny.batch()
     batch["is_terminal"][0, 2] = True  # record 1 once the context column is off
     value = _losses(agent, batch)["value"].unflatten(0, (3, 5))

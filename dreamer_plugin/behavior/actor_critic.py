@@ -1,13 +1,15 @@
 """Actor and critic learned in dreams, the critic also on replayed frames.
 
-Arrival convention (see `ops.returns`): for a dream of H steps there are H + 1 states and H losses;
-the last state only bootstraps. N = B * T dreams, one from every replayed state.
+For a dream of H steps there are H + 1 states; the last only bootstraps. Which of the others the
+critic and the actor learn from is for the arranger to say (`ops.returns`): K and M, both H in the
+arrival convention. N = B * T dreams, one from every replayed state.
 
 Source: DreamerV3 paper eq. 6-12; `dreamerv3/agent.py`, `imag_loss` and `repl_loss`.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +21,7 @@ from dreamer_plugin.keys import Fields
 from dreamer_plugin.nets.heads import Head
 from dreamer_plugin.nets.twin import SlowCopy, frozen
 from dreamer_plugin.ops.distributions import Output
-from dreamer_plugin.ops.returns import arrival_returns, arrival_weights, replay_returns
+from dreamer_plugin.ops.returns import Arranger, Arrival, replay_returns
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class ReturnSettings:
         replay_grad: whether the replay value loss trains the world model.
         dynamics: share of the actor's objective that is the advantage itself, with its gradient
             through the dream; the rest is the score function (REINFORCE).
+        dynamics_baseline: whether that share is the advantage, or the return alone.
+        arrange: the convention of returns.
     """
 
     discount: float = 1 - 1 / 333
@@ -43,6 +47,8 @@ class ReturnSettings:
     slow_target: bool = False
     replay_grad: bool = True
     dynamics: float = 0.0
+    dynamics_baseline: bool = True
+    arrange: Arranger = Arrival()
 
 
 class ActorCritic(nn.Module):
@@ -80,37 +86,34 @@ class ActorCritic(nn.Module):
             reward, cont: `[N, H+1]` predicted at the dreamed states.
 
         Returns:
-            Losses `policy` and `value`, each `[N, H]`; returns `[N, H]`; metrics.
+            Losses `policy` `[N, M]` and `value` `[N, K]`; returns `[N, K]`; metrics.
         """
         s, feat = self.settings, dream["feat"].detach()
-        value = self.critic(feat[:, :-1])
-        if dream["feat"].requires_grad:
-            with frozen(self.critic):
-                fast = self.critic(dream["feat"]).pred()
-            slow = self.slow(dream["feat"]).pred()
-        else:
-            with torch.no_grad():
-                last = self.critic(feat[:, -1:])
-                slow = self.slow(feat).pred()
-                fast = torch.cat([value.pred(), last.pred()], 1)
+        first = s.arrange.first
+        value = self.critic(feat[:, first:-1])
+        fast, slow = self._values(dream["feat"], value)
         offset, scale = self.value_norm.stats()
         fast = fast * scale + offset
         bootstrap = slow * scale + offset if s.slow_target else fast
-        ret = arrival_returns(reward, cont, bootstrap, s.dream_discount, s.lambda_)  # N H
-        weight = arrival_weights(cont, s.dream_discount)[:, :-1].detach()
+        cut = s.arrange(reward, cont, bootstrap, s.dream_discount, s.lambda_)
+        ret, weight = cut.ret, cut.weight.detach()
+        decisions = cut.decided.shape[1]
 
         _, ret_scale = self.return_norm(ret)
-        advantage = (ret - bootstrap[:, :-1]) / ret_scale
+        advantage = (cut.decided - bootstrap[:, :decisions]) / ret_scale
         adv_offset, adv_scale = self.advantage_norm(advantage)
         advantage = (advantage - adv_offset) / adv_scale
-        policy = self.actor(feat[:, :-1])
-        logp = policy.logp(dream["action"][:, :-1].detach())
-        entropy = policy.entropy()
-        policy_loss = -weight * (self._objective(logp, advantage) + s.entropy * entropy)
+        gain = advantage if s.dynamics_baseline else cut.decided / ret_scale
+        policy = self.actor(feat[:, :decisions])
+        logp = policy.logp(dream["action"][:, :decisions].detach())
+        with contextlib.nullcontext() if s.entropy else torch.no_grad():
+            entropy = policy.entropy()  # for the metrics alone where there is no bonus
+        objective = self._objective(logp, advantage, gain) + s.entropy * entropy
+        policy_loss = -cut.decided_weight.detach() * objective
 
         target_offset, target_scale = self.value_norm(ret)
         target = (ret - target_offset) / target_scale
-        value_loss = weight * self._value_loss(value, target, slow[:, :-1])
+        value_loss = weight * self._value_loss(value, target, slow[:, first:-1])
         metrics = {
             "return": ret.mean(),
             "return_scale": ret_scale,
@@ -124,13 +127,29 @@ class ActorCritic(nn.Module):
         losses = {"policy": policy_loss, "value": value_loss}
         return losses, ret.detach(), {key: value.detach() for key, value in metrics.items()}
 
-    def _objective(self, logp: Tensor, advantage: Tensor) -> Tensor:
-        """What the actor maximises, `[N, H]`."""
+    def _values(self, feat: Tensor, value: Output) -> tuple[Tensor, Tensor]:
+        """What critic and slow critic say of all states `[N, H+1]`, with the graph of the dream.
+
+        Args:
+            feat: `[N, H+1, F]`. value: the critic's output where it learns, to save that work.
+        """
+        if feat.requires_grad:
+            with frozen(self.critic):
+                return self.critic(feat).pred(), self.slow(feat).pred()
+        with torch.no_grad():
+            known = value.pred()
+            first = feat.shape[1] - 1 - known.shape[1]
+            ends = self.critic(torch.cat([feat[:, :first], feat[:, -1:]], 1)).pred()
+            fast = torch.cat([ends[:, :first], known, ends[:, first:]], 1)
+            return fast, self.slow(feat).pred()
+
+    def _objective(self, logp: Tensor, advantage: Tensor, gain: Tensor) -> Tensor:
+        """What the actor maximises, `[N, M]`; `gain` has a graph through the dream."""
         share = self.settings.dynamics
         if share == 1:
-            return advantage
+            return gain
         score = logp * advantage.detach()
-        return share * advantage + (1 - share) * score if share else score
+        return share * gain + (1 - share) * score if share else score
 
     def replay_loss(self, feat: Tensor, batch: Fields, bootstrap: Tensor) -> Tensor:
         """Value loss along replayed frames, bootstrapped with the dreams that start there.

@@ -100,16 +100,13 @@ def _roll(
     return TensorDict(dream, batch_size=dream["feat"].shape[:2])
 
 
-def with_true_start(reward: Tensor, cont: Tensor, starts: TensorDict) -> tuple[Tensor, Tensor]:
+def with_true_start(cont: Tensor, known: Tensor) -> Tensor:
     """Put what replay knows of the start states in the place of what was predicted there.
 
     Args:
-        reward, cont: `[N, H+1]` predicted. starts: `[N]` with reward and is_terminal.
+        cont: `[N, H+1]` predicted. known: `[N]`, the target of the prediction at the start.
 
     Returns:
-        Both `[N, H+1]`; the continuation at index 0 is 1, or 0 where the start is terminal.
+        `[N, H+1]`.
     """
-    alive = (~starts["is_terminal"]).to(cont.dtype)
-    known = (starts["reward"].to(reward.dtype), reward), (alive, cont)
-    reward, cont = (torch.cat([true.unsqueeze(1), seen[:, 1:]], 1) for true, seen in known)
-    return reward, cont
+    return torch.cat([known.unsqueeze(1).to(cont.dtype), cont[:, 1:]], 1)

@@ -22,8 +22,11 @@ CHOICES = {
     "replay.storage": ("memory", "disk"),
     "replay.latent_dtype": ("float32", "float16", "bfloat16"),
     "optim.schedule": ("constant", "linear", "cosine"),
-    "world.encoder.downsample": ("pool", "stride"),
-    "world.decoder.upsample": ("nearest", "transposed"),
+    "world.encoder.downsample": ("pool", "stride", "valid"),
+    "world.decoder.upsample": ("nearest", "transposed", "valid"),
+    "world.latent.gradient": ("straight_through", "gumbel"),
+    "world.latent.std": ("softplus", "sigmoid2"),
+    "behavior.explore.kind": ("none", "gaussian", "epsilon"),
 }
 # Sections and keys, so that one line covers what belongs together.
 LEAST = {

@@ -1,6 +1,6 @@
 """The shape of a configuration: nested dataclasses, one per part; defaults are DreamerV3's.
 
-Only plain values stand here. `build.py` reads them and hands each part its own arguments; no part
+Only plain values stand here. `build` reads them and hands each part its own arguments; no part
 ever sees a config. Sizes that several parts share stand once, in `ModelConfig`.
 Source of every default: danijar/dreamerv3 @ e3f0224, `dreamerv3/configs.yaml`.
 """
@@ -31,6 +31,7 @@ class NetsConfig:
     norm: str = "rms"
     eps: float = 1e-4
     act: str = "silu"
+    conv_act: str = ""  # act
     fan: str = "in"
     bias: str = "always"
 
@@ -46,6 +47,7 @@ class EncoderConfig:
     downsample: str = "pool"
     outer: bool = False
     residual: int = 0
+    embed_size: int = 0
     symlog: bool = True
 
 
@@ -64,6 +66,7 @@ class DecoderConfig:
     image_blocks: int = 8
     sigmoid: bool = True
     symlog: bool = True
+    output: str = "mse"
 
 
 @dataclass
@@ -72,6 +75,10 @@ class LatentConfig:
 
     kind: str = "categorical"
     unimix: float = 0.01
+    gradient: str = "straight_through"
+    gumbel_tau: float = 1.0
+    std: str = "softplus"
+    min_std: float = 0.1
 
 
 @dataclass
@@ -80,6 +87,7 @@ class CoreConfig:
 
     kind: str = "block_gru"
     layers: int = 1
+    update_bias: float = -1.0
 
 
 @dataclass
@@ -106,6 +114,8 @@ class WorldConfig:
     absolute: bool = False
     learned_start: bool = False
     free_nats: float = 1.0
+    free_over: str = "each"
+    reward_transform: str = "identity"
     reward: HeadConfig = field(default_factory=lambda: HeadConfig(outscale=0.0))
     cont: HeadConfig = field(default_factory=lambda: HeadConfig(output="binary", bins=1))
 
@@ -117,11 +127,14 @@ class ActorConfig:
     layers: int = 3
     outscale: float = 0.01
     unimix: float = 0.0
+    output: str = "bounded_normal"
     min_std: float = 0.1
     max_std: float = 1.0
+    init_std: float = 5.0
     entropy: float = 3e-4
     gradient: str = "reinforce"
     mix: float = 0.1
+    dynamics_baseline: bool = True
 
 
 @dataclass
@@ -152,16 +165,30 @@ class NormConfig:
 
 
 @dataclass
+class ExploreConfig:
+    """Noise on the actions of training, none in evaluation."""
+
+    kind: str = "none"
+    amount: float = 0.0
+    decay: float = 0.0
+    min: float = 0.0
+
+
+@dataclass
 class BehaviorConfig:
     """Imagination and actor-critic."""
 
     imag_horizon: int = 15
     imag_last: int = 0
-    horizon: int = 333
+    imag_skip: int = 0
+    returns: str = "arrival"
+    horizon: float = 333.0
     cont_discount: bool = True
     cont_threshold: bool = False
     true_start: bool = False
     return_lambda: float = 0.95
+    eval_mode: bool = False
+    explore: ExploreConfig = field(default_factory=ExploreConfig)
     actor: ActorConfig = field(default_factory=ActorConfig)
     critic: CriticConfig = field(default_factory=CriticConfig)
     return_norm: NormConfig = field(default_factory=lambda: NormConfig(kind="percentile"))
@@ -209,6 +236,7 @@ class OptimConfig:
     schedule: str = "constant"
     lr_end: float = 0.1
     weight_decay: float = 0.0
+    decay: str = "kernels"
     nesterov: bool = False
     groups: str = "joint"
     actor: OptimGroupConfig = field(default_factory=OptimGroupConfig)

@@ -34,22 +34,37 @@ def normal_kl(mean_p: Tensor, std_p: Tensor, mean_q: Tensor, std_q: Tensor) -> T
 
 
 def balanced_kl(
-    kl: Callable[[Tensor, Tensor], Tensor], post: Tensor, prior: Tensor, free: float
+    kl: Callable[[Tensor, Tensor], Tensor],
+    post: Tensor,
+    prior: Tensor,
+    free: float,
+    free_over: str = "each",
 ) -> tuple[Tensor, Tensor]:
-    """Both halves of the balanced KL loss, each not less than `free` nats per element.
+    """Both halves of the balanced KL loss, each not less than `free` nats.
 
     `dyn = max(free, KL(sg(post) || prior))` trains the prior, `rep = max(free, KL(post ||
-    sg(prior)))` the posterior; the two have one value and different gradients. Below the free
-    nats the gradient is exactly zero. Source: DreamerV3 paper eq. 5; `dreamerv3/rssm.py`.
+    sg(prior)))` the posterior; the two have one value and different gradients, and their plain sum
+    has those of one KL without stops (V1). Below the free nats the gradient is exactly zero.
+    Source: DreamerV3 paper eq. 5; `dreamerv3/rssm.py`; V1 and V2 take the maximum of the mean.
 
     Args:
         kl: divergence of two parameter tensors, `[..., P] x [..., P] -> [...]`.
         post, prior: distribution parameters.
         free: nats below which a divergence is not reduced further.
+        free_over: what the free nats hold for, `"each"` element or the `"mean"` of all.
 
     Returns:
-        `(dyn, rep)`, each `[...]`.
+        `(dyn, rep)`, each `[...]`; one value everywhere where they hold for the mean.
     """
-    dyn = torch.clamp(kl(post.detach(), prior), min=free)
-    rep = torch.clamp(kl(post, prior.detach()), min=free)
-    return dyn, rep
+    floored = FLOORS[free_over]
+    return floored(kl(post.detach(), prior), free), floored(kl(post, prior.detach()), free)
+
+
+def _floor_mean(kl: Tensor, free: float) -> Tensor:
+    return torch.clamp(kl.mean(), min=free).expand_as(kl)
+
+
+FLOORS: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "each": lambda kl, free: torch.clamp(kl, min=free),
+    "mean": _floor_mean,
+}

@@ -8,12 +8,50 @@ not include that state's own reward.
     cont     c0    c1    c2       cH        (c0 only enters the weights)
     value    v0    v1    v2       vH
     return   G0    G1    …    G(H-1)        G(t) = r(t+1) + d(t+1) [(1-l) v(t+1) + l G(t+1)]
+    decision a0    a1    …    a(H-1)        a(t) is judged by G(t)
+
+Departure convention (V1, V2): a state's value includes that state's own reward, so that the first
+return knows nothing of any decision, and a decision is judged by the return of the state after it.
+
+    return   R0    R1    …    R(H-1)        R(t) = r(t) + d(t) [(1-l) v(t+1) + l R(t+1)]
+    weight   1     d0    d0d1               (V2; V1 leaves s0 out and starts with 1 at s1)
+    decision a0    a1    …    a(H-2)        a(t) is judged by R(t+1)
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple, Protocol
+
 import torch
 from torch import Tensor
+
+
+class Arranged(NamedTuple):
+    """A dream cut as the losses need it.
+
+    Args:
+        ret, weight: `[N, K]` of the K states from the arrangement's first one on, which the critic
+            learns from.
+        decided, decided_weight: `[N, M]`, what the decisions at the first M states led to.
+    """
+
+    ret: Tensor
+    weight: Tensor
+    decided: Tensor
+    decided_weight: Tensor
+
+
+class Arranger(Protocol):
+    """A convention: `first` is the first state whose value is learned, the call cuts a dream."""
+
+    @property
+    def first(self) -> int:
+        """0, or 1 where the replayed start is no part of the dream."""
+
+    def __call__(
+        self, reward: Tensor, cont: Tensor, value: Tensor, discount: float, lambda_: float
+    ) -> Arranged:
+        """All `[N, H+1]`; numbers as in `arrival_returns`."""
 
 
 def lambda_return(
@@ -76,6 +114,46 @@ def arrival_weights(cont: Tensor, discount: float) -> Tensor:
         `[N, H+1]`.
     """
     return torch.cumprod(discount * cont, 1) / discount
+
+
+class Arrival:
+    """V3's convention: returns and decisions of s0 to s(H-1)."""
+
+    first = 0
+
+    def __call__(
+        self, reward: Tensor, cont: Tensor, value: Tensor, discount: float, lambda_: float
+    ) -> Arranged:
+        """See `Arranger`; K = M = H."""
+        ret = arrival_returns(reward, cont, value, discount, lambda_)
+        weight = arrival_weights(cont, discount)[:, :-1]
+        return Arranged(ret, weight, ret, weight)
+
+
+class Departure:
+    """V1's and V2's convention, see the head of this file; M = H - 1.
+
+    Args:
+        first: 0 (V2) learns the values of s0 to s(H-1); 1 (V1) those of s1 to s(H-1), and weighs
+            from s1 on.
+
+    Source: danijar/dreamerv2 @ 07d906e9, `agent.py`; danijar/dreamer @ 56d4d444, `dreamer.py`.
+    """
+
+    def __init__(self, first: int = 0) -> None:
+        self.first = first
+
+    def __call__(
+        self, reward: Tensor, cont: Tensor, value: Tensor, discount: float, lambda_: float
+    ) -> Arranged:
+        """See `Arranger`; K = H - first."""
+        reward, value = reward[:, self.first :], value[:, self.first :]
+        going = discount * cont[:, self.first : -1]  # N K
+        ret = lambda_return(reward[:, :-1], going, value[:, 1:], lambda_)
+        passed = torch.cat([torch.ones_like(going[:, :1]), going[:, :-1]], 1)
+        weight = torch.cumprod(passed, 1)
+        decisions = cont.shape[1] - 2
+        return Arranged(ret, weight, ret[:, -decisions:], weight[:, :decisions])
 
 
 def replay_returns(

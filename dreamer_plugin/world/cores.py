@@ -89,14 +89,21 @@ class GRU(nn.Module):
 
     Args:
         deter, stoch, action, hidden: as in `BlockGRU`. style: of the layers; its norm does not
-            touch the gates, but `eps` and `bias` do.
+            touch the gates, but `eps` and `bias` do. update_bias: added to the update gate, so
+            that below zero the state changes slowly at first.
     """
 
     def __init__(
-        self, deter: int, stoch: int, action: int, hidden: int, style: Style = OFFICIAL
+        self,
+        deter: int,
+        stoch: int,
+        action: int,
+        hidden: int,
+        style: Style = OFFICIAL,
+        update_bias: float = -1.0,
     ) -> None:
         super().__init__()
-        self.deter = deter
+        self.deter, self.update_bias = deter, update_bias
         self.inputs = Unit(stoch + action, hidden, style)
         bias = BIASES[style.bias]  # the gates have a norm whatever that of the style
         self.gates = Linear(deter + hidden, 3 * deter, fan=style.fan, bias=bias)
@@ -111,10 +118,43 @@ class GRU(nn.Module):
         x = self.inputs(torch.cat([stoch, action_embed], -1))
         gates = self.norm(self.gates(torch.cat([deter.to(x.dtype), x], -1))).float()
         reset, candidate, update = gates.chunk(3, -1)  # each B D
-        return gated(reset, candidate, update, deter)
+        return gated(reset, candidate, update, deter, self.update_bias)
 
 
-AnyCore: TypeAlias = BlockGRU | GRU
+class PlainGRU(nn.Module):
+    """The GRU of `torch.nn.GRUCell`: no norm, the reset after the recurrent product.
+
+    It sees `unit([stoch, action])`. Recurrent weights start orthogonal. Source: danijar/dreamer @
+    56d4d444, `models.py`; Keras `GRUCell`.
+
+    Args:
+        deter, stoch, action, hidden: as in `BlockGRU`. style: of the layers.
+    """
+
+    def __init__(
+        self, deter: int, stoch: int, action: int, hidden: int, style: Style = OFFICIAL
+    ) -> None:
+        super().__init__()
+        self.deter = deter
+        self.inputs = Unit(stoch + action, hidden, style)
+        self.gates = Linear(hidden, 3 * deter, fan=style.fan)
+        self.recurrent = Linear(deter, 3 * deter, fan=style.fan)
+        nn.init.orthogonal_(self.recurrent.weight)
+
+    def embed_action(self, action: Tensor) -> Tensor:
+        """`[..., A] -> [..., A]`; elements beyond [-1, 1] are put on the border."""
+        return saturate(action)
+
+    def forward(self, deter: Tensor, stoch: Tensor, action_embed: Tensor) -> Tensor:
+        """`[B, D], [B, S], [B, A] -> [B, D]`."""
+        x = self.gates(self.inputs(torch.cat([stoch, action_embed], -1))).float().chunk(3, -1)
+        h = self.recurrent(deter).float().chunk(3, -1)  # each B D: reset, keep, candidate
+        reset, keep = torch.sigmoid(x[0] + h[0]), torch.sigmoid(x[1] + h[1])
+        candidate = torch.tanh(x[2] + reset * h[2])
+        return (1 - keep) * candidate + keep * deter
+
+
+AnyCore: TypeAlias = BlockGRU | GRU | PlainGRU
 
 
 def split_gates(gates: Tensor, blocks: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -123,8 +163,10 @@ def split_gates(gates: Tensor, blocks: int) -> tuple[Tensor, Tensor, Tensor]:
     return reset.flatten(-2), candidate.flatten(-2), update.flatten(-2)
 
 
-def gated(reset: Tensor, candidate: Tensor, update: Tensor, deter: Tensor) -> Tensor:
-    """Next state from pre-activations; less 1, so that at first it changes slowly. All `[B, D]`."""
+def gated(
+    reset: Tensor, candidate: Tensor, update: Tensor, deter: Tensor, bias: float = -1.0
+) -> Tensor:
+    """Next state from pre-activations, all `[B, D]`; `bias` below 0 changes it slowly at first."""
     candidate = torch.tanh(torch.sigmoid(reset) * candidate)
-    update = torch.sigmoid(update - 1)
+    update = torch.sigmoid(update + bias)
     return update * candidate + (1 - update) * deter

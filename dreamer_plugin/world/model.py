@@ -6,6 +6,8 @@ the continuation says whether this very frame is terminal.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from tensordict import TensorDict
 from torch import Tensor, nn
@@ -23,11 +25,12 @@ class WorldModel(nn.Module):
 
     Args:
         encoder, rssm, decoder: the parts.
-        reward, cont: heads on feat.
+        reward, cont: heads on feat; without `cont` nothing is said to end, and dreams go on.
         cont_discount: multiplied into the continuation target, so that the head learns the
             discount; 1 leaves the discount to the returns.
         reward_grad, cont_grad: whether a head's loss trains the parts below it.
         cont_threshold: dreams go on or end, as is likelier, instead of going on in part.
+        reward_transform: what becomes of recorded rewards before anything learns them.
 
     Source: `dreamerv3/agent.py`, `Agent.loss`.
     """
@@ -38,11 +41,12 @@ class WorldModel(nn.Module):
         rssm: RSSM,
         decoder: Decoder,
         reward: Head,
-        cont: Head,
+        cont: Head | None,
         cont_discount: float,
         reward_grad: bool = True,
         cont_grad: bool = True,
         cont_threshold: bool = False,
+        reward_transform: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.encoder, self.rssm, self.decoder = encoder, rssm, decoder
@@ -50,6 +54,7 @@ class WorldModel(nn.Module):
         self.cont_discount = cont_discount
         self.reward_grad, self.cont_grad = reward_grad, cont_grad
         self.cont_threshold = cont_threshold
+        self.reward_transform = reward_transform
 
     def observe(self, batch: TensorDict, noise: Tensor) -> TensorDict:
         """Encode and filter a batch of arrival records.
@@ -81,17 +86,22 @@ class WorldModel(nn.Module):
         targets = {
             **{name: batch["obs"][name] for name in outputs if name not in ("reward", "cont")},
             "reward": batch["reward"],
-            "cont": (~batch["is_terminal"]).float() * self.cont_discount,
+            "cont": self.cont_target(batch["is_terminal"]),
         }
         losses = {name: output.loss(targets[name]) for name, output in outputs.items()}
         return losses | self.rssm.kl(states)
+
+    def cont_target(self, is_terminal: Tensor) -> Tensor:
+        """What the continuation head learns of frames `[...]`."""
+        return (~is_terminal).float() * self.cont_discount
 
     def outputs(self, states: Fields) -> dict[str, Output]:
         """Every prediction at the given states: one per observation key, `reward` and `cont`."""
         feat = states["feat"]
         outputs = self.decoder(states["deter"], self.rssm.flat(states["stoch"]))
         outputs["reward"] = self.reward(feat if self.reward_grad else feat.detach())
-        outputs["cont"] = self.cont(feat if self.cont_grad else feat.detach())
+        if self.cont is not None:
+            outputs["cont"] = self.cont(feat if self.cont_grad else feat.detach())
         return outputs
 
     def judge(self, feat: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,11 +110,14 @@ class WorldModel(nn.Module):
         Where the dream has a graph, gradients reach its states; the heads learn nothing from it.
         """
         if feat.requires_grad:
-            with frozen(self.reward, self.cont):
+            with frozen(*filter(None, (self.reward, self.cont))):
                 return self._judged(feat)
         with torch.no_grad():
             return self._judged(feat)
 
     def _judged(self, feat: Tensor) -> tuple[Tensor, Tensor]:
+        reward = self.reward(feat).pred()
+        if self.cont is None:
+            return reward, torch.ones_like(reward)
         cont = self.cont(feat)
-        return self.reward(feat).pred(), cont.mode() if self.cont_threshold else cont.pred()
+        return reward, cont.mode() if self.cont_threshold else cont.pred()

@@ -22,9 +22,10 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor, nn
 
+from dreamer_plugin.errors import choose
 from dreamer_plugin.keys import Fields
 from dreamer_plugin.nets.layers import MLP, OFFICIAL, Linear, Style
-from dreamer_plugin.ops.divergence import balanced_kl
+from dreamer_plugin.ops.divergence import FLOORS, balanced_kl
 from dreamer_plugin.world.cores import AnyCore
 from dreamer_plugin.world.latent import Latent
 
@@ -72,9 +73,10 @@ class RSSM(nn.Module):
         hidden: width of the prior's and posterior's layers.
         prior_layers, posterior_layers: units before the output layer.
         absolute: the posterior sees the embedding alone.
-        free_nats: floor of each half of the KL loss, per element.
+        free_nats: floor of each half of the KL loss.
         learned_start: an episode starts from a learned deter and the prior's mode there, instead
             of from zeros. style: of the layers.
+        free_over: what the floor holds for, `"each"` step or the `"mean"` of a batch.
 
     Attributes:
         scan: how sequences are filtered; builders may put a faster form here.
@@ -92,9 +94,12 @@ class RSSM(nn.Module):
         free_nats: float = 1.0,
         learned_start: bool = False,
         style: Style = OFFICIAL,
+        free_over: str = "each",
     ) -> None:
         super().__init__()
         self.core, self.latent, self.style = core, latent, style
+        choose(FLOORS, free_over, "world.free_over")
+        self.free_over = free_over
         self.start = nn.Parameter(torch.zeros(core.deter)) if learned_start else None
         self.absolute, self.free_nats = absolute, free_nats
         self.posterior_layers = posterior_layers
@@ -202,5 +207,6 @@ class RSSM(nn.Module):
 
     def kl(self, states: Fields) -> dict[str, Tensor]:
         """The losses `dyn` and `rep`, each `[B, T]` in nats and at least `free_nats`."""
-        dyn, rep = balanced_kl(self.latent.kl, states["post"], states["prior"], self.free_nats)
+        params = states["post"], states["prior"]
+        dyn, rep = balanced_kl(self.latent.kl, *params, self.free_nats, self.free_over)
         return {"dyn": dyn, "rep": rep}

@@ -78,7 +78,5 @@ def test_a_graph_passes_actions_only() -> None:
 
 def test_the_true_start_replaces_the_first_prediction() -> None:
     predicted = torch.tensor([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
-    known = {"reward": torch.tensor([7.0, 8.0]), "is_terminal": torch.tensor([True, False])}
-    reward, cont = with_true_start(predicted, predicted, TensorDict(known, [2]))
-    assert torch.equal(reward, torch.tensor([[7.0, 0.2, 0.3], [8.0, 0.5, 0.6]]))
-    assert torch.equal(cont, torch.tensor([[0.0, 0.2, 0.3], [1.0, 0.5, 0.6]]))
+    cont = with_true_start(predicted, torch.tensor([0.0, 0.9]))
+    assert torch.equal(cont, torch.tensor([[0.0, 0.2, 0.3], [0.9, 0.5, 0.6]]))

@@ -52,3 +52,34 @@ def test_each_half_trains_its_own_side() -> None:
     )
     assert torch.autograd.grad(dyn.sum(), (post, prior), allow_unused=True)[0] is None
     assert torch.autograd.grad(rep.sum(), (post, prior), allow_unused=True)[1] is None
+
+
+def test_free_nats_can_hold_for_the_mean() -> None:
+    """Divergences 1 and 5 with 2 free nats: each gives 2 and 5, their mean 3 stays; with 4 it is 4.
+
+    Below it no gradient is left, however large one of them is (V1, `free_nats`).
+    """
+    post = torch.tensor([1.0, 5.0], requires_grad=True)
+
+    def kl(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+        return p - q
+
+    for free, over, expected, grad in (
+        (2.0, "each", [2.0, 5.0], [0.0, 1.0]),
+        (2.0, "mean", [3.0, 3.0], [1.0, 1.0]),
+        (4.0, "mean", [4.0, 4.0], [0.0, 0.0]),
+    ):
+        _, rep = balanced_kl(kl, post, torch.zeros(2), free, over)
+        assert rep.tolist() == expected
+        assert torch.autograd.grad(rep.sum(), post)[0].tolist() == grad
+
+
+def test_the_plain_sum_of_both_halves_has_the_gradients_of_one_divergence() -> None:
+    post, prior = (torch.randn(2, 3, 4, requires_grad=True) for _ in range(2))
+
+    def kl(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+        return categorical_kl(p.log_softmax(-1), q.log_softmax(-1))
+
+    halves = torch.autograd.grad(sum(balanced_kl(kl, post, prior, 0.0)).sum(), (post, prior))
+    whole = torch.autograd.grad(kl(post, prior).sum(), (post, prior))
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(halves, whole, strict=True))

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from dreamer_plugin.ops.returns import (
+    Arrival,
+    Departure,
     arrival_returns,
     arrival_weights,
     lambda_return,
@@ -76,3 +78,48 @@ def test_truncation_bootstraps_and_termination_does_not() -> None:
     truncated, terminated = _replayed(ends, [False] * 3), _replayed(ends, ends)
     assert truncated[0, 0] == pytest.approx(1 + 0.9 * 10)
     assert terminated[0, 0] == pytest.approx(1)
+
+
+# A dream of three steps, departure convention: the last reward and continuation must not matter,
+# nor the first value. With l = .5: R2 = 3 + .5*30; R1 = 2 + .8*(.5*20 + .5*R2);
+# R0 = 1 + .5*(.5*10 + .5*R1).
+DREAM = (
+    torch.tensor([[1.0, 2, 3, 99]]),
+    torch.tensor([[0.5, 0.8, 0.5, 99]]),
+    torch.tensor([[99.0, 10, 20, 30]]),
+)
+
+
+def test_departure_by_hand() -> None:
+    """V2: values of s0 to s2 are learned; the decisions at s0 and s1 are judged by R1 and R2."""
+    cut = Departure()(*DREAM, 1.0, 0.5)
+    assert cut.ret.tolist() == [pytest.approx([7.8, 17.2, 18.0])]
+    assert cut.weight.tolist() == [pytest.approx([1.0, 0.5, 0.4])]  # 1, d0, d0 d1
+    assert cut.decided.tolist() == [pytest.approx([17.2, 18.0])]
+    assert cut.decided_weight.tolist() == [pytest.approx([1.0, 0.5])]
+
+
+def test_departure_without_the_start_by_hand() -> None:
+    """V1: the dream begins at s1, whose weight is 1; what the actor did at s0 counts still."""
+    cut = Departure(first=1)(*DREAM, 1.0, 0.5)
+    assert cut.ret.tolist() == [pytest.approx([17.2, 18.0])] == cut.decided.tolist()
+    assert cut.weight.tolist() == [pytest.approx([1.0, 0.8])] == cut.decided_weight.tolist()
+
+
+def test_a_constant_discount_takes_the_place_of_a_head() -> None:
+    """All continuations 1, discount .9, l = 1: R2 = 3 + .9*30, R1 = 2 + .9*R2, R0 = 1 + .9*R1."""
+    cut = Departure()(DREAM[0], torch.ones(1, 4), DREAM[2], 0.9, 1.0)
+    assert cut.ret.tolist() == [pytest.approx([27.1, 29.0, 30.0])]
+    assert cut.weight.tolist() == [pytest.approx([1.0, 0.9, 0.81])]
+
+
+def test_after_a_terminal_start_nothing_weighs_but_the_start() -> None:
+    cont = torch.tensor([[0.0, 1, 1, 1]])
+    cut = Departure()(DREAM[0], cont, DREAM[2], 1.0, 0.5)
+    assert cut.weight.tolist() == [[1, 0, 0]] and cut.ret[0, 0] == 1
+
+
+def test_arrival_judges_each_decision_by_the_return_of_its_state() -> None:
+    cut = Arrival()(REWARD, CONT, VALUE, 1.0, 0.5)
+    assert cut.ret.tolist() == [[8.75, 21.0, 18.0]] == cut.decided.tolist()
+    assert cut.weight.equal(arrival_weights(CONT, 1.0)[:, :-1]) and cut.decided_weight is cut.weight

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dreamer_plugin.nets.layers import Style
-from dreamer_plugin.world.cores import GRU
+from dreamer_plugin.world.cores import GRU, PlainGRU
 from dreamer_plugin.world.latent import CategoricalLatent
 from dreamer_plugin.world.rssm import RSSM
 
@@ -63,6 +63,36 @@ def test_the_core_is_dense_and_sees_every_input(core: GRU) -> None:
     assert shapes["gates.weight"] == (3 * D, D + HIDDEN)
     assert shapes["inputs.0.weight"] == (HIDDEN, SK + A)
     assert core.embed_action(torch.tensor([[3.0, -0.5, 1.0]])).tolist() == [[1.0, -0.5, 1.0]]
+
+
+def test_the_update_bias_is_a_number() -> None:
+    """Without weights the share that is forgotten is sigmoid of it."""
+    core = GRU(D, SK, A, HIDDEN, update_bias=2.0)
+    torch.nn.init.zeros_(core.gates.weight)
+    after = core(torch.ones(1, D), torch.zeros(1, SK), torch.zeros(1, A))
+    assert torch.allclose(after, torch.full((1, D), 1 - _sigmoid(2.0)))
+
+
+def test_a_plain_gru_is_that_of_torch() -> None:
+    """Its weights in `torch.nn.GRUCell` of the installed torch, after the same input layer."""
+    torch.manual_seed(0)
+    core, cell = (
+        PlainGRU(D, SK, A, HIDDEN, Style(norm="none", act="elu")),
+        torch.nn.GRUCell(HIDDEN, D),
+    )
+    for param in core.parameters():
+        torch.nn.init.normal_(param)
+    own = core.gates.weight, core.gates.bias, core.recurrent.weight, core.recurrent.bias
+    names = ("weight_ih", "bias_ih", "weight_hh", "bias_hh")
+    cell.load_state_dict({name: x.detach() for name, x in zip(names, own, strict=True)})
+    deter, stoch, action = torch.randn(7, D), torch.randn(7, SK), torch.rand(7, A)
+    x = torch.nn.functional.elu(core.inputs[0](torch.cat([stoch, action], -1)))
+    assert torch.allclose(core(deter, stoch, action), cell(x, deter), atol=1e-6)
+
+
+def test_recurrent_weights_of_a_plain_gru_start_orthogonal() -> None:
+    weight = PlainGRU(D, SK, A, HIDDEN).recurrent.weight
+    assert torch.allclose(weight.T @ weight, torch.eye(D), atol=1e-5)
 
 
 def _rssm(learned: bool) -> RSSM:

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dreamer_plugin import build
 from dreamer_plugin.agent import Agent
 from dreamer_plugin.behavior.actor import ActionDistribution, Actor
+from dreamer_plugin.build import build_agent
 from dreamer_plugin.config.schema import Config
 from dreamer_plugin.interop.weights import export_official, official_names
 from dreamer_plugin.ops.distributions import straight_through
@@ -64,10 +64,10 @@ class ForcedActor(Actor):
 
 def forced_agent(cfg: Config, spaces: Spaces) -> Agent:
     """The agent that `build_agent` makes, its two samplers replaced by forced ones."""
-    latent = mock.patch.object(build, "CategoricalLatent", ForcedLatent)
-    actor = mock.patch.object(build, "Actor", ForcedActor)
+    latent = mock.patch("dreamer_plugin.build.world.CategoricalLatent", ForcedLatent)
+    actor = mock.patch("dreamer_plugin.build.behavior.Actor", ForcedActor)
     with latent, actor:
-        return build.build_agent(cfg, spaces)
+        return build_agent(cfg, spaces)
 
 
 def force_noise(agent: Agent, draws: Sequence[Tensor]) -> Iterator[Tensor]:

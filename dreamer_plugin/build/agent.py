@@ -1,0 +1,77 @@
+"""A whole agent from its configuration."""
+
+from __future__ import annotations
+
+import platform
+
+import torch
+
+from dreamer_plugin.agent import Agent
+from dreamer_plugin.build.behavior import build_behavior
+from dreamer_plugin.build.optimizer import build_optimizer
+from dreamer_plugin.build.world import build_world
+from dreamer_plugin.config.schema import (
+    Config,
+)
+from dreamer_plugin.errors import UsageError, nearest
+from dreamer_plugin.spaces import Spaces
+
+
+def build_agent(cfg: Config, spaces: Spaces, device: torch.device | str = "cpu") -> Agent:
+    """A fresh agent for an env's spaces, seeded with `cfg.seed`, on `device`.
+
+    Raises:
+        UsageError: when a value names no part, or an observation does not fit.
+    """
+    device = torch.device(device)
+    if cfg.replay.context not in (0, 1):
+        raise UsageError(f"replay.context is {cfg.replay.context}, but must be 0 or 1")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(cfg.seed)
+        world = build_world(cfg, spaces).to(device)
+        behavior = build_behavior(cfg, spaces, world.rssm.feat_size).to(device)
+    scales = vars(cfg.loss_scales).copy()
+    reconstruction = scales.pop("rec")
+    taken = [key.name for key in spaces.obs if key.name in scales]
+    if taken:
+        raise UsageError(f"observation {taken[0]!r} has the name of a loss: rename it in the env")
+    if not scales["repval"]:
+        del scales["repval"]  # the loss is not even computed
+    if world.cont is None:
+        del scales["cont"]
+    return Agent(
+        world,
+        behavior,
+        {key.name: reconstruction for key in spaces.obs} | scales,
+        build_optimizer(cfg.optim, world, behavior),
+        spaces.action_size,
+        cfg.behavior.imag_horizon,
+        cfg.behavior.imag_last,
+        choose_precision(cfg.precision, device),
+        cfg.seed,
+        cfg.replay.context,
+        cfg.behavior.true_start,
+        cfg.behavior.imag_skip,
+    )
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 where the hardware multiplies it natively, else float32.
+
+    Args:
+        name: `auto`, `float32` or `bfloat16`.
+    """
+    if name == "auto":
+        name = "bfloat16" if _native_bfloat16(device) else "float32"
+    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    if name not in dtypes:
+        raise UsageError(nearest(name, ["auto", *dtypes], "precision"))
+    return dtypes[name]
+
+
+def _native_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu" and platform.machine() in ("x86_64", "AMD64"):
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return False

@@ -1,0 +1,46 @@
+"""Scalar heads, and the style that all layers share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from dreamer_plugin.config.schema import (
+    Config,
+    CriticConfig,
+    HeadConfig,
+)
+from dreamer_plugin.errors import UsageError, choose
+from dreamer_plugin.nets.heads import BinaryLayer, Head, MSELayer, NormalLayer, TwoHotLayer
+from dreamer_plugin.nets.layers import MLP, Style
+
+
+def make_head(cfg: Config, part: HeadConfig | CriticConfig, feat: int, section: str) -> Head:
+    """A scalar head on states of size `feat`; `section` is its place in a config, for errors."""
+    layers: dict[str, Callable[..., torch.nn.Module]] = {
+        "twohot": partial(TwoHotLayer, bins=part.bins),
+        "symlog_twohot": partial(TwoHotLayer, bins=part.bins, squashed=True),
+        "binary": BinaryLayer,
+        "mse": partial(MSELayer, symlog=False),
+        "symlog_mse": partial(MSELayer, symlog=True),
+        "normal": NormalLayer,
+    }
+    layer = choose(layers, part.output, f"{section}.output")
+    style = make_style(cfg)
+    mlp = MLP(feat, part.layers, cfg.model.units, style)
+    return Head(mlp, layer(mlp.out_features, outscale=part.outscale, fan=style.fan))
+
+
+def make_style(cfg: Config) -> Style:
+    """What all layers of the agent share."""
+    nets = cfg.nets
+    return Style(nets.norm, nets.eps, nets.act, nets.fan, nets.bias, nets.conv_act)
+
+
+def require_multiple(name: str, value: int, of: str, blocks: int) -> None:
+    """Refuse a width that does not divide into blocks, naming the nearest that does."""
+    if value % blocks:
+        near = max(round(value / blocks), 1) * blocks
+        raise UsageError(f"{name} is {value}, no multiple of {of}, {blocks}; {near} would do")

@@ -1,0 +1,55 @@
+"""One optimiser over all that is trained."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from dreamer_plugin.behavior.actor_critic import ActorCritic
+from dreamer_plugin.config.schema import (
+    OptimConfig,
+)
+from dreamer_plugin.errors import choose
+from dreamer_plugin.optim import Adam, GroupedOptimizer, LaProp
+from dreamer_plugin.world.model import WorldModel
+
+
+def build_optimizer(
+    part: OptimConfig, world: WorldModel, behavior: ActorCritic
+) -> GroupedOptimizer:
+    """One optimiser over all trained parameters, in one group or one for each of the three."""
+    kind = choose({"laprop": LaProp, "adam": Adam}, part.kind, "optim.kind")
+    decays = {"kernels": _decay_kernels, "all": _decay_all}
+    decayed = choose(decays, part.decay, "optim.decay")
+    joint = choose({"joint": True, "separate": False}, part.groups, "optim.groups")
+    trained = {"model": list(world.parameters())}
+    trained |= {name: list(getattr(behavior, name).parameters()) for name in ("actor", "critic")}
+    own: dict[str, dict[str, float]] = {
+        name: asdict(getattr(part, name)) for name in ("actor", "critic")
+    }
+    if joint:
+        trained, own = {"all": [p for params in trained.values() for p in params]}, {}
+    groups = [
+        {**group, **own.get(name, {}), "name": name}
+        for name, params in trained.items()
+        for group in decayed(params, part.weight_decay)
+    ]
+    apart = ("kind", "groups", "actor", "critic", "weight_decay", "decay")
+    shared = {name: value for name, value in vars(part).items() if name not in apart}
+    return kind(groups, **shared, decay_by_rate=part.decay == "kernels")
+
+
+def _decay_all(params: list[torch.nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    return [{"params": params, "weight_decay": weight_decay}]
+
+
+def _decay_kernels(params: list[torch.nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Decay matrices and filters, never biases and norm scales, which have one axis."""
+    kernels = [p for p in params if p.ndim > 1]
+    rest = [p for p in params if p.ndim <= 1]
+    return [
+        {"params": kernels, "weight_decay": weight_decay},
+        {"params": rest, "weight_decay": 0.0},
+    ]

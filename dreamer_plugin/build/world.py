@@ -1,0 +1,187 @@
+"""The world model, part by part, in the order in which data flow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dreamer_plugin.build.heads import make_head, make_style, require_multiple
+from dreamer_plugin.config.schema import (
+    Config,
+    DecoderConfig,
+    EncoderConfig,
+)
+from dreamer_plugin.errors import UsageError, choose
+from dreamer_plugin.nets.codec import Decoder, Encoder, VectorDecoder, flat_size, image_layout
+from dreamer_plugin.nets.layers import MLP
+from dreamer_plugin.nets.vision import ImageDecoder, ImageEncoder, LinearStemDecoder
+from dreamer_plugin.nets.vision_valid import ValidImageDecoder, ValidImageEncoder
+from dreamer_plugin.ops.scaling import symlog
+from dreamer_plugin.spaces import ObsKey, Spaces
+from dreamer_plugin.world.cores import GRU, AnyCore, BlockGRU, PlainGRU
+from dreamer_plugin.world.latent import CategoricalLatent, GaussianLatent, Latent
+from dreamer_plugin.world.model import WorldModel
+from dreamer_plugin.world.rssm import RSSM
+from dreamer_plugin.world.scan import DeferredScan, supports
+
+
+def build_world(cfg: Config, spaces: Spaces) -> WorldModel:
+    """Encoder, RSSM, decoder and heads, initialised from torch's global generator."""
+    encoder = _encoder(cfg, spaces)
+    rssm = build_rssm(cfg, spaces.action_size, encoder.out_features)
+    world, behavior = cfg.world, cfg.behavior
+    reward, cont = world.reward, world.cont
+    for setting in ("cont_threshold", "true_start"):
+        if getattr(behavior, setting) and cont.output != "binary":
+            needed = f"behavior.{setting} needs world.cont.output=binary"
+            raise UsageError(f"{needed}, got {cont.output}")
+    transform = choose(_REWARD_TRANSFORMS, world.reward_transform, "world.reward_transform")
+    return WorldModel(
+        encoder,
+        rssm,
+        _decoder(cfg, spaces, rssm),
+        make_head(cfg, reward, rssm.feat_size, "world.reward"),
+        None if cont.output == "none" else make_head(cfg, cont, rssm.feat_size, "world.cont"),
+        cont_discount=1 - 1 / behavior.horizon if behavior.cont_discount else 1.0,
+        reward_grad=reward.grad,
+        cont_grad=cont.grad,
+        cont_threshold=behavior.cont_threshold,
+        reward_transform=transform,
+    )
+
+
+_REWARD_TRANSFORMS: dict[str, Callable[[Tensor], Tensor] | None] = {
+    "identity": None,
+    "tanh": torch.tanh,
+    "sign": torch.sign,
+    "symlog": symlog,
+}
+
+
+def _encoder(cfg: Config, spaces: Spaces) -> Encoder:
+    part, style = cfg.world.encoder, make_style(cfg)
+    vectors, images = _by_kind(spaces.obs)
+    mlp = cnn = None
+    if vectors:
+        features = sum(map(flat_size, vectors))
+        mlp = MLP(features, part.layers, part.units or cfg.model.units, style)
+    if images:
+        words = _image_words(cfg, part, images)
+        kind = choose(_ENCODERS, part.downsample, "world.encoder.downsample")
+        cnn = kind(**words, downsample=part.downsample, embed_size=part.embed_size)
+    return Encoder(spaces.obs, mlp, cnn, part.symlog)
+
+
+_ENCODERS: dict[str, type[ImageEncoder | ValidImageEncoder]] = {
+    "pool": ImageEncoder,
+    "stride": ImageEncoder,
+    "valid": ValidImageEncoder,
+}
+
+
+_STEMS: dict[str, type[ImageDecoder | ValidImageDecoder]] = {
+    "blocks": ImageDecoder,
+    "linear": LinearStemDecoder,
+}
+
+
+def _decoder(cfg: Config, spaces: Spaces, rssm: RSSM) -> Decoder:
+    part, model, style = cfg.world.decoder, cfg.model, make_style(cfg)
+    units = part.units or model.units
+    vectors, images = _by_kind(spaces.obs)
+    vector = image = None
+    if vectors:
+        mlp = MLP(rssm.feat_size, part.layers, units, style)
+        vector = VectorDecoder(vectors, mlp, part.symlog, part.output)
+    if images:
+        own_stem = choose(_STEMS, part.stem, "world.decoder.stem")
+        decoders = {"nearest": own_stem, "transposed": own_stem, "valid": ValidImageDecoder}
+        kind = choose(decoders, part.upsample, "world.decoder.upsample")
+        if kind is ImageDecoder:
+            blocks, last = "world.decoder.image_blocks", "model.depth times the last decoder mult"
+            require_multiple("model.deter", model.deter, blocks, part.image_blocks)
+            require_multiple(last, model.depth * part.mults[-1], blocks, part.image_blocks)
+        image = kind(
+            rssm.core.deter,
+            rssm.stoch_size,
+            **_image_words(cfg, part, images),
+            units=units,
+            blocks=part.image_blocks,
+            upsample=part.upsample,
+            sigmoid=part.sigmoid,
+        )
+    return Decoder(spaces.obs, vector, image, part.output)
+
+
+def _by_kind(keys: Sequence[ObsKey]) -> tuple[list[ObsKey], list[ObsKey]]:
+    """Keys that an MLP sees, and images."""
+    vectors = [key for key in keys if key.kind != "image"]
+    return vectors, [key for key in keys if key.kind == "image"]
+
+
+def _image_words(
+    cfg: Config, part: EncoderConfig | DecoderConfig, images: list[ObsKey]
+) -> dict[str, Any]:
+    """What image encoders and decoders are told alike."""
+    size, channels = image_layout(images)
+    return {
+        "size": size,
+        "channels": channels,
+        "depths": [cfg.model.depth * mult for mult in part.mults],
+        "kernel": part.kernel,
+        "outer": part.outer,
+        "key": images[0].name,
+        "style": make_style(cfg),
+        "residual": part.residual,
+    }
+
+
+def build_rssm(cfg: Config, action_size: int, embed: int) -> RSSM:
+    """Core, latent and the nets between them."""
+    model, world = cfg.model, cfg.world
+    latent = _latent(cfg)
+    rssm = RSSM(
+        _core(cfg, math.prod(latent.shape), action_size),
+        latent,
+        embed,
+        model.hidden,
+        world.prior_layers,
+        world.posterior_layers,
+        world.absolute,
+        world.free_nats,
+        world.learned_start,
+        make_style(cfg),
+        world.free_over,
+    )
+    if supports(rssm):
+        rssm.scan = DeferredScan()
+    return rssm
+
+
+def _latent(cfg: Config) -> Latent:
+    model, part = cfg.model, cfg.world.latent
+    makers: dict[str, Callable[[], Latent]] = {
+        "categorical": lambda: CategoricalLatent(
+            model.groups, model.classes, part.unimix, part.gradient, part.gumbel_tau
+        ),
+        "gaussian": lambda: GaussianLatent(model.groups, part.min_std, part.std),
+    }
+    return choose(makers, part.kind, "world.latent.kind")()
+
+
+def _core(cfg: Config, stoch: int, action: int) -> AnyCore:
+    model, part, style = cfg.model, cfg.world.core, make_style(cfg)
+    sizes = model.deter, stoch, action, model.hidden
+    makers: dict[str, Callable[[], AnyCore]] = {
+        "block_gru": lambda: BlockGRU(*sizes, model.blocks, part.layers, style),
+        "gru": lambda: GRU(*sizes, style, part.update_bias),
+        "plain_gru": lambda: PlainGRU(*sizes, style),
+    }
+    maker = choose(makers, part.kind, "world.core.kind")
+    if part.kind == "block_gru":
+        require_multiple("model.deter", model.deter, "model.blocks", model.blocks)
+    return maker()
