@@ -31,12 +31,13 @@ class Progress:
     env: str
     steps: int  # planned agent steps
     action_repeat: int
-    prefill: int  # windows needed before the first update
-    capacity: int  # windows the replay can hold
+    prefill: int  # windows, or starts, needed before the first update
+    capacity: int  # windows, or records, the replay can hold
     step: int = 0  # agent steps over all envs, reset frames included
     updates: int = 0
     owed: int = 0  # updates due at this step and not made yet
     windows: int = 0
+    counted: str = "windows"  # what `windows` and `prefill` are numbers of
     seconds: float = 0.0  # spent training, before a resume too
     best: float = NONE_YET  # value of the best checkpoint
     returns: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
@@ -170,7 +171,7 @@ class Display:
         p = self.progress
         parts = [f"{name} {value}" for name, value in self._counters().items()]
         if p.prefilling:
-            parts.append(f"prefill {p.windows:,}/{p.prefill:,} windows")
+            parts.append(f"prefill {p.windows:,}/{p.prefill:,} {p.counted}")
         parts += [f"{name} {value:.3g}" for name, value in p.losses.items()]
         return " | ".join(parts + ([p.evaluation] if p.evaluation else []))
 

@@ -98,8 +98,17 @@ def _conclude(result: RunResult, cfg: Config, console: Console) -> None:
         f"  continue:  dreamer-plugin train --resume {run}{more}",
     ]
     if result.updates == 0:
-        lines.insert(
-            1, "  Nothing was learned: the replay never held enough windows. Use more --steps."
-        )
+        lines.insert(1, f"  Nothing was learned: the replay never held enough {_lacking(cfg)}")
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def _lacking(cfg: Config) -> str:
+    """What a run waited for in vain, and what helps."""
+    if cfg.replay.sampling == "windows":
+        return "windows. Use more --steps."
+    return (
+        f"episodes of more than {cfg.replay.batch_length} records ({cfg.run.prefill:,} places to "
+        "start in them). Use more --steps, a lower run.prefill or replay.batch_length, or a larger "
+        "replay.capacity."
+    )

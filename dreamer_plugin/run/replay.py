@@ -72,6 +72,8 @@ def build_replay(
         stoch_dtype=stoch_dtype,
         latent_dtype=_latent_dtype(cfg),
         online=replay.online,
+        sampling=replay.sampling,
+        prioritize_ends=replay.prioritize_ends,
         seed=cfg.seed,
         folder=folder,
     )
@@ -98,6 +100,7 @@ def replay_needs(
         replay.context,
         stoch_dtype,
         _latent_dtype(cfg),
+        replay.sampling,
     )
 
 
@@ -126,9 +129,12 @@ def replay_text(cfg: Config, need: dict[str, int]) -> str:
     """What a user should know of the replay; `need` is from `replay_needs`."""
     replay = cfg.replay
     total, records, latents = (size_text(need[key]) for key in ("total", "records", "latents"))
-    windows = f"{replay.capacity:,} windows of {replay.batch_length}"
+    parts = f"({records} records, {latents} latents)"
+    what = f"windows of {replay.batch_length}"
+    if replay.sampling != "windows":
+        what = f"records of episodes, in pieces of {replay.batch_length}"
     place = "on disk" if on_disk(cfg) else "of memory"
-    return f"{windows}, {total} {place} when full ({records} records, {latents} latents)"
+    return f"{replay.capacity:,} {what}, {total} {place} when full {parts}"
 
 
 def saved_bytes(run: Path) -> int:

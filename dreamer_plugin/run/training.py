@@ -91,6 +91,7 @@ class Training:
             action_repeat=parts.action_repeat,
             prefill=cfg.run.prefill,
             capacity=cfg.replay.capacity,
+            counted="windows" if cfg.replay.sampling == "windows" else "starts",
         )
         self.metrics = MeanMetrics()
         self.state = RunState(parts, self.progress, self.metrics)
@@ -162,7 +163,9 @@ class Training:
         progress = self.progress
         progress.step += self.parts.vector.num_envs
         progress.windows = self.parts.replay.windows
-        if progress.windows >= progress.prefill:
+        # Once begun it goes on with whatever is there: episodes that go take many starts along.
+        needed = 1 if self.parts.ratio.started else max(progress.prefill, 1)
+        if progress.windows >= needed:
             progress.owed = self.parts.ratio.updates(self.step)
         for episode in episodes:
             self.progress.returns.append(episode.ret)
