@@ -26,7 +26,10 @@ COMPARED = (
     "env.terminal_on_timeout",
     "run.steps",
     "run.train_ratio",
+    "run.burst",
+    "run.pretrain",
     "run.prefill",
+    "run.random_prefill",
 )
 COMPARED_SECTIONS = tuple(
     f"{name}."

@@ -171,6 +171,16 @@ def test_user_settings_stay_and_count_in_the_plan():
     assert kept.config.replay.capacity == 700_000
 
 
+def test_how_a_run_begins_and_groups_its_updates_is_compared():
+    changed = {"burst": (1, 100), "pretrain": (0, 7), "random_prefill": (False, True)}
+    overrides = [f"run.{key}={str(here).lower()}" for key, (_, here) in changed.items()]
+    resolved = plan(SERVER, overrides=overrides)
+    seen = {key: rows(resolved)[f"run.{key}"] for key in changed}
+    assert {key: row[:2] for key, row in seen.items()} == changed
+    assert not any(row[3] for row in seen.values())
+    assert resolved.config.protocol == "reduced"
+
+
 def test_published_forces_everything():
     resolved = plan(Machine(2, 900 * GB), options={"protocol": "published"})
     assert resolved.report.rows == []
