@@ -34,17 +34,22 @@ class SlowCopy(nn.Module):
         self.rate = rate
         self.every = every
 
-    @torch.no_grad()
     def follow(self, source: nn.Module, update: int) -> None:
         """Move towards `source` if it is its turn after update number `update`, counted from 0."""
         if update % self.every == 0:
-            slow: list[Tensor] = list(self.copy.parameters())
-            fast: list[Tensor] = list(source.parameters())
-            torch._foreach_lerp_(slow, fast, self.rate)
+            move_towards(self.copy, source, self.rate)
 
     def forward(self, *args: Tensor) -> object:
         """What the copied module returns."""
         return self.copy(*args)
+
+
+@torch.no_grad()
+def move_towards(slow: nn.Module, fast: nn.Module, rate: float) -> None:
+    """`slow <- rate * fast + (1 - rate) * slow` for all parameters of two modules of one make."""
+    ours: list[Tensor] = list(slow.parameters())
+    theirs: list[Tensor] = list(fast.parameters())
+    torch._foreach_lerp_(ours, theirs, rate)
 
 
 @contextmanager
