@@ -202,8 +202,13 @@ class RSSM(nn.Module):
         self, deter: Tensor, stoch: Tensor, action: Tensor, noise: Tensor
     ) -> tuple[Tensor, Tensor]:
         """One dreamed step: `[N, D], [N, *latent], [N, A]`, noise `[N, *]` -> next deter, stoch."""
+        deter, prior = self.predict_step(deter, stoch, action)
+        return deter, self.latent.sample(prior, noise)
+
+    def predict_step(self, deter: Tensor, stoch: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """What `imagine_step` draws from: next deter and prior parameters."""
         deter = self.core(deter, self.flat(stoch), self.core.embed_action(action))
-        return deter, self.latent.sample(self.latent.params(self.prior(deter)), noise)
+        return deter, self.latent.params(self.prior(deter))
 
     def kl(self, states: Fields) -> dict[str, Tensor]:
         """The losses `dyn` and `rep`, each `[B, T]` in nats and at least `free_nats`."""
