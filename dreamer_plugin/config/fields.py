@@ -26,7 +26,6 @@ CHOICES = {
     "world.decoder.upsample": ("nearest", "transposed", "valid"),
     "world.latent.gradient": ("straight_through", "gumbel"),
     "world.latent.std": ("softplus", "sigmoid2"),
-    "behavior.explore.kind": ("none", "gaussian", "epsilon"),
 }
 # Sections and keys, so that one line covers what belongs together.
 LEAST = {

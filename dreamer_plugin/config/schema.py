@@ -168,7 +168,6 @@ class NormConfig:
 class ExploreConfig:
     """Noise on the actions of training, none in evaluation."""
 
-    kind: str = "none"
     amount: float = 0.0
     decay: float = 0.0
     min: float = 0.0

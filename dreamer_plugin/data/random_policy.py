@@ -1,4 +1,4 @@
-"""Acting at random: a policy of its own, and the start of another policy's run.
+"""Acting at random: a policy of its own, the start of another policy's run, and noise.
 
     step        0   1   2  ...  first update due   ...
     sees        p   p   p             p                the policy: its state, latents for replay
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from dreamer_plugin import keys
 from dreamer_plugin.data.collect import Policy
+from dreamer_plugin.ops.continuous import normal_quantile
 from dreamer_plugin.spaces import ActionKey, Spaces
 
 
@@ -82,27 +83,31 @@ class RandomPolicy:
         return states
 
 
-class RandomFirst:
-    """A policy that acts at random at first.
+class ChangedPolicy:
+    """A policy whose actions are changed, and who remembers what was really done.
 
-    It sees every frame from the start on and remembers the actions that were really taken, so it
-    may take over in the middle of an episode, and replay holds its latents throughout.
+    It sees every frame, and replay holds its latents.
 
     Args:
-        policy: acts later; its state holds `prev_action`.
+        policy: acts; its state holds `prev_action`.
         actions: keys of the action space.
-        until: says, at each decision, whether the policy's own actions count by now.
     """
 
-    def __init__(
-        self, policy: Policy, actions: Sequence[ActionKey], until: Callable[[], bool]
-    ) -> None:
-        self.policy, self._actions, self._until = policy, tuple(actions), until
+    def __init__(self, policy: Policy, actions: Sequence[ActionKey]) -> None:
+        self.policy, self.actions = policy, tuple(actions)
+
+    def change(self, action: Tensor, noise: Tensor) -> Tensor:
+        """What is done, `[N, A]`.
+
+        Args:
+            action: `[N, A]` of the policy. noise: `[N, random_size(actions)]` uniform in [0, 1).
+        """
+        raise NotImplementedError
 
     @property
     def noise_size(self) -> int:
-        """The policy's numbers, then those of a random action, drawn throughout."""
-        return self.policy.noise_size + random_size(self._actions)
+        """The policy's numbers, then those of the change, drawn throughout."""
+        return self.policy.noise_size + random_size(self.actions)
 
     @property
     def device(self) -> torch.device:
@@ -121,14 +126,79 @@ class RandomFirst:
         noise: Tensor,
         deterministic: bool = False,
     ) -> tuple[Tensor, TensorDict]:
-        """Actions `[N, A]`, random or the policy's, and the policy's next state."""
+        """Actions `[N, A]` and the policy's next state."""
         own = self.policy.noise_size
         action, after = self.policy.act(obs, is_first, state, noise[:, :own], deterministic)
-        if not self._until():
-            action = uniform_actions(self._actions, noise[:, own:]).to(action.dtype)
-            after = after.copy().set(keys.PREV_ACTION, action)
-        return action, after
+        changed = self.change(action, noise[:, own:]).to(action.dtype)
+        return changed, after.copy().set(keys.PREV_ACTION, changed)
 
     def latents(self, states: TensorDict) -> TensorDictBase:
         """The policy's."""
         return self.policy.latents(states)
+
+
+class RandomFirst(ChangedPolicy):
+    """Random actions at first; the policy may take over in the middle of an episode.
+
+    Args:
+        policy, actions: as in `ChangedPolicy`.
+        until: says, at each decision, whether the policy's own actions count by now.
+    """
+
+    def __init__(
+        self, policy: Policy, actions: Sequence[ActionKey], until: Callable[[], bool]
+    ) -> None:
+        super().__init__(policy, actions)
+        self._until = until
+
+    def change(self, action: Tensor, noise: Tensor) -> Tensor:
+        """The action itself, or a random one."""
+        return action if self._until() else uniform_actions(self.actions, noise)
+
+
+class NoisyPolicy(ChangedPolicy):
+    """Noise for exploration, as DreamerV1 and V2 have it.
+
+    Continuous actions are drawn from a normal around the policy's and clipped to [-1, 1]; a class
+    is replaced by a uniformly random one now and then. Source: danijar/dreamer @ 56d4d444,
+    `dreamer.py`, `exploration`; danijar/dreamerv2 @ 07d906e9, `common/other.py`, `action_noise`.
+
+    Args:
+        policy, actions: as in `ChangedPolicy`.
+        amount: says, at each decision, the standard deviation of continuous actions, which is also
+            the probability with which a class is replaced.
+    """
+
+    def __init__(
+        self, policy: Policy, actions: Sequence[ActionKey], amount: Callable[[], float]
+    ) -> None:
+        super().__init__(policy, actions)
+        self._amount = amount
+
+    def change(self, action: Tensor, noise: Tensor) -> Tensor:
+        """The action with noise."""
+        amount = self._amount()
+        if not amount:
+            return action
+        parts, at = [], 0
+        for key, part in zip(
+            self.actions, action.split([k.size for k in self.actions], -1), strict=True
+        ):
+            uniform = noise[:, at : at + key.variables]
+            at += key.variables
+            if key.kind == "discrete":
+                # A number below `amount` makes the class random, and where it lies says which.
+                index = (uniform / amount * key.classes).long().clamp(max=key.classes - 1)
+                random = F.one_hot(index, key.classes).flatten(1).to(part.dtype)
+                replaced = (uniform < amount).repeat_interleave(key.classes, 1)
+                parts.append(torch.where(replaced, random, part))
+            else:
+                parts.append((part + amount * normal_quantile(uniform)).clamp(-1, 1))
+        return torch.cat(parts, -1)
+
+
+def halving(amount: float, decay: float, least: float, step: int) -> float:
+    """`amount`, halved every `decay` agent steps (0: never), and not below `least`."""
+    if decay:
+        amount *= 0.5 ** (step / decay)
+    return max(amount, least)

@@ -65,6 +65,11 @@ class RecordWriter(Writer):  # type: ignore[misc]  # torchrl has no types
         self._write_count += len(envs)
         return torch.from_numpy(positions)
 
+    @property
+    def written(self) -> int:
+        """Records ever appended."""
+        return self._write_count
+
     def _envs(self, data: TensorDictBase) -> list[int]:
         given = data.get(ENV, None)
         count, num_envs = data.batch_size[0], self._storage.num_envs
@@ -190,6 +195,11 @@ class RecordReplay(ReplayBuffer):  # type: ignore[misc]  # torchrl has no types
         if env is not None:
             data = data.copy().set(ENV, torch.as_tensor(env))
         return super().extend(data, update_priority=update_priority)
+
+    @property
+    def written(self) -> int:
+        """Records ever appended: agent steps over all envs."""
+        return self._writer.written
 
     @property
     def windows(self) -> int:

@@ -144,8 +144,9 @@ def evaluate(
     which: Which = "best",
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of envs and noise.")] = 0,
     deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="The likeliest action, not a drawn one.")
-    ] = False,
+        bool | None,
+        typer.Option("--deterministic/--sampled", help="Likeliest or drawn actions."),
+    ] = None,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda.")] = "auto",
     as_json: Json = False,
 ) -> None:

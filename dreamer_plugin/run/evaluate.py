@@ -125,7 +125,7 @@ def evaluate_run(
     episodes: int = 20,
     which: str = "latest",
     seed: int = 0,
-    deterministic: bool = False,
+    deterministic: bool | None = None,
     num_envs: int | None = None,
     device: str = "auto",
 ) -> EvalReport:
@@ -135,8 +135,8 @@ def evaluate_run(
         run_dir: run folder.
         episodes: how many.
         which: `"latest"`, `"best"` or the step of a checkpoint.
-        seed: of envs and noise. deterministic: modes instead of samples, which are the default as
-            in the official code.
+        seed: of envs and noise. deterministic: modes or samples; by default what the authors of the
+            agent did (`behavior.eval_mode`).
         num_envs: side by side; as many as the run had by default.
         device: where the agent runs.
 
@@ -151,6 +151,8 @@ def evaluate_run(
     cfg = load_config(folder.config_path)
     path = find_checkpoint(folder, which)
     agent, _ = load_agent(cfg, path, device)
+    if deterministic is None:
+        deterministic = cfg.behavior.eval_mode
     report = evaluate(agent, source_of(cfg), episodes, seed, deterministic, num_envs)
     step = checkpoint.verify(path)["step"]
     return replace(report, run=str(run), checkpoint=path.name, step=step, env=cfg.env.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from dreamer_plugin.config import Config
 from dreamer_plugin.data.alignment import Aligner
 from dreamer_plugin.data.collect import Policy, VectorCollector
 from dreamer_plugin.data.noise import NoiseStreams
-from dreamer_plugin.data.random_policy import RandomFirst
+from dreamer_plugin.data.random_policy import NoisyPolicy, RandomFirst, halving
 from dreamer_plugin.data.ratio import TrainRatio
 from dreamer_plugin.data.replay import RecordReplay
 from dreamer_plugin.run.devices import choose_device
@@ -85,8 +86,12 @@ def build_parts(
         run = cfg.run
         ratio = TrainRatio(run.train_ratio, _batch_steps(cfg), run.burst, run.pretrain)
         policy: Policy = agent
+        explore = cfg.behavior.explore
+        if explore.amount or explore.min:
+            schedule = partial(halving, explore.amount, explore.decay, explore.min)
+            policy = NoisyPolicy(policy, native.spaces.actions, lambda: schedule(replay.written))
         if run.random_prefill:
-            policy = RandomFirst(agent, native.spaces.actions, lambda: ratio.started)
+            policy = RandomFirst(policy, native.spaces.actions, lambda: ratio.started)
         noise = NoiseStreams(cfg.seed, vector.num_envs, policy.noise_size)
         collector = VectorCollector(vector, policy, replay, aligner, noise)
     except BaseException:

@@ -205,7 +205,11 @@ class Training:
         """Play evaluation episodes on envs of their own and keep the agent if it is the best."""
         run = self.cfg.run
         report = evaluate(
-            self.parts.agent, self.parts.source, run.eval_episodes, seed=self.cfg.seed
+            self.parts.agent,
+            self.parts.source,
+            run.eval_episodes,
+            seed=self.cfg.seed,
+            deterministic=self.cfg.behavior.eval_mode,
         )
         self.progress.evaluation = f"eval {report.mean:,.2f} ± {report.std:,.2f} at {self.step:,}"
         self._write({f"eval/{name}": value for name, value in report.summary().items()})

@@ -169,7 +169,7 @@ def test_evaluate(monkeypatch, run_folder):
         "episodes": 20,
         "which": "best",
         "seed": 0,
-        "deterministic": False,
+        "deterministic": None,
         "device": "auto",
     }
     assert calls[1][1] | {"device": ""} == {
