@@ -6,11 +6,10 @@ import pytest
 
 from dreamer_plugin.run.evaluate import evaluate_run
 
-# What rises fastest, if not what ends best: few dreams at a high rate, nothing to compile.
+# What rises fastest, if not what ends best: few dreams at a high rate.
 HASTE = {
     "run.steps": 4000,
     "precision": "float32",
-    "compile": "off",
     "behavior.imag_last": 8,
     "optim.lr": 1e-3,
     "optim.warmup": 200,

@@ -33,7 +33,7 @@ class Forgetful:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_cartpole(train, seed):
-    run = train("gym/CartPole-v1", seed=seed)
+    run = train("gym/CartPole-v1", seed=seed, compile="auto")
     assert evaluate_run(run, episodes=20).mean >= 450
 
 
