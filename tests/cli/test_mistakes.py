@@ -31,7 +31,7 @@ MISTAKES = {
     "train --env toy/catch run.logdir=${HOME}": "'${'",
     "train --env toy/catch env.colour=1": "toy/catch has no option 'colour'.",
     "train --env toy/catch optim.schedule=cosin": "'cosin'. Did you mean 'cosine'? Valid: consta",
-    "train --env toy/catch world.encoder.downsample=max": "Valid: pool, stride, valid. (set by world.enco",
+    "train --env toy/catch world.encoder.downsample=max": "Valid: pool, stride, valid. (set by wo",
     "train --env toy/catch model.deter=100 model.blocks=8": "of model.blocks, 8; 96 would do",
     "train --env gym/CartPole-v1 env.obs=pixels env.size=50": "multiple of 16 from 48 to 256, such",
     "train --env gym/CartPole-v1 env.obs=pixels world.decoder.image_blocks=3": "no multiple of wor",
