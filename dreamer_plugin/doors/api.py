@@ -159,7 +159,7 @@ class Dreamer:
     def evaluate(
         self,
         episodes: int = 10,
-        deterministic: bool = False,
+        deterministic: bool | None = None,
         seed: int = 0,
         num_envs: int | None = None,
     ) -> EvalReport:
@@ -170,10 +170,13 @@ class Dreamer:
 
         Args:
             episodes: how many.
-            deterministic: modes of posterior and policy instead of samples.
+            deterministic: modes of posterior and policy, or samples; by default what the authors of
+                the agent did (`behavior.eval_mode`).
             seed: of envs and noise.
             num_envs: side by side; as many as in training by default.
         """
+        if deterministic is None:
+            deterministic = self.config.behavior.eval_mode
         source = self._envs()
         report = evaluate(self.agent, source, episodes, seed, deterministic, num_envs)
         if not source.fresh and self._training is not None:

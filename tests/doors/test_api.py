@@ -292,3 +292,10 @@ def test_stable_baselines_evaluates_it():
 def test_importing_the_package_loads_no_torch():
     code = "import dreamer_plugin, sys; dir(dreamer_plugin); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("mode", [False, True])
+def test_evaluation_is_as_the_authors_did_unless_told_otherwise(mode):
+    agent = small("gym/CartPole-v1", behavior__eval_mode=mode)
+    assert agent.evaluate(episodes=1).deterministic is mode
+    assert agent.evaluate(episodes=1, deterministic=not mode).deterministic is not mode
