@@ -20,8 +20,8 @@ from dreamer_plugin.nets.layers import MLP, Style
 def make_head(cfg: Config, part: HeadConfig | CriticConfig, feat: int, section: str) -> Head:
     """A scalar head on states of size `feat`; `section` is its place in a config, for errors."""
     layers: dict[str, Callable[..., torch.nn.Module]] = {
-        "twohot": partial(TwoHotLayer, bins=part.bins),
-        "symlog_twohot": partial(TwoHotLayer, bins=part.bins, squashed=True),
+        "twohot": partial(TwoHotLayer, bins=part.bins, limit=part.bin_range),
+        "symlog_twohot": partial(TwoHotLayer, bins=part.bins, limit=part.bin_range, squashed=True),
         "binary": BinaryLayer,
         "mse": partial(MSELayer, symlog=False),
         "symlog_mse": partial(MSELayer, symlog=True),

@@ -97,6 +97,7 @@ class HeadConfig:
     layers: int = 1
     output: str = "twohot"
     bins: int = 255
+    bin_range: float = 20.0
     outscale: float = 1.0
     grad: bool = True
 
@@ -144,6 +145,7 @@ class CriticConfig:
     layers: int = 3
     output: str = "twohot"
     bins: int = 255
+    bin_range: float = 20.0
     outscale: float = 0.0
     slow_rate: float = 0.02
     slow_every: int = 1

@@ -163,6 +163,8 @@ def _head(head: Head) -> Pair:
     outputs = layer.linear.out_features
     if isinstance(layer, TwoHotLayer) and layer.kind is not TwoHot:
         _no_counterpart("Head with bins in symlog space", "TorchRL's bins are in value space")
+    if isinstance(layer, TwoHotLayer) and layer.limit != 20:
+        _no_counterpart(f"Head with bins up to {layer.limit:g}", "TorchRL's reach symexp(20)")
     if isinstance(layer, TwoHotLayer) and outputs % 2 == 0:
         _no_counterpart(
             f"Head with {outputs} bins",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from dreamer_plugin.errors import UsageError
 from dreamer_plugin.nets.layers import MLP, Linear
 from dreamer_plugin.ops.distributions import MSE, Binary, Output, SymlogTwoHot, TwoHot, UnitNormal
 from dreamer_plugin.ops.scaling import linear_bins, symexp_bins
@@ -12,7 +13,8 @@ from dreamer_plugin.ops.scaling import linear_bins, symexp_bins
 class TwoHotLayer(nn.Module):
     """Linear layer whose output is a two-hot distribution over `bins` bins.
 
-    The bins are in value space, or with `squashed` evenly spaced in symlog space.
+    The bins are in value space, or with `squashed` evenly spaced in symlog space, where they reach
+    from `-limit` to `limit`.
     """
 
     def __init__(
@@ -22,12 +24,16 @@ class TwoHotLayer(nn.Module):
         outscale: float,
         fan: str = "in",
         squashed: bool = False,
+        limit: float = 20.0,
     ) -> None:
         super().__init__()
+        if limit <= 0:
+            raise UsageError(f"the bin_range of a two-hot head is {limit}, but must be above 0")
+        self.limit = limit
         self.linear = Linear(in_features, bins, outscale, fan)
         self.kind = SymlogTwoHot if squashed else TwoHot
         self.bins: Tensor
-        made = linear_bins(bins) if squashed else symexp_bins(bins)
+        made = linear_bins(bins, limit) if squashed else symexp_bins(bins, limit)
         self.register_buffer("bins", made, persistent=False)
 
     def forward(self, x: Tensor) -> TwoHot:

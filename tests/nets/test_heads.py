@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from dreamer_plugin.errors import UsageError
 from dreamer_plugin.nets.heads import BinaryLayer, Head, MSELayer, NormalLayer, TwoHotLayer
 from dreamer_plugin.nets.layers import MLP
 from dreamer_plugin.ops.distributions import SymlogTwoHot, TwoHot
@@ -44,3 +45,12 @@ def test_the_space_of_the_bins_and_the_fan_are_chosen() -> None:
     assert squashed.bins[-1].item() == 20.0
     assert (type(raw(torch.zeros(8))), type(squashed(torch.zeros(8)))) == (TwoHot, SymlogTwoHot)
     assert (raw.linear.fan, squashed.linear.fan) == ("in", "avg")
+
+
+def test_bins_reach_as_far_as_they_are_told() -> None:
+    raw, squashed = TwoHotLayer(8, 5, 1.0, limit=2), TwoHotLayer(8, 5, 1.0, squashed=True, limit=2)
+    assert squashed.bins.tolist() == [-2, -1, 0, 1, 2]
+    ends = [math.exp(2) - 1, math.e - 1]
+    assert raw.bins.tolist() == pytest.approx([-ends[0], -ends[1], 0, ends[1], ends[0]])
+    with pytest.raises(UsageError, match="bin_range of a two-hot head is 0"):
+        TwoHotLayer(8, 5, 1.0, limit=0)
