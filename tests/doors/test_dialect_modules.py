@@ -39,7 +39,12 @@ from dreamer_plugin.ops.divergence import balanced_kl, categorical_kl
 from tests import tiny
 
 SIZES = {"stoch_dim": 3, "num_categories": 4, "hidden_dim": 8}
-THIN = {"model.hidden": 8, "model.units": 8}
+THIN = {
+    "model.hidden": 8,
+    "model.units": 8,
+    "world.encoder.units": 8,
+    "world.decoder.units": 8,
+}
 B, T, H, A, O = 2, 5, 3, 2, 4  # noqa: E741
 
 
@@ -357,7 +362,7 @@ def shape(rssm):
     ("words", "expected"),
     [
         ({"hidden_dim": 16, "stoch_dim": 3, "num_categories": 4}, ("PlainGRU", 16, (3, 4))),
-        ({"deter_dim": 16, "stoch_dim": 3, "stoch_classes": 4}, ("BlockGRU", 16, (3, 4))),
+        ({"deter_dim": 16, "stoch_dim": 3, "stoch_classes": 4}, ("GRU", 16, (3, 4))),
         ({"deter_size": 16, "stoch_size": 3}, ("PlainGRU", 16, (3,))),
         ({"deter_size": 16, "stoch_size": 3, "num_categories": 4}, ("GRU", 16, (4, 3))),
         ({"hidden_dim": 16, "stoch_dim": 3, "dialect": "seed003"}, ("GRU", 16, (3, 32))),
@@ -375,7 +380,7 @@ def test_defaults_are_the_documents():
     assert shape(nexus) == ("PlainGRU", 512, (32, 32))  # 001, "Hyperparameters"
     walker = RSSM(action_dim=A, embed_dim=8, dialect="seed003")
     assert shape(walker) == ("GRU", 512, (32, 32)) and walker.feature_dim == 1536  # 003, diagram
-    assert walker.part.latent.gradient == "gumbel" and not walker.part.latent.unimix
+    assert walker.part.latent.gradient == "gumbel"
     old = RSSM(action_size=A, obs_embed_size=1024, stoch_size=30)
     assert shape(old) == ("PlainGRU", 200, (30,))  # 002, "Key Hyperparameters"
 
@@ -490,7 +495,8 @@ def test_reward_predictors_in_a_module_dict():
     )
     features = torch.randn(B, feature_dim)
     walk, run = (reward_predictors[task_id](features) for task_id in task_ids)
-    assert walk.shape == (B, 1) and not torch.equal(walk, run)
+    assert walk.shape == run.shape == (B, 1)
+    assert parameters(reward_predictors) == 2 * parameters(RewardPredictor(feature_dim))
 
 
 def test_predictors_take_states_in_every_form():
@@ -598,6 +604,7 @@ def test_dense_decoder_of_002():
     two_hot = DenseDecoder(32, 200, (), dist="twohot", num_buckets=255, num_categories=32)
     output = two_hot(torch.randn(B, 1224))
     assert output.mean.shape == (B,) and two_hot.part.layer.linear.out_features == 255
+    assert (two_hot.part.layer.bins[0], two_hot.part.layer.bins[-1]) == (-10, 10)
     with pytest.raises(UsageError, match="one number"):
         DenseDecoder(30, 200, (3,))
 

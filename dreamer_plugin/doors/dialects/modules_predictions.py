@@ -127,8 +127,8 @@ class DenseDecoder(nn.Module):
         stoch_size, deter_size: of the state. output_shape: `(1,)`, or `()` for no such axis.
         n_layers, units, activation: of the MLP.
         dist: `"normal"` of variance 1, `"binary"`, or `"twohot"` over bins in symlog space.
-        num_buckets: of the last. num_categories: with it, the state is so many variables of
-            `stoch_size` classes.
+        num_buckets, symlog_range: of the last, from `-symlog_range` to `symlog_range`.
+        num_categories: with it, the state is so many variables of `stoch_size` classes.
     """
 
     def __init__(
@@ -141,6 +141,7 @@ class DenseDecoder(nn.Module):
         activation: str = "elu",
         dist: str = "normal",
         num_buckets: int = 255,
+        symlog_range: float = 10.0,
         num_categories: int = 1,
     ) -> None:
         super().__init__()
@@ -149,7 +150,7 @@ class DenseDecoder(nn.Module):
         layers: dict[str, Callable[[int, float], nn.Module]] = {
             "normal": NormalLayer,
             "binary": BinaryLayer,
-            "twohot": partial(TwoHotLayer, squashed=True, bins=num_buckets),
+            "twohot": partial(TwoHotLayer, squashed=True, bins=num_buckets, limit=symlog_range),
         }
         layer: Any = choose(layers, dist, "dist")
         features = deter_size + stoch_size * num_categories

@@ -2,21 +2,21 @@
 
 One word can mean two things: `num_categories` is the number of classes in one document and that of
 variables in another. The words of a call tell which dialect it speaks; where they do not, the
-caller says it with `dialect=`. What a document leaves open has the values of a preset agent.
+caller says it with `dialect=`. Everything else is as in the preset of that document, see
+`configs/reference`.
 
-    dialect      words of its own                                 parts
-    nexus        hidden_dim (deter), num_categories (classes)     GRU without norm, SiLU, no unimix
-    rlox         deter_dim, stoch_classes, hidden                 those of DreamerV3
-    seed003      as nexus, asked for with `dialect=`              layer-norm GRU, Gumbel gradient
-    torchwm_v1   deter_size, stoch_size (normals), hidden_size    those of DreamerV1
-    torchwm_v2   deter_size, stoch_size (classes),                those of DreamerV2, layer norm,
-                 num_categories (variables), hidden_size          SiLU
+    dialect      words of its own
+    nexus        hidden_dim (deter), num_categories (classes)
+    rlox         deter_dim, stoch_classes, hidden
+    seed003      as nexus, asked for with `dialect=`
+    torchwm_v1   deter_size, stoch_size (normals), hidden_size
+    torchwm_v2   deter_size, stoch_size (classes), num_categories (variables), hidden_size
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from dreamer_plugin.config import Config
@@ -47,99 +47,25 @@ _TORCHWM: Words = {
     "num_units": ("model.units",),
     "activation": ("nets.act",),
 }
-_WIDTHS = {
-    "model.deter": 512,
-    "model.groups": 32,
-    "model.classes": 32,
-    "model.hidden": 512,
-    "model.units": 512,
-    "model.depth": 32,
-}
-_SYMLOG_HEADS = {
-    "world.reward.output": "symlog_mse",
-    "world.reward.outscale": 1.0,
-    "behavior.critic.output": "symlog_mse",
-    "behavior.critic.outscale": 1.0,
-}
-_PLAIN = {
-    "nets.norm": "none",
-    "world.core.kind": "plain_gru",
-    "world.latent.unimix": 0.0,
-    "world.prior_layers": 1,
-    "world.decoder.stem": "linear",
-    "world.reward.layers": 2,
-    "world.cont.layers": 2,
-    "behavior.actor.output": "normal",
-    "behavior.actor.layers": 2,
-    "behavior.critic.layers": 2,
-}
-_WALKER = {
-    "nets.norm": "layer",
-    "world.core.kind": "gru",
-    "world.latent.gradient": "gumbel",
-    "world.latent.unimix": 0.0,
-    "world.encoder.downsample": "stride",
-    "world.encoder.embed_size": 1024,
-    "world.decoder.stem": "linear",
-    "world.reward.layers": 4,
-    "world.cont.layers": 4,
-    "behavior.actor.output": "tanh_normal",
-    "behavior.actor.layers": 4,
-    "behavior.critic.layers": 4,
-}
-_CATEGORICALS = {
-    "model.deter": 200,
-    "model.hidden": 200,
-    "nets.norm": "layer",
-    "nets.act": "silu",
-    "nets.conv_act": "relu",
-    "world.encoder.embed_size": 1024,
-    "world.reward.layers": 2,
-    "world.reward.output": "symlog_twohot",
-    "world.cont.layers": 2,
-    "world.reward_transform": "identity",
-    "behavior.actor.output": "tanh_normal",
-}
 
-
-@dataclass(frozen=True)
-class Dialect:
-    """What the constructors of one document take.
-
-    Args:
-        words: word -> what it sets. agent: preset for all that a document does not say.
-        changes: what it says of parts and defaults. needs: a word without which it is not spoken.
-    """
-
-    words: Words
-    agent: str
-    changes: Mapping[str, Any] = field(default_factory=dict)
-    needs: str = ""
-
-
-DIALECTS = {
-    "nexus": Dialect(_NEXUS, "v3", {**_WIDTHS, **_SYMLOG_HEADS, **_PLAIN}),
-    "rlox": Dialect(
-        {
-            "deter_dim": ("model.deter",),
-            "stoch_dim": ("model.groups",),
-            "stoch_classes": ("model.classes",),
-            "hidden": ("model.hidden", "model.units"),
-        },
-        "v3",
-        _WIDTHS,
-    ),
-    "seed003": Dialect(_NEXUS, "v3", {**_WIDTHS, **_SYMLOG_HEADS, **_WALKER}),
-    "torchwm_v1": Dialect(
-        {**_TORCHWM, "stoch_size": ("model.groups",)}, "v1", {"world.encoder.embed_size": 1024}
-    ),
-    "torchwm_v2": Dialect(
-        {**_TORCHWM, "stoch_size": ("model.classes",), "num_categories": ("model.groups",)},
-        "v2",
-        _CATEGORICALS,
-        needs="num_categories",
-    ),
+# Also the names of the presets in configs/reference, which have all that the words leave open.
+DIALECTS: dict[str, Words] = {
+    "nexus": _NEXUS,
+    "rlox": {
+        "deter_dim": ("model.deter",),
+        "stoch_dim": ("model.groups",),
+        "stoch_classes": ("model.classes",),
+        "hidden": ("model.hidden", "model.units"),
+    },
+    "seed003": _NEXUS,
+    "torchwm_v1": {**_TORCHWM, "stoch_size": ("model.groups",)},
+    "torchwm_v2": {
+        **_TORCHWM,
+        "stoch_size": ("model.classes",),
+        "num_categories": ("model.groups",),
+    },
 }
+_NEEDED = {"torchwm_v2": {"num_categories"}}  # words without which a dialect is not spoken
 
 
 def translate(words: Mapping[str, Any], table: Words) -> dict[str, Any]:
@@ -169,15 +95,15 @@ def tell_dialect(words: Mapping[str, Any]) -> str:
     own = {word for word in words if word not in _OUTSIDE}
     speakers = [
         name
-        for name, dialect in DIALECTS.items()
-        if own <= set(dialect.words) and (not dialect.needs or dialect.needs in own)
+        for name, table in DIALECTS.items()
+        if own <= set(table) and own >= _NEEDED.get(name, set())
     ]
     if not speakers:
         raise UsageError(_nobody(own))
-    first = DIALECTS[speakers[0]].words
+    first = DIALECTS[speakers[0]]
     for word in sorted(own):
         for other in speakers[1:]:
-            theirs = DIALECTS[other].words[word]
+            theirs = DIALECTS[other][word]
             if theirs != first[word]:
                 raise UsageError(
                     f"{word!r} is {first[word][0]} to {speakers[0]} and {theirs[0]} to {other}: "
@@ -187,12 +113,12 @@ def tell_dialect(words: Mapping[str, Any]) -> str:
 
 
 def _nobody(own: set[str]) -> str:
-    known = sorted({word for dialect in DIALECTS.values() for word in dialect.words})
+    known = sorted({word for table in DIALECTS.values() for word in table})
     for word in sorted(own):
         if word not in known:
             return nearest(word, [*known, *_OUTSIDE], "argument")
     owners = (
-        f"{word!r} of {', '.join(n for n, d in DIALECTS.items() if word in d.words)}"
+        f"{word!r} of {', '.join(name for name, table in DIALECTS.items() if word in table)}"
         for word in sorted(own)
     )
     return f"no dialect has all of these arguments: {'; '.join(owners)}"
@@ -226,15 +152,16 @@ def read_call(dialect: str, words: Mapping[str, Any], parts: Mapping[str, Any] |
     Raises:
         UsageError: naming what is wrong, or what would decide.
     """
-    chosen = choose(DIALECTS, dialect or tell_dialect(words), "dialect")
-    said = translate(words, {**_OUTSIDE, **chosen.words})
+    name = dialect or tell_dialect(words)
+    said = translate(words, {**_OUTSIDE, **choose(DIALECTS, name, "dialect")})
     outside = {key: said.pop(key) for key in (ACTION, EMBED) if key in said}
-    preset = get("agent", chosen.agent)
+    preset = get("reference", name)
+    agent = get("agent", preset.tree["agent"])
     layers = [
         Layer(source, flatten(tree, source))
         for source, tree in (
+            (agent.source, agent.tree),
             (preset.source, preset.tree),
-            ("dialect", chosen.changes),
             ("arguments", said),
             ("parts", parts or {}),
         )
