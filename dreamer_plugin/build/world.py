@@ -156,6 +156,7 @@ def build_rssm(cfg: Config, action_size: int, embed: int) -> RSSM:
         world.learned_start,
         make_style(cfg),
         world.free_over,
+        world.kl,
     )
     if supports(rssm):
         rssm.scan = DeferredScan()

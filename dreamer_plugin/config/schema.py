@@ -116,6 +116,7 @@ class WorldConfig:
     learned_start: bool = False
     free_nats: float = 1.0
     free_over: str = "each"
+    kl: str = "balanced"
     reward_transform: str = "identity"
     reward: HeadConfig = field(default_factory=lambda: HeadConfig(outscale=0.0))
     cont: HeadConfig = field(default_factory=lambda: HeadConfig(output="binary", bins=1))

@@ -1,11 +1,14 @@
-"""Divergences between latent distributions, and the balanced loss built from them."""
+"""Divergences between latent distributions, and the losses built from them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
+
+Divergence: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 
 def categorical_kl(logp: Tensor, logq: Tensor) -> Tensor:
@@ -18,6 +21,11 @@ def categorical_kl(logp: Tensor, logq: Tensor) -> Tensor:
         `[...]` in nats.
     """
     return (logp.exp() * (logp - logq)).sum((-2, -1))
+
+
+def categorical_kl_each(logp: Tensor, logq: Tensor) -> Tensor:
+    """The terms of `categorical_kl`: `KL(p || q)` of each categorical, `[..., S]` in nats."""
+    return (logp.exp() * (logp - logq)).sum(-1)
 
 
 def normal_kl(mean_p: Tensor, std_p: Tensor, mean_q: Tensor, std_q: Tensor) -> Tensor:
@@ -34,7 +42,7 @@ def normal_kl(mean_p: Tensor, std_p: Tensor, mean_q: Tensor, std_q: Tensor) -> T
 
 
 def balanced_kl(
-    kl: Callable[[Tensor, Tensor], Tensor],
+    kl: Divergence,
     post: Tensor,
     prior: Tensor,
     free: float,
@@ -48,16 +56,40 @@ def balanced_kl(
     Source: DreamerV3 paper eq. 5; `dreamerv3/rssm.py`; V1 and V2 take the maximum of the mean.
 
     Args:
-        kl: divergence of two parameter tensors, `[..., P] x [..., P] -> [...]`.
+        kl: divergence of two parameter tensors, `[..., P] x [..., P] -> [...]`, for
+            `"variable"` `[..., S]`.
         post, prior: distribution parameters.
         free: nats below which a divergence is not reduced further.
-        free_over: what the free nats hold for, `"each"` element or the `"mean"` of all.
+        free_over: what the free nats hold for, `"each"` element, the `"mean"` of all, or each
+            `"variable"` of the last axis, whose mean is then the loss (torchrl 0.14.1,
+            `categorical_kl_balanced`).
 
     Returns:
         `(dyn, rep)`, each `[...]`; one value everywhere where they hold for the mean.
     """
     floored = FLOORS[free_over]
     return floored(kl(post.detach(), prior), free), floored(kl(post, prior.detach()), free)
+
+
+def two_way_kl(
+    kl: Divergence, post: Tensor, prior: Tensor, free: float, free_over: str = "each"
+) -> tuple[Tensor, Tensor]:
+    """`max(free, KL(post || prior))` and `max(free, KL(prior || post))`, nothing stopped.
+
+    Both train both sides. Arguments and shapes as of `balanced_kl`.
+    """
+    floored = FLOORS[free_over]
+    return floored(kl(post, prior), free), floored(kl(prior, post), free)
+
+
+def plain_kl(
+    kl: Divergence, post: Tensor, prior: Tensor, free: float, free_over: str = "each"
+) -> tuple[Tensor]:
+    """`max(free, KL(post || prior))` alone, nothing stopped; arguments as of `balanced_kl`.
+
+    Source: DreamerV1 (arXiv:1912.01603), whose KL loss is this with 3 nats for the mean.
+    """
+    return (FLOORS[free_over](kl(post, prior), free),)
 
 
 def _floor_mean(kl: Tensor, free: float) -> Tensor:
@@ -67,4 +99,10 @@ def _floor_mean(kl: Tensor, free: float) -> Tensor:
 FLOORS: dict[str, Callable[[Tensor, float], Tensor]] = {
     "each": lambda kl, free: torch.clamp(kl, min=free),
     "mean": _floor_mean,
+    "variable": lambda kl, free: torch.clamp(kl, min=free).mean(-1),
+}
+KL_FORMS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
+    "balanced": balanced_kl,
+    "forward_reverse": two_way_kl,
+    "plain": plain_kl,
 }

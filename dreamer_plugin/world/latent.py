@@ -11,7 +11,7 @@ from torch import Tensor
 from dreamer_plugin.errors import UsageError, choose
 from dreamer_plugin.ops.continuous import STDS, Normal
 from dreamer_plugin.ops.distributions import Categorical, gumbel_one_hot, mix_uniform
-from dreamer_plugin.ops.divergence import categorical_kl, normal_kl
+from dreamer_plugin.ops.divergence import categorical_kl, categorical_kl_each, normal_kl
 
 
 class Latent(Protocol):
@@ -34,6 +34,9 @@ class Latent(Protocol):
 
     def kl(self, p: Tensor, q: Tensor) -> Tensor:
         """`KL(p || q)` in nats, `[...]`."""
+
+    def kl_each(self, p: Tensor, q: Tensor) -> Tensor:
+        """The same for each variable, `[..., S]`."""
 
     def entropy(self, params: Tensor) -> Tensor:
         """Entropy in nats, `[...]`."""
@@ -98,6 +101,10 @@ class CategoricalLatent:
         """Sum over the groups of `KL(p || q)`, `[...]`."""
         return categorical_kl(p, q)
 
+    def kl_each(self, p: Tensor, q: Tensor) -> Tensor:
+        """`KL(p || q)` of each group, `[..., S]`."""
+        return categorical_kl_each(p, q)
+
     def entropy(self, params: Tensor) -> Tensor:
         """Sum over the groups, `[...]`."""
         return -(params.exp() * params).sum((-2, -1))
@@ -150,7 +157,11 @@ class GaussianLatent:
 
     def kl(self, p: Tensor, q: Tensor) -> Tensor:
         """Sum over the normals of `KL(p || q)`, `[...]`."""
-        return normal_kl(*p.chunk(2, -1), *q.chunk(2, -1)).sum(-1)
+        return self.kl_each(p, q).sum(-1)
+
+    def kl_each(self, p: Tensor, q: Tensor) -> Tensor:
+        """`KL(p || q)` of each normal, `[..., S]`."""
+        return normal_kl(*p.chunk(2, -1), *q.chunk(2, -1))
 
     def entropy(self, params: Tensor) -> Tensor:
         """Sum over the normals, `[...]`."""

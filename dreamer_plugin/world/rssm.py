@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from dreamer_plugin.errors import choose
 from dreamer_plugin.keys import Fields
 from dreamer_plugin.nets.layers import MLP, OFFICIAL, Linear, Style
-from dreamer_plugin.ops.divergence import FLOORS, balanced_kl
+from dreamer_plugin.ops.divergence import FLOORS, KL_FORMS
 from dreamer_plugin.world.cores import AnyCore
 from dreamer_plugin.world.latent import Latent
 
@@ -76,7 +76,8 @@ class RSSM(nn.Module):
         free_nats: floor of each half of the KL loss.
         learned_start: an episode starts from a learned deter and the prior's mode there, instead
             of from zeros. style: of the layers.
-        free_over: what the floor holds for, `"each"` step or the `"mean"` of a batch.
+        free_over: what the floor holds for, `"each"` step, the `"mean"` of a batch, or each
+            `"variable"`. kl: form of the loss, of `ops.divergence.KL_FORMS`.
 
     Attributes:
         scan: how sequences are filtered; builders may put a faster form here.
@@ -95,11 +96,12 @@ class RSSM(nn.Module):
         learned_start: bool = False,
         style: Style = OFFICIAL,
         free_over: str = "each",
+        kl: str = "balanced",
     ) -> None:
         super().__init__()
         self.core, self.latent, self.style = core, latent, style
         choose(FLOORS, free_over, "world.free_over")
-        self.free_over = free_over
+        self.free_over, self.kl_form = free_over, choose(KL_FORMS, kl, "world.kl")
         self.start = nn.Parameter(torch.zeros(core.deter)) if learned_start else None
         self.absolute, self.free_nats = absolute, free_nats
         self.posterior_layers = posterior_layers
@@ -211,7 +213,11 @@ class RSSM(nn.Module):
         return deter, self.latent.params(self.prior(deter))
 
     def kl(self, states: Fields) -> dict[str, Tensor]:
-        """The losses `dyn` and `rep`, each `[B, T]` in nats and at least `free_nats`."""
+        """The losses `dyn` and `rep`, each `[B, T]` in nats and at least `free_nats`.
+
+        The plain form has no `rep`.
+        """
         params = states["post"], states["prior"]
-        dyn, rep = balanced_kl(self.latent.kl, *params, self.free_nats, self.free_over)
-        return {"dyn": dyn, "rep": rep}
+        kl = self.latent.kl_each if self.free_over == "variable" else self.latent.kl
+        halves = self.kl_form(kl, *params, self.free_nats, self.free_over)
+        return dict(zip(("dyn", "rep"), halves, strict=False))

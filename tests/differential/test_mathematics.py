@@ -25,7 +25,12 @@ from torchrl.objectives.value.functional import (
 
 from dreamer_plugin.behavior.normalize import Percentile
 from dreamer_plugin.ops.distributions import TwoHot, mix_uniform
-from dreamer_plugin.ops.divergence import balanced_kl, categorical_kl, normal_kl
+from dreamer_plugin.ops.divergence import (
+    balanced_kl,
+    categorical_kl,
+    categorical_kl_each,
+    normal_kl,
+)
 from dreamer_plugin.ops.returns import replay_returns
 from dreamer_plugin.ops.scaling import symexp, symexp_bins, symlog
 
@@ -137,6 +142,21 @@ def test_the_default_kl_of_their_model_loss_is_another() -> None:
     _, rep = balanced_kl(categorical_kl, *params, 2.0)
     same(rep, torch.full((8,), 5.3), 0.1)  # the uniform share takes a little
     assert torch.autograd.grad(rep.sum(), post)[0].any()
+
+
+def test_free_nats_for_each_variable_are_that_default() -> None:
+    found = []
+    for ours in (True, False):
+        post, prior = random(6, 4, 3, grad=True), random(6, 4, 3, seed=1, grad=True)
+        if ours:
+            params = post.log_softmax(-1), prior.log_softmax(-1)
+            dyn, rep = balanced_kl(categorical_kl_each, *params, 0.5, "variable")
+            loss = (0.8 * dyn + 0.2 * rep).mean()
+        else:
+            loss = categorical_kl_balanced(post, prior, 0.8, free_bits=0.5)
+        found.append([loss, *torch.autograd.grad(loss, (post, prior))])
+    for ours_value, their_value in zip(*found, strict=True):
+        same(ours_value, their_value)
 
 
 @pytest.mark.parametrize("free", [0.0, 3.0])

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from dreamer_plugin.errors import UsageError, choose
 from dreamer_plugin.nets.twin import move_towards
-from dreamer_plugin.ops.divergence import balanced_kl, categorical_kl
+from dreamer_plugin.ops.divergence import balanced_kl, categorical_kl, two_way_kl
 from dreamer_plugin.ops.returns import lambda_return
 from dreamer_plugin.ops.scaling import symexp, symlog
 
@@ -99,19 +98,11 @@ def kl_balanced(
     """
     floored = choose(_FORMS, form, "form of the balanced KL")
     log_q, log_p = torch.log_softmax(posterior, -1), torch.log_softmax(prior, -1)
-    ahead, back = floored(log_q, log_p, free_nats)
+    ahead, back = floored(categorical_kl, log_q, log_p, free_nats)
     return (kl_balance * ahead + (1 - kl_balance) * back).mean()
 
 
-def _both_ways(post: Tensor, prior: Tensor, free: float) -> tuple[Tensor, Tensor]:
-    ways = categorical_kl(post, prior), categorical_kl(prior, post)
-    return ways[0].clamp(min=free), ways[1].clamp(min=free)
-
-
-_FORMS: dict[str, Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]] = {
-    "forward_reverse": _both_ways,
-    "balanced": partial(balanced_kl, categorical_kl),
-}
+_FORMS = {"forward_reverse": two_way_kl, "balanced": balanced_kl}
 
 
 def _in_time(given: Trajectory) -> Tensor:
