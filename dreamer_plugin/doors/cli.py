@@ -6,15 +6,15 @@ answer at once.
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from dreamer_plugin.doors import cli_help
+from dreamer_plugin.doors import cli_evaluate, cli_help
 from dreamer_plugin.doors.cli_usage import OneLineGroup
+from dreamer_plugin.doors.dialects import words_cli
 from dreamer_plugin.errors import UsageError
 
 app = typer.Typer(
@@ -39,6 +39,9 @@ Names = list[str] | None
 Env = Annotated[Text, option("--env", "ID", "Suite and task, such as atari/Pong; see `envs`.")]
 Configs = Annotated[
     Names, option("--config", "NAME|FILE", "A preset (v3) or a YAML file; may be repeated.")
+]
+Algo = Annotated[
+    Text, option("--algo", "NAME", "Dreamerv1, Dreamerv2 or Dreamerv3, for --config v1, v2, v3.")
 ]
 Size = Annotated[Text, option("--size", "SIZE", "1m 12m 25m 50m 100m 200m or 400m.")]
 Steps = Annotated[Text, option("--steps", "N", "Agent steps over all envs; a repeat counts once.")]
@@ -81,6 +84,7 @@ Overrides = Annotated[
     Names,
     typer.Argument(metavar="KEY=VALUE", help="Any setting; env.<option>= for those of the env."),
 ]
+Suite = Annotated[Text, typer.Option("--suite", hidden=True)]  # `--env dmc/walker-walk` says both
 Which = Annotated[str, typer.Option(metavar="best|latest|STEP", help="Which checkpoint.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -89,7 +93,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def train(
     overrides: Overrides = None,
     env: Env = None,
+    suite: Suite = None,
     config: Configs = None,
+    algo: Algo = None,
     size: Size = None,
     steps: Steps = None,
     seed: Seed = None,
@@ -120,8 +126,11 @@ def train(
     given = {key: value for key, value in options.items() if value is not None}
     from dreamer_plugin.doors.cli_config import resolve, resumed_config
 
-    configs = [*resumed_config(env, config or [], resume, logdir), *(config or [])]
-    resolved = resolve(env or "", configs, overrides or [], given)
+    env, config = words_cli.env_id(env, suite), words_cli.configs(algo, config)
+    if resume not in ("auto", "never"):
+        resume = str(words_cli.saved(Path(resume)))
+    configs = [*resumed_config(env, config, resume, logdir), *config]
+    resolved = resolve(env or "", configs, words_cli.overrides(overrides), given)
     if not resolved.config.env.id:
         raise UsageError("Which env? Say --env atari/Pong; `dreamer-plugin envs` lists all.")
     from rich.console import Console
@@ -137,36 +146,7 @@ def train(
     raise typer.Exit(result.exit_code)
 
 
-@app.command(help=cli_help.EVALUATE)
-def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    episodes: Annotated[int, typer.Option(metavar="N", min=1, help="Episodes to play.")] = 20,
-    which: Which = "best",
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of envs and noise.")] = 0,
-    deterministic: Annotated[
-        bool | None,
-        typer.Option("--deterministic/--sampled", help="Likeliest or drawn actions."),
-    ] = None,
-    device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda.")] = "auto",
-    as_json: Json = False,
-) -> None:
-    """Play episodes with a trained agent."""
-    _require_run(run)
-    from dreamer_plugin.run.evaluate import evaluate_run
-
-    report = evaluate_run(
-        run, episodes=episodes, which=which, seed=seed, deterministic=deterministic, device=device
-    ).to_dict()
-    if as_json:
-        typer.echo(json.dumps(report))
-        return
-    typer.echo(
-        f"{report['env']}, checkpoint {report['checkpoint']} (step {report['step']:,})\n"
-        f"return over {report['episodes']} episodes: mean {report['mean']:.2f}, "
-        f"std {report['std']:.2f}, median {report['median']:.2f}, "
-        f"from {report['min']:.2f} to {report['max']:.2f}\n"
-        f"mean length {report['length_mean']:.1f} steps"
-    )
+app.command(help=cli_help.EVALUATE)(cli_evaluate.evaluate)
 
 
 @app.command("import-weights", help=cli_help.IMPORT)
@@ -203,7 +183,7 @@ def export_weights(
     which: Which = "best",
 ) -> None:
     """Write the weights of a run with official names."""
-    _require_run(run)
+    cli_evaluate.require_run(run)
     from dreamer_plugin.run.official import export_run
 
     checkpoint, count = export_run(run, file, which)
@@ -290,15 +270,3 @@ def main() -> None:
     # it reads this when it is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app()
-
-
-def _require_run(run: Path) -> None:
-    """Refuse a run folder that is missing; name the one beside it with a similar name."""
-    if run.is_dir():
-        return
-    import difflib
-
-    beside = [path.name for path in run.parent.glob("*/") if (path / "config.yaml").is_file()]
-    close = difflib.get_close_matches(run.name, beside, n=1, cutoff=0.4)
-    hint = f" Did you mean {str(run.parent / close[0])!r}?" if close else ""
-    raise UsageError(f"There is no run folder {str(run)!r}.{hint}")

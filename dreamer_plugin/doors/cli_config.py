@@ -75,7 +75,19 @@ def resumed_config(
     run = next((folder for folder in folders if (folder / "config.yaml").is_file()), None)
     if run is None and resume != "auto":
         raise UsageError(f"{resume} is not a run folder: it has no config.yaml.")
+    if (path / "manifest.json").is_file():
+        _refuse_older(path)
     return [str(run)] if run else []
+
+
+def _refuse_older(checkpoint: Path) -> None:
+    """Say that a run goes on from its newest checkpoint, where another one is meant."""
+    newest = max(checkpoint.parent.glob("step-*/"), default=None, key=lambda each: each.name)
+    if checkpoint.name != (newest.name if newest else ""):
+        raise UsageError(
+            f"{checkpoint} is not what its run goes on from: that is the newest step, "
+            f"{newest.name if newest else 'which it lacks'}. Say --resume {checkpoint.parents[1]}."
+        )
 
 
 def env_facts(cfg: Config) -> EnvFacts:

@@ -33,6 +33,7 @@ EVALUATE = """Play episodes with a trained agent and report their returns.
 
   dreamer-plugin evaluate runs/mine
   dreamer-plugin evaluate runs/mine --which 20000 --episodes 100 --json
+  dreamer-plugin evaluate --checkpoint runs/mine/checkpoints/best
 """
 
 IMPORT = """Make a run folder of weights from the official JAX code.

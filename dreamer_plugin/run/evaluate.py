@@ -132,9 +132,9 @@ def evaluate_run(
     """Evaluate a checkpoint of a run on the run's env.
 
     Args:
-        run_dir: run folder.
+        run_dir: run folder, or one checkpoint in it.
         episodes: how many.
-        which: `"latest"`, `"best"` or the step of a checkpoint.
+        which: `"latest"`, `"best"` or the step of a checkpoint, when `run_dir` is not one.
         seed: of envs and noise. deterministic: modes or samples; by default what the authors of the
             agent did (`behavior.eval_mode`).
         num_envs: side by side; as many as the run had by default.
@@ -149,7 +149,8 @@ def evaluate_run(
         raise UsageError(f"{run_dir} is not a run folder: it has no config.yaml.")
     folder = RunFolder(run)
     cfg = load_config(folder.config_path)
-    path = find_checkpoint(folder, which)
+    given = Path(run_dir)
+    path = given if checkpoint.is_checkpoint(given) else find_checkpoint(folder, which)
     agent, _ = load_agent(cfg, path, device)
     if deterministic is None:
         deterministic = cfg.behavior.eval_mode

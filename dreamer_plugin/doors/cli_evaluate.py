@@ -1,0 +1,108 @@
+"""`dreamer-plugin evaluate`: which run or checkpoint is meant, and what is printed."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dreamer_plugin.doors.dialects import words_cli
+from dreamer_plugin.errors import UsageError
+
+Hidden = Annotated[str | None, typer.Option(hidden=True)]  # a run knows its env
+
+
+def evaluate(
+    run: Annotated[
+        Path | None, typer.Argument(metavar="RUN", help="A run folder, or a checkpoint in one.")
+    ] = None,
+    episodes: Annotated[int, typer.Option(metavar="N", min=1, help="Episodes to play.")] = 20,
+    which: Annotated[
+        str | None, typer.Option(metavar="best|latest|STEP", help="Which checkpoint of the run.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="In the place of RUN.")
+    ] = None,
+    env: Hidden = None,
+    suite: Hidden = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of envs and noise.")] = 0,
+    deterministic: Annotated[
+        bool | None,
+        typer.Option("--deterministic/--sampled", help="Likeliest or drawn actions."),
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Play episodes with a trained agent."""
+    path = chosen(run, checkpoint, which)
+    require_env(path, words_cli.env_id(env, suite))
+    from dreamer_plugin.run.evaluate import evaluate_run
+
+    report = evaluate_run(
+        path,
+        episodes=episodes,
+        which=which or "best",
+        seed=seed,
+        deterministic=deterministic,
+        device=device,
+    ).to_dict()
+    typer.echo(json.dumps(report) if as_json else text(report))
+
+
+def text(report: dict[str, Any]) -> str:
+    """A report for people."""
+    return (
+        f"{report['env']}, checkpoint {report['checkpoint']} (step {report['step']:,})\n"
+        f"return over {report['episodes']} episodes: mean {report['mean']:.2f}, "
+        f"std {report['std']:.2f}, median {report['median']:.2f}, "
+        f"from {report['min']:.2f} to {report['max']:.2f}\n"
+        f"mean length {report['length_mean']:.1f} steps"
+    )
+
+
+def chosen(run: Path | None, checkpoint: Path | None, which: str | None) -> Path:
+    """The folder that is meant.
+
+    Args:
+        run, checkpoint: one of them, in any spelling. which: `--which`, where it was given.
+
+    Raises:
+        UsageError: none or both are given, nothing is there, or `which` chooses a second time.
+    """
+    if run is not None and checkpoint is not None:
+        raise UsageError(f"Give RUN {run} or --checkpoint {checkpoint}, not both.")
+    given = run or checkpoint
+    if given is None:
+        raise UsageError("Missing argument 'RUN'. See dreamer-plugin evaluate --help.")
+    path = words_cli.saved(given)
+    require_run(path)
+    if which is not None and (path / "manifest.json").is_file():
+        raise UsageError(f"{path} is a checkpoint already: leave out --which {which}.")
+    return path
+
+
+def require_env(path: Path, env: str | None) -> None:
+    """Refuse an env that is not the one the run at `path` was trained on."""
+    if env is None:
+        return
+    import dreamer_envs
+    from dreamer_plugin.config import load_config
+
+    folders = [path, *path.parents[:2]]  # the path may be of a checkpoint inside the run
+    run = next((folder for folder in folders if (folder / "config.yaml").is_file()), path)
+    own = load_config(run / "config.yaml").env.id
+    if dreamer_envs.canonical(env) != own:
+        raise UsageError(f"--env {env}, but {run} was trained on {own or 'an env object'}.")
+
+
+def require_run(run: Path) -> None:
+    """Refuse a run folder that is missing; name the one beside it with a similar name."""
+    if run.is_dir():
+        return
+    beside = [path.name for path in run.parent.glob("*/") if (path / "config.yaml").is_file()]
+    close = difflib.get_close_matches(run.name, beside, n=1, cutoff=0.4)
+    hint = f" Did you mean {str(run.parent / close[0])!r}?" if close else ""
+    raise UsageError(f"There is no run folder {str(run)!r}.{hint}")
