@@ -5,11 +5,13 @@ Every expectation is the form's formula, written out here with torch's own distr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Categorical, Normal, kl_divergence
 
@@ -149,3 +151,100 @@ def test_an_agent_with_another_kl_is_trained(kind: str) -> None:
 def test_a_form_of_the_kl_that_is_none_names_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"Unknown world\.kl 'reverse'\. Did you mean 'forward_r"):
         tiny.agent(change(world__kl="reverse"))
+
+
+# Rewards and values.
+
+
+def symlog(x: Tensor) -> Tensor:
+    return torch.sign(x) * torch.log(1 + x.abs())
+
+
+@pytest.mark.parametrize("output", ["symexp_mse", "learned_symexp_mse"])
+def test_squared_errors_in_symlog_space_predict_in_value_space(output: str) -> None:
+    """`(symlog(x) - mean)^2`, and symexp(mean) is the prediction; the learned scale begins as 1."""
+    agent = tiny.agent(change(world__reward__output=output, behavior__critic__output=output))
+    feat, target = torch.randn(3, 5, agent.world.rssm.feat_size), 30 * torch.randn(3, 5)
+    for head in (agent.world.reward, agent.behavior.critic):
+        if output != "symexp_mse":
+            head.layer.theta.data.fill_(math.log(math.e - 1))  # the test's agent is disturbed
+        mean = head.layer.linear(head.mlp(feat)).squeeze(-1)
+        assert torch.allclose(head(feat).loss(target), (symlog(target) - mean) ** 2, rtol=1e-4)
+        assert torch.allclose(symlog(head(feat).pred()), mean, atol=1e-5)
+    reward, _ = agent.world.judge(feat)
+    assert torch.equal(reward, agent.world.reward(feat).pred())
+
+
+@pytest.mark.parametrize("output", ["symexp_mse", "learned_symexp_mse", "symlog_twohot"])
+def test_predicted_rewards_are_clipped_in_symlog_space(output: str) -> None:
+    """A mean of 3 or -3 gives what 2 or -2 would; the loss knows of no clip."""
+    agent = tiny.agent(change(world__reward__output=output, world__reward_clip=2.0))
+    layer, target = agent.world.reward.layer, torch.tensor([1.0])
+    layer.linear.weight.data.zero_()
+    for mean, clipped in ((3.0, 2.0), (-3.0, -2.0), (1.0, 1.0)):
+        if output == "symlog_twohot":  # bins at -20, -19, ..., 20
+            layer.linear.bias.data.copy_(100.0 * (layer.bins == mean))
+        else:
+            layer.linear.bias.data.fill_(mean)
+        head = layer(torch.zeros(1, 8))
+        scale = F.softplus(layer.theta).item() if hasattr(layer, "theta") else 1.0
+        expected = math.copysign(math.expm1(abs(clipped)), mean) / scale
+        assert head.pred().item() == pytest.approx(expected, rel=1e-5)
+        if output == "symexp_mse":
+            assert head.loss(target).item() == pytest.approx((math.log(2) - mean) ** 2, rel=1e-5)
+
+
+def test_a_clip_that_reaches_no_prediction_is_refused() -> None:
+    with pytest.raises(
+        UsageError, match=r"world\.reward_clip is 2, but world\.reward\.output=twohot"
+    ):
+        tiny.agent(change(world__reward_clip=2.0))
+
+
+def test_a_learned_scale_squashes_and_is_undone() -> None:
+    """`sign(x) log(1 + s |x|)` with s = softplus(theta); the prediction is its inverse."""
+    agent = tiny.agent(change(world__reward__output="learned_symexp_mse"))
+    layer = agent.world.reward.layer
+    layer.theta.data.fill_(1.5)
+    layer.linear.weight.data.zero_()
+    scale = math.log1p(math.exp(1.5))
+    for x in (-7.0, 0.5, 40.0):
+        layer.linear.bias.data.fill_(math.copysign(math.log1p(scale * abs(x)), x))
+        head = layer(torch.zeros(1, 8))
+        assert head.pred().item() == pytest.approx(x, rel=1e-5)
+        assert head.loss(torch.tensor([x])).item() == pytest.approx(0.0, abs=1e-10)
+
+
+@pytest.mark.parametrize("gradient", ["reinforce", "dynamics"])
+def test_the_scale_learns_from_its_head_alone(gradient: str) -> None:
+    """Of all losses, only that of the head whose scale it is."""
+    output = "learned_symexp_mse"
+    agent = tiny.agent(
+        change(
+            world__reward__output=output,
+            behavior__critic__output=output,
+            behavior__actor__gradient=gradient,
+        )
+    )
+    each = agent.losses(agent.unroll_context(tiny.batch())).each
+    own = {agent.world.reward.layer.theta: {"reward"}}
+    own[agent.behavior.critic.layer.theta] = {"value", "repval"}
+    for theta, names in own.items():
+        reached = {
+            name
+            for name, loss in each.items()
+            if torch.autograd.grad(loss.sum(), theta, retain_graph=True, allow_unused=True)[0]
+            is not None
+        }
+        assert reached == names
+
+
+def test_heads_have_the_layers_that_are_asked_for() -> None:
+    """Four in each of the four, as one description has it; the default is 1, 1, 3, 3."""
+    heads = ("world__reward", "world__cont", "behavior__actor", "behavior__critic")
+    for agent, layers in (
+        (tiny.agent(), [1, 1, 3, 3]),
+        (tiny.agent(change(**{f"{head}__layers": 4 for head in heads})), [4] * 4),
+    ):
+        parts = [agent.get_submodule(head.replace("__", ".")) for head in heads]
+        assert [len(part.mlp) for part in parts] == layers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -13,18 +14,42 @@ from dreamer_plugin.config.schema import (
     HeadConfig,
 )
 from dreamer_plugin.errors import UsageError, choose
-from dreamer_plugin.nets.heads import BinaryLayer, Head, MSELayer, NormalLayer, TwoHotLayer
+from dreamer_plugin.nets.heads import (
+    BinaryLayer,
+    Head,
+    LearnedSymexpMSELayer,
+    MSELayer,
+    NormalLayer,
+    SymexpMSELayer,
+    TwoHotLayer,
+)
 from dreamer_plugin.nets.layers import MLP, Style
 
 
-def make_head(cfg: Config, part: HeadConfig | CriticConfig, feat: int, section: str) -> Head:
-    """A scalar head on states of size `feat`; `section` is its place in a config, for errors."""
+def make_head(
+    cfg: Config,
+    part: HeadConfig | CriticConfig,
+    feat: int,
+    section: str,
+    clip: float = math.inf,
+) -> Head:
+    """A scalar head on states of size `feat`.
+
+    Args:
+        cfg: for what all layers share. part: of the head. feat: F.
+        section: its place in a config, for errors.
+        clip: bound of predictions in symlog space, of outputs that predict there.
+    """
     layers: dict[str, Callable[..., torch.nn.Module]] = {
         "twohot": partial(TwoHotLayer, bins=part.bins, limit=part.bin_range),
-        "symlog_twohot": partial(TwoHotLayer, bins=part.bins, limit=part.bin_range, squashed=True),
+        "symlog_twohot": partial(
+            TwoHotLayer, bins=part.bins, limit=part.bin_range, squashed=True, clip=clip
+        ),
         "binary": BinaryLayer,
         "mse": partial(MSELayer, symlog=False),
         "symlog_mse": partial(MSELayer, symlog=True),
+        "symexp_mse": partial(SymexpMSELayer, clip=clip),
+        "learned_symexp_mse": partial(LearnedSymexpMSELayer, clip=clip),
         "normal": NormalLayer,
     }
     layer = choose(layers, part.output, f"{section}.output")

@@ -44,7 +44,7 @@ def build_world(cfg: Config, spaces: Spaces) -> WorldModel:
         encoder,
         rssm,
         _decoder(cfg, spaces, rssm),
-        make_head(cfg, reward, rssm.feat_size, "world.reward"),
+        make_head(cfg, reward, rssm.feat_size, "world.reward", _reward_clip(cfg)),
         None if cont.output == "none" else make_head(cfg, cont, rssm.feat_size, "world.cont"),
         cont_discount=1 - 1 / behavior.horizon if behavior.cont_discount else 1.0,
         reward_grad=reward.grad,
@@ -54,6 +54,18 @@ def build_world(cfg: Config, spaces: Spaces) -> WorldModel:
     )
 
 
+def _reward_clip(cfg: Config) -> float:
+    """Bound of predicted rewards in symlog space; infinite where it is off."""
+    clip, output = cfg.world.reward_clip, cfg.world.reward.output
+    if clip and output not in _SQUASHED:
+        raise UsageError(
+            f"world.reward_clip is {clip:g}, but world.reward.output={output} does not predict in "
+            f"symlog space: set world.reward_clip=0, or one of {', '.join(_SQUASHED)}"
+        )
+    return clip or math.inf
+
+
+_SQUASHED = ("symexp_mse", "learned_symexp_mse", "symlog_twohot")
 _REWARD_TRANSFORMS: dict[str, Callable[[Tensor], Tensor] | None] = {
     "identity": None,
     "tanh": torch.tanh,

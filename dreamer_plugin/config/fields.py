@@ -40,6 +40,7 @@ LEAST = {
         "run": ("train_ratio", "pretrain", "prefill", "eval_every"),
         "replay": ("context",),
         "optim": ("lr", "warmup", "agc", "anneal", "weight_decay"),
+        "world": ("reward_clip",),
         "world.encoder": ("units",),
         "world.decoder": ("units",),
         "behavior": ("imag_last",),

@@ -118,6 +118,7 @@ class WorldConfig:
     free_over: str = "each"
     kl: str = "balanced"
     reward_transform: str = "identity"
+    reward_clip: float = 0.0
     reward: HeadConfig = field(default_factory=lambda: HeadConfig(outscale=0.0))
     cont: HeadConfig = field(default_factory=lambda: HeadConfig(output="binary", bins=1))
 

@@ -36,7 +36,6 @@ from dreamer_plugin.nets.codec import Decoder, Encoder, VectorDecoder
 from dreamer_plugin.nets.heads import BinaryLayer, Head, MSELayer, NormalLayer, TwoHotLayer
 from dreamer_plugin.nets.layers import MLP, NORM_EPS
 from dreamer_plugin.nets.vision import ConvStage, ImageDecoder, ImageEncoder, LinearStemDecoder
-from dreamer_plugin.ops.distributions import TwoHot
 from dreamer_plugin.world.cores import BlockGRU
 from dreamer_plugin.world.latent import CategoricalLatent
 from dreamer_plugin.world.model import WorldModel
@@ -161,7 +160,7 @@ def _head(head: Head) -> Pair:
     if not isinstance(layer, TwoHotLayer | BinaryLayer | MSELayer | NormalLayer):
         _no_counterpart(f"Head with {type(layer).__name__}", "its output layer is unknown here")
     outputs = layer.linear.out_features
-    if isinstance(layer, TwoHotLayer) and layer.kind is not TwoHot:
+    if isinstance(layer, TwoHotLayer) and layer.squashed:
         _no_counterpart("Head with bins in symlog space", "TorchRL's bins are in value space")
     if isinstance(layer, TwoHotLayer) and layer.limit != 20:
         _no_counterpart(f"Head with bins up to {layer.limit:g}", "TorchRL's reach symexp(20)")

@@ -30,7 +30,15 @@ from dreamer_plugin.agent import Agent
 from dreamer_plugin.behavior.actor import Actor
 from dreamer_plugin.errors import UsageError, nearest
 from dreamer_plugin.nets.codec import Decoder, Encoder
-from dreamer_plugin.nets.heads import BinaryLayer, Head, MSELayer, NormalLayer, TwoHotLayer
+from dreamer_plugin.nets.heads import (
+    BinaryLayer,
+    Head,
+    LearnedSymexpMSELayer,
+    MSELayer,
+    NormalLayer,
+    SymexpMSELayer,
+    TwoHotLayer,
+)
 from dreamer_plugin.nets.layers import MLP
 from dreamer_plugin.world.cores import BlockGRU
 from dreamer_plugin.world.latent import CategoricalLatent
@@ -43,7 +51,14 @@ Rules = list[tuple[str, str]]  # pattern of our module path, official path
 _UNREADABLE = (BadZipFile, ValueError, OSError, EOFError, zlib.error, RuntimeError, MemoryError)
 _PREFIX = "param/"
 _UNITS = "linear{}", "norm{}"
-_OUTPUTS = {TwoHotLayer: "logits", BinaryLayer: "logit", MSELayer: "pred", NormalLayer: "pred"}
+_OUTPUTS: dict[type[nn.Module], str] = {
+    TwoHotLayer: "logits",
+    BinaryLayer: "logit",
+    MSELayer: "pred",
+    NormalLayer: "pred",
+    SymexpMSELayer: "pred",
+    LearnedSymexpMSELayer: "pred",
+}
 _AGENT = {
     "world.encoder": "enc",
     "world.rssm": "dyn",

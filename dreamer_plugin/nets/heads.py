@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.nets.layers import MLP, Linear
-from dreamer_plugin.ops.distributions import MSE, Binary, Output, SymlogTwoHot, TwoHot, UnitNormal
+from dreamer_plugin.ops.distributions import (
+    MSE,
+    Binary,
+    Output,
+    SymexpMSE,
+    SymlogTwoHot,
+    TwoHot,
+    UnitNormal,
+)
 from dreamer_plugin.ops.scaling import linear_bins, symexp_bins
 
 
@@ -14,7 +26,7 @@ class TwoHotLayer(nn.Module):
     """Linear layer whose output is a two-hot distribution over `bins` bins.
 
     The bins are in value space, or with `squashed` evenly spaced in symlog space, where they reach
-    from `-limit` to `limit`.
+    from `-limit` to `limit` and predictions end at `clip`.
     """
 
     def __init__(
@@ -25,20 +37,24 @@ class TwoHotLayer(nn.Module):
         fan: str = "in",
         squashed: bool = False,
         limit: float = 20.0,
+        clip: float = math.inf,
     ) -> None:
         super().__init__()
         if limit <= 0:
             raise UsageError(f"the bin_range of a two-hot head is {limit}, but must be above 0")
         self.limit = limit
         self.linear = Linear(in_features, bins, outscale, fan)
-        self.kind = SymlogTwoHot if squashed else TwoHot
+        self.squashed, self.clip = squashed, clip
         self.bins: Tensor
         made = linear_bins(bins, limit) if squashed else symexp_bins(bins, limit)
         self.register_buffer("bins", made, persistent=False)
 
     def forward(self, x: Tensor) -> TwoHot:
         """`[..., F] ->` two-hot over `[...]`."""
-        return self.kind(self.linear(x), self.bins)
+        logits = self.linear(x)
+        if self.squashed:
+            return SymlogTwoHot(logits, self.bins, self.clip)
+        return TwoHot(logits, self.bins)
 
 
 class BinaryLayer(nn.Module):
@@ -64,6 +80,38 @@ class MSELayer(nn.Module):
     def forward(self, x: Tensor) -> MSE:
         """`[..., F] ->` squared error over `[...]`."""
         return MSE(self.linear(x).squeeze(-1), 0, self.symlog)
+
+
+class SymexpMSELayer(nn.Module):
+    """Linear layer with a squared error in symlog space, whose predictions are in value space.
+
+    `clip` bounds them in symlog space.
+    """
+
+    def __init__(
+        self, in_features: int, outscale: float, fan: str = "in", clip: float = math.inf
+    ) -> None:
+        super().__init__()
+        self.linear = Linear(in_features, 1, outscale, fan)
+        self.clip = clip
+
+    def forward(self, x: Tensor) -> SymexpMSE:
+        """`[..., F] ->` squared error over `[...]`."""
+        return SymexpMSE(self.linear(x).squeeze(-1), self.clip)
+
+
+class LearnedSymexpMSELayer(SymexpMSELayer):
+    """The same with a learned scale `softplus(theta)` of what is squashed, which begins as 1."""
+
+    def __init__(
+        self, in_features: int, outscale: float, fan: str = "in", clip: float = math.inf
+    ) -> None:
+        super().__init__(in_features, outscale, fan, clip)
+        self.theta = nn.Parameter(torch.full((1,), math.log(math.e - 1)))
+
+    def forward(self, x: Tensor) -> SymexpMSE:
+        """`[..., F] ->` squared error over `[...]`."""
+        return SymexpMSE(self.linear(x).squeeze(-1), self.clip, F.softplus(self.theta))
 
 
 class NormalLayer(nn.Module):

@@ -7,6 +7,7 @@ a function of its noise (`noise_shape` says how much).
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import torch
@@ -191,6 +192,32 @@ class UnitNormal(MSE):
         return 0.5 * super().loss(target)
 
 
+class SymexpMSE:
+    """Squared error of a scalar in squashed space; unlike `MSE` with symlog, predicts the scalar.
+
+        loss   (sign(x) log(1 + s |x|) - mean)^2        pred   symexp(clip(mean)) / s
+
+    With s = 1 these are symlog and its inverse.
+
+    Args:
+        mean: `[...]`, in squashed space. clip: bound of what is predicted there, before `symexp`.
+        scale: s > 0, one number; its gradient comes from losses alone, never from predictions.
+    """
+
+    def __init__(self, mean: Tensor, clip: float = math.inf, scale: Tensor | None = None) -> None:
+        self.mean, self.clip = mean.float(), clip
+        self.scale = torch.ones_like(self.mean) if scale is None else scale
+
+    def pred(self) -> Tensor:
+        """The scalar `[...]`, in the units of the target."""
+        return symexp(self.mean.clamp(-self.clip, self.clip)) / self.scale.detach()
+
+    def loss(self, target: Tensor) -> Tensor:
+        """Squared error `[...]`; no factor one half."""
+        squashed: Tensor = symlog(self.scale * target.detach().float())
+        return (self.mean - squashed) ** 2
+
+
 class TwoHot:
     """Scalar as a distribution over bins in raw value space.
 
@@ -238,11 +265,18 @@ class SymlogTwoHot(TwoHot):
 
     So the prediction is not the mean of a distribution over values, as with `TwoHot`. Source:
     danijar/dreamerv3 @ 423291a.
+
+    Args:
+        logits, bins: as of `TwoHot`. clip: bound of the mean, before `symexp`.
     """
+
+    def __init__(self, logits: Tensor, bins: Tensor, clip: float = math.inf) -> None:
+        super().__init__(logits, bins)
+        self.clip = clip
 
     def pred(self) -> Tensor:
         """`symexp` of the expected bin, `[...]`."""
-        return symexp(super().pred())
+        return symexp(super().pred().clamp(-self.clip, self.clip))
 
     def loss(self, target: Tensor) -> Tensor:
         """Cross entropy `[...]` with `symlog(target)`, spread as in `TwoHot`."""
