@@ -30,13 +30,14 @@ CHOICES = {
 # Sections and keys, so that one line covers what belongs together.
 LEAST = {
     1: {
-        "env": ("num_envs",),
+        "env": ("num_envs", "min_envs", "timeout"),
         "run": ("steps", "burst", "eval_episodes", "log_every", "save_every", "keep"),
         "replay": ("capacity", "batch_size", "batch_length"),
         "model": ("deter", "hidden", "groups", "classes", "blocks", "depth", "units"),
         "behavior": ("imag_horizon",),
     },
     0: {
+        "env": ("max_faults",),
         "run": ("train_ratio", "pretrain", "prefill", "eval_every"),
         "replay": ("context",),
         "optim": ("lr", "warmup", "agc", "anneal", "weight_decay"),

@@ -264,12 +264,15 @@ class ReplayConfig:
 
 @dataclass
 class EnvConfig:
-    """Which env, its options for `dreamer_envs.make`, and how many."""
+    """Which env, its options for `dreamer_envs.make`, how many, and what they are forgiven."""
 
     id: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     num_envs: int = 16
     processes: bool = True
+    timeout: float = 60.0  # seconds that a step may take
+    max_faults: int = 10  # of one env within 5 minutes; then it is given up
+    min_envs: int = 1  # with fewer left the run ends
     terminal_on_timeout: bool = False
 
 

@@ -55,6 +55,10 @@ class Frames(Protocol):
     def terminated(self) -> npt.NDArray[np.bool_]:
         """`[N]`, only where `is_last`."""
 
+    @property
+    def present(self) -> npt.NDArray[np.bool_]:
+        """`[N]`, false where an env is down and the row is not a frame."""
+
 
 class Aligner:
     """Makes records, incrementally.
@@ -81,11 +85,12 @@ class Aligner:
             latents: `[N]` deter and stoch in storage form, after seeing them; likewise.
 
         Returns:
-            Records `[N]` on the CPU.
+            Records `[N]` on the CPU; of the frames that are present, with `env`, where some are
+            not. An episode that was cut so ends with the record before the next reset.
         """
         is_last = torch.from_numpy(frames.is_last)
         obs = {name: torch.from_numpy(value) for name, value in frames.obs.items()}
-        record = {
+        record: dict[str, Any] = {
             keys.ACTION: action,
             keys.REWARD: torch.from_numpy(frames.reward),
             keys.IS_FIRST: torch.from_numpy(frames.is_first),
@@ -98,9 +103,12 @@ class Aligner:
             for key in (keys.ACTION, keys.DETER, keys.STOCH):
                 record[key] = _zero_rows(record[key].cpu(), is_last)
         shape = [self.num_envs]
-        return TensorDict(
-            {keys.OBS: TensorDict(obs, batch_size=shape), **record}, batch_size=shape, device="cpu"
-        )
+        record[keys.OBS] = TensorDict(obs, batch_size=shape)
+        records = TensorDict(record, batch_size=shape, device="cpu")
+        if frames.present.all():
+            return records
+        records[ENV] = torch.arange(self.num_envs)
+        return records[torch.from_numpy(frames.present)]
 
     def from_transitions(self, transitions: TensorDictBase) -> TensorDict:
         """Records of TorchRL transitions, the next ones of every env.

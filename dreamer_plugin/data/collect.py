@@ -4,7 +4,7 @@
                                                        -> records k -> replay
 
 One call is one agent step of every env. An env whose episode ended spends the next call on its
-reset, so every call gives exactly one record per env.
+reset, so every call gives exactly one record per env that is not down.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class VectorCollector:
         """One agent step of every env.
 
         Returns:
-            The episodes that ended, in the order of the envs.
+            The episodes that ended, in the order of the envs; not those that a failing env cut.
         """
         frames = self.vector.step(self._native_actions(), self._reset)
         self._act(frames)
@@ -140,7 +140,7 @@ class VectorCollector:
         self._lengths = np.where(frames.is_first, 0, self._lengths + 1)
         return [
             EpisodeStats(int(env), float(self._returns[env]), int(self._lengths[env]))
-            for env in np.flatnonzero(frames.is_last)
+            for env in np.flatnonzero(frames.is_last & frames.present)
         ]
 
     def truncate_open(self) -> None:

@@ -62,6 +62,13 @@ Compile = Annotated[
     ),
 ]
 NumEnvs = Annotated[Text, option("--num-envs", "N", "Envs that run side by side.", cli_help.WHERE)]
+EnvTimeout = Annotated[
+    Text,
+    option("--env-timeout", "S", "Seconds before a silent env is restarted.", cli_help.WHERE),
+]
+MinEnvs = Annotated[
+    Text, option("--min-envs", "N", "End the run when fewer can be kept up.", cli_help.WHERE)
+]
 Logdir = Annotated[
     Text, option("--logdir", "DIR", "The run folder; runs/<env>-… by default.", cli_help.WHERE)
 ]
@@ -104,6 +111,8 @@ def train(
     precision: Precision = None,
     compile: Compile = None,
     num_envs: NumEnvs = None,
+    env_timeout: EnvTimeout = None,
+    min_envs: MinEnvs = None,
     logdir: Logdir = None,
     resume: Resume = "never",
     eval_every: EvalEvery = None,
@@ -119,6 +128,8 @@ def train(
         "precision": precision,
         "compile": compile,
         "env.num_envs": num_envs,
+        "env.timeout": env_timeout,
+        "env.min_envs": min_envs,
         "run.logdir": logdir,
         "run.eval_every": eval_every,
         "run.eval_episodes": eval_episodes,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium as gym
 
 import dreamer_envs
-from dreamer_envs.vector import ProcessVector, SerialVector, VectorEnv
+from dreamer_envs.vector import SerialVector, SupervisedVector, Supervision, VectorEnv
 from dreamer_plugin.config import Config
 from dreamer_plugin.errors import UsageError
 
@@ -23,22 +23,29 @@ class EnvSource:
     Args:
         makers: one per env of the run; each call gives an env with Dict observations, as
             `dreamer_envs.make` and `dreamer_envs.wrap` return it.
-        processes: one process per env, instead of all in this one.
+        supervision: what is done about envs that fail, one process per env; None steps all of them
+            in this process, where a failure of one ends the run.
         terminal_on_timeout: records count a time limit as a terminal state.
         fresh: whether a maker gives a new env at each call; False where it hands out the one
             object a user passed.
     """
 
     makers: Sequence[EnvMaker]
-    processes: bool = False
+    supervision: Supervision | None = None
     terminal_on_timeout: bool = False
     fresh: bool = True
 
     def vector(self, seed: int, count: int | None = None) -> VectorEnv:
-        """`count` envs (all of the run by default), seeded from `[seed, position]`."""
-        count = len(self.makers) if count is None else count
-        makers = [self.makers[i % len(self.makers)] for i in range(count)]
-        return (ProcessVector if self.processes else SerialVector)(makers, seed)
+        """Envs seeded from `[seed, position]`.
+
+        Args:
+            count: how many, none of which may be given up; those of the run by default.
+        """
+        rules, all_count = self.supervision, len(self.makers)
+        makers = [self.makers[i % all_count] for i in range(count or all_count)]
+        if rules is None:
+            return SerialVector(makers, seed)
+        return SupervisedVector(makers, seed, replace(rules, min_envs=count) if count else rules)
 
     def action_repeat(self) -> int:
         """Simulator frames per agent step; makes an env to ask it."""
@@ -64,6 +71,7 @@ def source_of(cfg: Config, makers: Sequence[EnvMaker] | None = None) -> EnvSourc
         if not env.id:
             raise UsageError("No env: pass --env ID; `dreamer-plugin envs` lists them.")
         makers = [dreamer_envs.maker(env.id, **env.options)] * env.num_envs
-    # A process per env pays off only when there are several to run side by side.
-    processes = env.processes and len(makers) > 1
-    return EnvSource(tuple(makers), processes, env.terminal_on_timeout)
+    rules = None
+    if env.processes:
+        rules = Supervision(env.timeout, env.max_faults, min(env.min_envs, len(makers)))
+    return EnvSource(tuple(makers), rules, env.terminal_on_timeout)

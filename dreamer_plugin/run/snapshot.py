@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dreamer_envs.errors import EnvsError
+from dreamer_envs.vector import VectorEnv
 from dreamer_plugin.agent import Agent
 from dreamer_plugin.data.replay import load_rb_state, rb_state
 from dreamer_plugin.errors import CheckpointError
@@ -52,9 +54,9 @@ def save(state: RunState, folder: RunFolder, extra: Trees | None = None) -> Path
         state: of the run. folder: where to.
         extra: further parts by name.
     """
-    parts = state.parts
-    trees = {"replay": rb_state(parts.replay), "loop": _loop_state(state), **(extra or {})}
-    meta = _facts(state) | {"resume": EXACT if parts.vector.can_save else CONSISTENT}
+    parts, loop = state.parts, _loop_state(state)
+    trees = {"replay": rb_state(parts.replay), "loop": loop, **(extra or {})}
+    meta = _facts(state) | {"resume": CONSISTENT if loop["envs"] is None else EXACT}
     return save_agent(parts.agent, parts.native, folder, meta, trees)
 
 
@@ -127,8 +129,16 @@ def _loop_state(state: RunState) -> dict[str, Any]:
         "metrics": state.metrics.state_dict(),
         "ratio": parts.ratio.state_dict(),
         "collector": parts.collector.state_dict(),
-        "envs": parts.vector.state_dict() if parts.vector.can_save else None,
+        "envs": _env_states(parts.vector),
     }
+
+
+def _env_states(vector: VectorEnv) -> dict[str, Any] | None:
+    """States of the envs; None where one cannot save its own, or is down."""
+    try:
+        return vector.state_dict() if vector.can_save else None
+    except EnvsError:
+        return None
 
 
 def _facts(state: RunState) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dreamer_envs.errors import EnvError
 from dreamer_plugin.config import Config
 from dreamer_plugin.data.replay import write_back
 from dreamer_plugin.errors import UsageError
@@ -97,6 +98,7 @@ class Training:
         self.state = RunState(parts, self.progress, self.metrics)
         self._log: MetricsLog | None = None
         self._saved_at = (-1, -1)
+        self._before = 0  # the step before the last one of all envs
 
     def __enter__(self) -> Self:
         return self
@@ -123,6 +125,7 @@ class Training:
         """
         kind = snapshot.restore(self.state, path)
         self._saved_at = self._moment
+        self._before = self.step - self.parts.vector.num_envs
         return kind
 
     def run(self, until: int, display: Display, signals: StopSignals) -> RunResult:
@@ -158,11 +161,12 @@ class Training:
 
     def collect(self) -> None:
         """One agent step of every env, into the replay; says how many updates that makes due."""
+        replay, progress = self.parts.replay, self.progress
+        self._before, recorded = progress.step, replay.written
         with self._timed():
             episodes = self.parts.collector.step()
-        progress = self.progress
-        progress.step += self.parts.vector.num_envs
-        progress.windows = self.parts.replay.windows
+        progress.step += replay.written - recorded  # of the envs that are not down
+        progress.windows = replay.windows
         # Once begun it goes on with whatever is there: episodes that go take many starts along.
         needed = 1 if self.parts.ratio.started else max(progress.prefill, 1)
         if progress.windows >= needed:
@@ -204,13 +208,18 @@ class Training:
     def evaluate(self) -> None:
         """Play evaluation episodes on envs of their own and keep the agent if it is the best."""
         run = self.cfg.run
-        report = evaluate(
-            self.parts.agent,
-            self.parts.source,
-            run.eval_episodes,
-            seed=self.cfg.seed,
-            deterministic=self.cfg.behavior.eval_mode,
-        )
+        try:
+            report = evaluate(
+                self.parts.agent,
+                self.parts.source,
+                run.eval_episodes,
+                seed=self.cfg.seed,
+                deterministic=self.cfg.behavior.eval_mode,
+            )
+        except EnvError as error:  # no reason to end a run whose own envs are well
+            reason = str(error).splitlines()[0]
+            self.progress.evaluation = f"no evaluation at {self.step:,}: {reason}"
+            return
         self.progress.evaluation = f"eval {report.mean:,.2f} ± {report.std:,.2f} at {self.step:,}"
         self._write({f"eval/{name}": value for name, value in report.summary().items()})
         self._save_best(report.mean, f"mean of {run.eval_episodes} evaluation episodes")
@@ -239,8 +248,7 @@ class Training:
 
     def _due(self, every: int) -> bool:
         """Whether the last agent step of all envs reached or passed a multiple of `every`."""
-        before = self.step - self.parts.vector.num_envs
-        return every > 0 and self.step // every > before // every
+        return every > 0 and self.step // every > self._before // every
 
     def _log_metrics(self) -> None:
         self._show_losses()

@@ -41,6 +41,9 @@ class Frames:
         is_first: bool `[N]`, frame of a reset.
         is_last: bool `[N]`, last frame of the episode for any reason.
         terminated: bool `[N]`, the task ended here; true only where `is_last`.
+        present: bool `[N]`, false where there is no frame because the env is down. The episode it
+            was in is cut; the row is `is_last`, so that it is reset when it is back, and otherwise
+            means nothing.
     """
 
     obs: dict[str, NDArray[Any]]
@@ -48,6 +51,7 @@ class Frames:
     is_first: Bools
     is_last: Bools
     terminated: Bools
+    present: Bools
 
     @classmethod
     def empty(cls, space: spaces.Dict, num_envs: int) -> Frames:
@@ -57,13 +61,15 @@ class Frames:
             for key, sub in space.spaces.items()
         }
         first, last, terminated = (np.zeros(num_envs, np.bool_) for _ in range(3))
-        return cls(obs, np.zeros(num_envs, np.float32), first, last, terminated)
+        present = np.ones(num_envs, np.bool_)
+        return cls(obs, np.zeros(num_envs, np.float32), first, last, terminated, present)
 
     def copy(self) -> Frames:
         """Frames in memory of their own."""
         obs = {key: array.copy() for key, array in self.obs.items()}
         first, last = self.is_first.copy(), self.is_last.copy()
-        return Frames(obs, self.reward.copy(), first, last, self.terminated.copy())
+        terminated, present = self.terminated.copy(), self.present.copy()
+        return Frames(obs, self.reward.copy(), first, last, terminated, present)
 
 
 class VectorEnv(ABC):
@@ -108,7 +114,7 @@ class VectorEnv(ABC):
         """
         resets = self._check(actions, reset)
         frames = self._step(actions, resets)
-        for i in np.flatnonzero(resets):
+        for i in np.flatnonzero(frames.is_first):
             self._seeds[i] = None  # later resets go on from the env's own generator
         self._running = ~frames.is_last
         return frames
@@ -117,7 +123,7 @@ class VectorEnv(ABC):
         """State of all envs in the middle of their episodes, as plain data (see `state`).
 
         Raises:
-            StateError: an env cannot save its state.
+            StateError: an env cannot save its state, or is down.
         """
         return {
             "seeds": list(self._seeds),
@@ -190,9 +196,10 @@ def advance(
     frames.terminated[row] = terminated
 
 
-def env_seed(seed: int, index: int) -> int:
+def env_seed(seed: int, index: int, restarts: int = 0) -> int:
     """Seed of the first reset of env `index`, unrelated to those of other envs and other seeds."""
-    return int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
+    numbers = [seed, index, restarts] if restarts else [seed, index]
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def common_space(env: AnyEnv) -> spaces.Dict:

@@ -66,9 +66,8 @@ def as_frames(arrays: Arrays) -> Frames:
         for name, array in arrays.items()
         if name.startswith("obs/")
     }
-    return Frames(
-        obs, arrays["reward"], arrays["is_first"], arrays["is_last"], arrays["terminated"]
-    )
+    reward, first, last = arrays["reward"], arrays["is_first"], arrays["is_last"]
+    return Frames(obs, reward, first, last, arrays["terminated"], np.ones(len(last), np.bool_))
 
 
 def action_leaves(space: spaces.Space[Any]) -> dict[str, spaces.Space[Any]]:

@@ -16,9 +16,19 @@ from dreamer_envs.frames import (
     common_space,
     saver,
 )
+from dreamer_envs.supervised import SupervisedVector
+from dreamer_envs.supervision import Fault, Supervision
 from dreamer_envs.workers import ProcessVector
 
-__all__ = ["Frames", "ProcessVector", "SerialVector", "VectorEnv"]
+__all__ = [
+    "Fault",
+    "Frames",
+    "ProcessVector",
+    "SerialVector",
+    "SupervisedVector",
+    "Supervision",
+    "VectorEnv",
+]
 
 
 class SerialVector(VectorEnv):

@@ -6,7 +6,7 @@
 
 Workers come from a fork server that has imported this package only, so they start fast and hold
 neither torch nor anything of the caller's program. Messages are single letters, JSON and text;
-after a worker has started nothing is unpickled.
+after a worker has started nothing is unpickled. `worker.py` has the other side.
 """
 
 from __future__ import annotations
@@ -16,35 +16,26 @@ import multiprocessing
 import os
 import signal
 import sys
-import traceback
 import types
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from typing import Any
 
 from dreamer_envs import shared, state
-from dreamer_envs.errors import EnvError, FrameError
-from dreamer_envs.frames import (
-    Bools,
-    Frames,
-    Make,
-    VectorEnv,
-    advance,
-    check_same,
-    common_space,
-    saver,
-)
+from dreamer_envs.errors import EnvError
+from dreamer_envs.frames import Bools, Frames, Make, VectorEnv, check_same
+from dreamer_envs.worker import CLOSE, FAILED, GET, RESET, SET, STEP, work
 
-STEP, RESET, GET, SET, CLOSE = b"s", b"r", b"g", b"t", b"c"
-OK, FAILED = b"k", b"e"
 PATIENCE = 5.0  # seconds that closing waits before a worker is ended
 
 
 class ProcessVector(VectorEnv):
     """Steps each env in a process of its own; frames are the same as those of `SerialVector`.
+
+    A failure of an env is an error here; `SupervisedVector` restarts it instead.
 
     Args:
         makers: one picklable callable per env: `dreamer_envs.maker(id)`, or a function or class of
@@ -56,15 +47,24 @@ class ProcessVector(VectorEnv):
         EnvError: an env cannot be sent to a process or cannot be built there.
     """
 
+    start: float | None = None  # seconds that building an env may take
+
     def __init__(self, makers: Sequence[Make], seed: int = 0) -> None:
         super().__init__(makers, seed)
+        self._makers = list(makers)
         self._pipes: list[Connection] = []
         self._processes: list[Any] = []
+        self._blocks: list[Any] = []  # the open file of the shared arrays
         self._unanswered: set[int] = set()
         # Also when this vector is forgotten, or still open when the interpreter ends.
-        self._end = weakref.finalize(self, _end_workers, self._pipes, self._processes)
+        self._end = weakref.finalize(self, _end_workers, self._pipes, self._processes, self._blocks)
         try:
-            self._start(makers)
+            self._need_main = self._need_main_script()
+            for i in range(self.num_envs):
+                pipe, process = self._launch(i)
+                self._pipes.append(pipe)
+                self._processes.append(process)
+                self._unanswered.add(i)
             self._meet()
         except BaseException:
             self.close()
@@ -74,23 +74,26 @@ class ProcessVector(VectorEnv):
         """Ends the workers; one that does not answer is killed."""
         self._end()
 
-    def _start(self, makers: Sequence[Make]) -> None:
+    def _launch(self, i: int) -> tuple[Connection, Any]:
+        """Starts a process for env i; its first answer will tell the spaces."""
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["dreamer_envs.workers"])
-        with _main_script_hidden(self._need_main_script(makers)):
-            for i, maker in enumerate(makers):
-                ours, theirs = context.Pipe()
-                process = context.Process(target=work, args=(theirs, maker, i), daemon=True)
-                self._pipes.append(ours)
+        context.set_forkserver_preload(["dreamer_envs.worker"])
+        with _main_script_hidden(self._need_main):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=work, args=(theirs, self._makers[i], i), daemon=True)
+            try:
                 process.start()
+            except BaseException:
+                ours.close()
+                raise
+            finally:
                 theirs.close()
-                self._processes.append(process)
-                self._unanswered.add(i)
+        return ours, process
 
-    def _need_main_script(self, makers: Sequence[Make]) -> bool:
+    def _need_main_script(self) -> bool:
         """Whether a maker lives in the main script; also checks that each can be sent at all."""
         needed = False
-        for i, maker in enumerate(makers):
+        for i, maker in enumerate(self._makers):
             try:
                 needed |= b"__main__" in bytes(reduction.ForkingPickler.dumps(maker))
             except Exception as error:
@@ -102,29 +105,41 @@ class ProcessVector(VectorEnv):
 
     def _meet(self) -> None:
         """Learns the spaces from the workers and gives them the shared arrays."""
-        found = [shared.decode_spaces(self._answer(i)) for i in range(self.num_envs)]
+        found = [shared.decode_spaces(self._built(i)) for i in range(self.num_envs)]
         check_same(self.ids, [(observation, action) for observation, action, _ in found])
         self.observation_space, self.action_space = found[0][0], found[0][1]  # type: ignore[assignment]
         self.can_save = all(can for _, _, can in found)
         fields = shared.layout(self.observation_space, self.action_space, self.num_envs)
         size = shared.nbytes(fields)
-        with shared.new_block(size) as file:
-            self._arrays = shared.carve(mmap.mmap(file.fileno(), size), fields)
-            for pipe, process in zip(self._pipes, self._processes, strict=True):
-                pipe.send_bytes(str(self.num_envs).encode())
-                reduction.send_handle(pipe, file.fileno(), process.pid)
+        self._blocks.append(shared.new_block(size))
+        self._arrays = shared.carve(mmap.mmap(self._blocks[0].fileno(), size), fields)
+        for i in range(self.num_envs):
+            self._share(i)
+
+    def _built(self, i: int) -> bytes:
+        """The first answer of a worker."""
+        if not self._pipes[i].poll(self.start):
+            kill(self._processes[i])
+            raise self._failed(i, f"could not be built within {self.start:g} s.")
+        return self._answer(i)
+
+    def _share(self, i: int) -> None:
+        """Gives worker i the shared arrays."""
+        pipe = self._pipes[i]
+        pipe.send_bytes(str(self.num_envs).encode())
+        reduction.send_handle(pipe, self._blocks[0].fileno(), self._processes[i].pid)
 
     def _step(self, actions: Sequence[Any], reset: Bools) -> Frames:
-        messages = []
-        for i in range(self.num_envs):
-            if reset[i]:
-                seed = self._seeds[i]
-                messages.append(RESET + (b"" if seed is None else str(seed).encode()))
-            else:
-                shared.write_action(self.action_space, self._arrays, i, actions[i])
-                messages.append(STEP)
-        self._ask_all(messages)
+        self._ask_all([self._order(i, actions[i], reset[i]) for i in range(self.num_envs)])
         return shared.as_frames(self._arrays).copy()
+
+    def _order(self, i: int, action: Any, reset: bool) -> bytes:
+        """The message that makes env i reset or step; its action lies in the shared arrays."""
+        if reset:
+            seed = self._seeds[i]
+            return RESET + (b"" if seed is None else str(seed).encode())
+        shared.write_action(self.action_space, self._arrays, i, action)
+        return STEP
 
     def _get_states(self) -> list[Any]:
         return [state.loads(answer) for answer in self._ask_all([GET] * self.num_envs)]
@@ -134,8 +149,7 @@ class ProcessVector(VectorEnv):
 
     def _ask_all(self, messages: Sequence[bytes]) -> list[bytes]:
         """Sends each worker its message and waits for all; only then raises the first failure."""
-        if not self._pipes:
-            raise EnvError("This vector is closed.")
+        self._check_open()
         for i in sorted(self._unanswered):  # an interrupted call left these behind
             self._answer(i)
         for i, message in enumerate(messages):
@@ -155,6 +169,10 @@ class ProcessVector(VectorEnv):
             raise failure
         return answers
 
+    def _check_open(self) -> None:
+        if not self._pipes:
+            raise EnvError("This vector is closed.")
+
     def _answer(self, i: int) -> bytes:
         try:
             answer = self._pipes[i].recv_bytes()
@@ -163,30 +181,38 @@ class ProcessVector(VectorEnv):
             raise self._gone(i) from error
         self._unanswered.discard(i)
         if answer[:1] == FAILED:
-            raise EnvError(f"Env {i} ({self.ids[i]}) failed: {answer[1:].decode()}")
+            raise self._failed(i, answer[1:].decode())
         return answer[1:]
 
     def _gone(self, i: int) -> EnvError:
         self._processes[i].join(PATIENCE)
-        code = self._processes[i].exitcode
-        return EnvError(f"Env {i} ({self.ids[i]}) failed: its process ended with exit code {code}.")
+        return self._failed(i, f"its process ended with exit code {self._processes[i].exitcode}.")
+
+    def _failed(self, i: int, reason: str) -> EnvError:
+        return EnvError(f"Env {i} ({self.ids[i]}) failed: {reason}")
 
 
-def _end_workers(pipes: list[Connection], processes: list[Any]) -> None:
+def kill(process: Any) -> None:
+    """Ends a worker and all that it started, now."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except OSError:  # it has no group of its own yet, or it is gone
+        process.kill()
+    process.join(PATIENCE)
+
+
+def _end_workers(pipes: list[Connection], processes: list[Any], blocks: list[Any]) -> None:
     for pipe in pipes:
-        try:
+        with suppress(OSError):  # it is gone already
             pipe.send_bytes(CLOSE)
-        except OSError:
-            pass  # it is gone already
     for process in processes:
         process.join(PATIENCE)
         if process.is_alive():
-            process.kill()
-            process.join()
-    for pipe in pipes:
-        pipe.close()
-    pipes.clear()
-    processes.clear()
+            kill(process)
+    for opened in (*pipes, *blocks):
+        opened.close()
+    for things in (pipes, processes, blocks):
+        things.clear()
 
 
 @contextmanager
@@ -202,81 +228,3 @@ def _main_script_hidden(needed: bool) -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
-
-
-def work(pipe: Connection, maker: Make, row: int) -> None:
-    """Life of a worker: build the env, meet the parent, answer until told to close.
-
-    Args:
-        pipe: the worker's end.
-        maker: builds the env.
-        row: this worker's row in the shared arrays.
-    """
-    # Ctrl-C, `timeout` and batch systems signal whole groups: the parent decides, then closes us.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
-    try:
-        env = maker()
-    except Exception as error:
-        pipe.send_bytes(FAILED + _describe(error))
-        return
-    try:
-        _serve(pipe, env, row)
-    except (EOFError, OSError):
-        pass  # the parent is gone; nobody is left to tell
-    finally:
-        env.close()
-
-
-def _serve(pipe: Connection, env: Any, row: int) -> None:
-    try:
-        about = shared.encode_spaces(
-            common_space(env), env.action_space, getattr(env, "can_save", False)
-        )
-    except ValueError as error:
-        pipe.send_bytes(FAILED + _describe(error))
-        return
-    pipe.send_bytes(OK + about)
-    first = pipe.recv_bytes()
-    if first == CLOSE:
-        return
-    arrays = _join_block(pipe, env, int(first))
-    frames = shared.as_frames(arrays)
-    while (message := pipe.recv_bytes()) != CLOSE:
-        try:
-            answer = OK + _obey(message, env, arrays, frames, row)
-        except Exception as error:
-            answer = FAILED + _describe(error)
-        pipe.send_bytes(answer)
-
-
-def _join_block(pipe: Connection, env: Any, num_envs: int) -> shared.Arrays:
-    fields = shared.layout(env.observation_space, env.action_space, num_envs)
-    handle = reduction.recv_handle(pipe)
-    try:
-        return shared.carve(mmap.mmap(handle, shared.nbytes(fields)), fields)
-    finally:
-        os.close(handle)
-
-
-def _obey(message: bytes, env: Any, arrays: shared.Arrays, frames: Frames, row: int) -> bytes:
-    order, payload = message[:1], message[1:]
-    if order == STEP:
-        advance(env, shared.read_action(env.action_space, arrays, row), False, None, frames, row)
-    elif order == RESET:
-        advance(env, None, True, int(payload) if payload else None, frames, row)
-    elif order == GET:
-        return state.dumps(saver(env).get_state())
-    elif order == SET:
-        saver(env).set_state(state.loads(payload))
-    return b""
-
-
-def _describe(error: BaseException) -> bytes:
-    """One line with the error; below it the worker's traceback, unless the line says it all."""
-    if isinstance(error, FrameError):
-        return str(error).encode(errors="replace")
-    trace = "".join(traceback.format_exception(error))
-    return f"{type(error).__name__}: {error}\n--- in the worker ---\n{trace}".encode(
-        errors="replace"
-    )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import signal
+import time
 
 import gymnasium as gym
 import numpy as np
@@ -29,6 +32,12 @@ class Plain(gym.Env):
             raise ArithmeticError("the pole fell through the floor")
         if action == 3 and self.trouble == "die":
             os._exit(7)
+        if action == 3 and self.trouble == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if action == 3 and self.trouble == "crash":
+            faulthandler._sigsegv()
+        if action == 3 and self.trouble == "hang":
+            time.sleep(1000)
         number = np.nan if action == 3 and self.trouble == "nan" else 0.5
         return np.full(2, number), 1.0, False, False, {}
 
@@ -47,6 +56,22 @@ def dying() -> gym.Env:
 
 def sick() -> gym.Env:
     return dreamer_envs.wrap(Plain("nan"))
+
+
+class Troubled:
+    """Makes an env that fails in the given way at action 3."""
+
+    id = "troubled"
+
+    def __init__(self, trouble: str) -> None:
+        self.trouble = trouble
+
+    def __call__(self) -> gym.Env:
+        return dreamer_envs.wrap(Plain(self.trouble))
+
+
+def hanging_builder() -> gym.Env:
+    time.sleep(1000)
 
 
 def unbuildable() -> gym.Env:

@@ -50,6 +50,7 @@ def _terminal_on_timeout() -> np.ndarray:
         obs={"vector": np.zeros((1, 1), np.float32)},
         reward=np.zeros(1, np.float32),
         **{name: np.array([value]) for name, value in flags.items()},
+        present=np.ones(1, np.bool_),
     )
     latents = {"deter": torch.zeros(1, 1), "stoch": torch.zeros(1, 1, dtype=torch.uint8)}
     record = aligner.from_frames(frames, torch.zeros(1, spaces.action_size), latents)

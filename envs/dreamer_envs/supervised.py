@@ -1,0 +1,194 @@
+"""Envs in processes of their own that may raise, hang, crash or be killed without ending the run.
+
+    worker i   up ---- raise, exit, kill, crash, hang ----> down ---- pause over ----> starting
+                ^                                            ^                            |   |
+                |                                            '--- fails again, too slow --'   |
+                '------------------------------ built its env ------------------------------ '
+               down for good when its faults are too many
+
+While a worker is not up its row of the frames is absent: the episode it was in stops there, neither
+terminated nor with a made-up frame, and its first frame after the restart is that of a reset. The
+others never wait for it, unless it is the only one.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dreamer_envs import shared, state
+from dreamer_envs.errors import EnvError, StateError
+from dreamer_envs.frames import Bools, Frames, Make, env_seed
+from dreamer_envs.supervision import Docket, Fault, Supervision
+from dreamer_envs.worker import GET
+from dreamer_envs.workers import ProcessVector, kill
+
+_log = logging.getLogger(__name__)
+
+
+class SupervisedVector(ProcessVector):
+    """A `ProcessVector` that restarts envs; without a fault its frames are the same.
+
+    An env that fails before it has made a single step is an error all the same: it is wrong, not
+    unlucky.
+
+    Args:
+        makers, seed: as in `ProcessVector`. A restarted env has a seed of its own.
+        supervision: the rules.
+
+    Raises:
+        EnvError: an env cannot be built, fails at once, or too few are left.
+    """
+
+    def __init__(
+        self, makers: Sequence[Make], seed: int = 0, supervision: Supervision | None = None
+    ) -> None:
+        self.supervision = supervision or Supervision()
+        self._seed, self.start = seed, self.supervision.start
+        super().__init__(makers, seed)
+        self._docket = Docket(self.supervision, self.ids)
+        self._up = [True] * self.num_envs
+        self._proved = np.zeros(self.num_envs, np.bool_)  # made a step
+        self._due: dict[int, float] = {}  # down -> when to start it
+        self._late: dict[int, float] = {}  # starting -> when to stop waiting
+        self._last: Frames | None = None
+
+    @property
+    def faults(self) -> list[Fault]:
+        """Every fault so far."""
+        return self._docket.faults
+
+    @property
+    def envs_left(self) -> int:
+        """Envs that are not given up."""
+        return self._docket.gone.count(False)
+
+    def _step(self, actions: Sequence[Any], reset: Bools) -> Frames:
+        self._check_open()
+        self._bring_back()
+        orders = {
+            i: self._order(i, actions[i], reset[i]) for i in range(self.num_envs) if self._up[i]
+        }
+        answered = np.zeros(self.num_envs, np.bool_)
+        answered[list(self._ask(orders))] = True
+        self._proved |= answered & ~reset
+        frames = shared.as_frames(self._arrays).copy()
+        frames.present[:] = answered
+        if not answered.all():
+            _blank(frames, self._last)
+        self._last = frames
+        return frames
+
+    def _get_states(self) -> list[Any]:
+        answers = self._ask({i: GET for i in range(self.num_envs) if self._up[i]})
+        if len(answers) < self.num_envs:
+            lost = next(i for i in range(self.num_envs) if i not in answers)
+            raise StateError(f"Env {lost} ({self.ids[lost]}) is down and has no state to save.")
+        return [state.loads(answers[i]) for i in range(self.num_envs)]
+
+    def _ask(self, messages: Mapping[int, bytes]) -> dict[int, bytes]:
+        """Answers of those who gave one in time; the others are down after this."""
+        self._discard_unanswered()
+        poll, waiting = select.poll(), {}
+        for i, message in messages.items():
+            try:
+                self._pipes[i].send_bytes(message)
+            except OSError:
+                self._fail(i, str(self._gone(i)))
+                continue
+            self._unanswered.add(i)
+            waiting[self._pipes[i].fileno()] = i
+            poll.register(self._pipes[i], select.POLLIN)
+        answers: dict[int, bytes] = {}
+        end = time.monotonic() + self.supervision.timeout
+        while waiting:
+            ready = poll.poll(max(end - time.monotonic(), 0) * 1000)
+            for number, _ in ready:
+                poll.unregister(number)
+                i = waiting.pop(number)
+                try:
+                    answers[i] = self._answer(i)
+                except EnvError as error:
+                    self._fail(i, str(error))
+            if not ready and time.monotonic() >= end:
+                for i in waiting.values():
+                    self._fail(i, f"no answer within {self.supervision.timeout:g} s.")
+                break
+        return answers
+
+    def _discard_unanswered(self) -> None:
+        """Takes the answers to a call that was interrupted."""
+        for i in sorted(self._unanswered):
+            try:
+                if not self._pipes[i].poll(self.supervision.timeout):
+                    raise self._failed(i, f"no answer within {self.supervision.timeout:g} s.")
+                self._answer(i)
+            except EnvError as error:
+                self._fail(i, str(error))
+
+    def _fail(self, i: int, reason: str) -> None:
+        """Takes a worker down and decides when it comes back."""
+        reason = reason.removeprefix(str(self._failed(i, "")))
+        self._up[i] = False
+        self._unanswered.discard(i)
+        self._late.pop(i, None)
+        kill(self._processes[i])
+        self._pipes[i].close()
+        if not self._proved[i]:
+            raise self._failed(i, f"before its first step: {reason}")
+        now = time.monotonic()
+        fault = self._docket.add(i, reason.splitlines()[0], now)
+        if fault.pause is not None:
+            self._due[i] = now + fault.pause
+        # What an episode was seeded with must not bring the same failure about again.
+        count = sum(other.env == i for other in self.faults)
+        self._seeds[i] = env_seed(self._seed, i, count)
+        _log.warning("%s", fault)
+
+    def _bring_back(self) -> None:
+        """Starts what is due and takes in what has started; waits only where nobody is up."""
+        while True:
+            now = time.monotonic()
+            for i in [i for i, due in self._due.items() if due <= now]:
+                del self._due[i]
+                self._pipes[i], self._processes[i] = self._launch(i)
+                self._late[i] = now + self.supervision.start
+            alone = not any(self._up)
+            for i in list(self._late):
+                self._greet(i, patience=0.05 if alone else 0)
+            if any(self._up):
+                return
+            if not self._late and self._due:
+                time.sleep(max(min(self._due.values()) - time.monotonic(), 0))
+
+    def _greet(self, i: int, patience: float) -> None:
+        """Takes a worker in whose env is built."""
+        if not self._pipes[i].poll(patience):
+            if time.monotonic() > self._late[i]:
+                self._fail(i, f"could not be built within {self.supervision.start:g} s.")
+            return
+        try:
+            observation, action, _ = shared.decode_spaces(self._answer(i))
+            if (observation, action) != (self.observation_space, self.action_space):
+                raise self._failed(i, "it came back with other spaces.")
+            self._share(i)
+        except (EnvError, OSError) as error:
+            self._fail(i, str(error))
+        else:
+            del self._late[i]
+            self._up[i] = True
+
+
+def _blank(frames: Frames, last: Frames | None) -> None:
+    """Gives absent rows the flags of an ended episode, and pictures that are whole if stale."""
+    absent = ~frames.present
+    for name, array in frames.obs.items():
+        array[absent] = 0 if last is None else last.obs[name][absent]
+    frames.reward[absent] = 0
+    frames.is_first[absent] = frames.terminated[absent] = False
+    frames.is_last[absent] = True
