@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dreamer_plugin.errors import UsageError, choose
 from dreamer_plugin.nets.layers import MLP, Linear
 from dreamer_plugin.ops.continuous import (
+    TANH_MODES,
     BoundedNormal,
     Continuous,
     TanhNormal,
@@ -83,6 +84,7 @@ class Actor(nn.Module):
         output: of continuous keys, `"bounded_normal"`, `"tanh_normal"`, `"trunc_normal"` or
             `"normal"`.
         init_std: first standard deviation of a tanh normal, about.
+        tanh_mode: what of a tanh normal counts as its mode, `"likeliest"`, `"mean"` or `"median"`.
 
     Attributes:
         noise_size: uniform numbers that one sample takes.
@@ -98,14 +100,16 @@ class Actor(nn.Module):
         max_std: float = 1.0,
         output: str = "bounded_normal",
         init_std: float = 5.0,
+        tanh_mode: str = "likeliest",
     ) -> None:
         super().__init__()
         self.mlp, self.keys, self.unimix = mlp, list(keys), unimix
         if init_std <= 0:
             raise UsageError(f"behavior.actor.init_std is {init_std}, but must be above 0")
+        mode = choose(TANH_MODES, tanh_mode, "behavior.actor.tanh_mode")
         outputs: dict[str, Callable[[Tensor, Tensor], Continuous]] = {
             "bounded_normal": partial(BoundedNormal, min_std=min_std, max_std=max_std),
-            "tanh_normal": partial(TanhNormal, min_std=min_std, init_std=init_std),
+            "tanh_normal": partial(TanhNormal, min_std=min_std, init_std=init_std, mode=mode),
             "trunc_normal": partial(TruncatedNormal, min_std=min_std),
             "normal": partial(UnboundedNormal, min_std=min_std),
         }

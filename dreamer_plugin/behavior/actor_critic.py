@@ -10,6 +10,7 @@ Source: DreamerV3 paper eq. 6-12; `dreamerv3/agent.py`, `imag_loss` and `repl_lo
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +22,7 @@ from dreamer_plugin.keys import Fields
 from dreamer_plugin.nets.heads import Head
 from dreamer_plugin.nets.twin import SlowCopy, frozen
 from dreamer_plugin.ops.distributions import Output
-from dreamer_plugin.ops.returns import Arranger, Arrival, replay_returns
+from dreamer_plugin.ops.returns import Arranged, Arranger, Arrival, replay_returns
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,10 @@ class ReturnSettings:
         dynamics: share of the actor's objective that is the advantage itself, with its gradient
             through the dream; the rest is the score function (REINFORCE).
         dynamics_baseline: whether that share is the advantage, or the return alone.
+        value_gradient: whether returns keep the gradient through the values they end with.
+        transform: what the actor sees of returns and values, None: themselves.
+        weigh: what becomes of continuations `[N, H+1]` before dreamed states are weighed by their
+            products alone; None: their products with the discount, as in returns.
         arrange: the convention of returns.
     """
 
@@ -48,6 +53,9 @@ class ReturnSettings:
     replay_grad: bool = True
     dynamics: float = 0.0
     dynamics_baseline: bool = True
+    value_gradient: bool = True
+    transform: Callable[[Tensor], Tensor] | None = None
+    weigh: Callable[[Tensor], Tensor] | None = None
     arrange: Arranger = Arrival()
 
 
@@ -95,25 +103,24 @@ class ActorCritic(nn.Module):
         offset, scale = self.value_norm.stats()
         fast = fast * scale + offset
         bootstrap = slow * scale + offset if s.slow_target else fast
+        bootstrap = bootstrap if s.value_gradient else bootstrap.detach()
         cut = s.arrange(reward, cont, bootstrap, s.dream_discount, s.lambda_)
-        ret, weight = cut.ret, cut.weight.detach()
+        ret, weight, decided_weight = cut.ret, cut.weight, cut.decided_weight
+        if s.weigh is not None:
+            weight, decided_weight = s.arrange.weights(s.weigh(cont), 1.0)
         decisions = cut.decided.shape[1]
 
-        _, ret_scale = self.return_norm(ret)
-        advantage = (cut.decided - bootstrap[:, :decisions]) / ret_scale
-        adv_offset, adv_scale = self.advantage_norm(advantage)
-        advantage = (advantage - adv_offset) / adv_scale
-        gain = advantage if s.dynamics_baseline else cut.decided / ret_scale
+        advantage, gain, ret_scale = self._judge(cut, bootstrap[:, :decisions])
         policy = self.actor(feat[:, :decisions])
         logp = policy.logp(dream["action"][:, :decisions].detach())
         with contextlib.nullcontext() if s.entropy else torch.no_grad():
             entropy = policy.entropy()  # for the metrics alone where there is no bonus
         objective = self._objective(logp, advantage, gain) + s.entropy * entropy
-        policy_loss = -cut.decided_weight.detach() * objective
+        policy_loss = -decided_weight.detach() * objective
 
         target_offset, target_scale = self.value_norm(ret)
         target = (ret - target_offset) / target_scale
-        value_loss = weight * self._value_loss(value, target, slow[:, first:-1])
+        value_loss = weight.detach() * self._value_loss(value, target, slow[:, first:-1])
         metrics = {
             "return": ret.mean(),
             "return_scale": ret_scale,
@@ -142,6 +149,25 @@ class ActorCritic(nn.Module):
             ends = self.critic(torch.cat([feat[:, :first], feat[:, -1:]], 1)).pred()
             fast = torch.cat([ends[:, :first], known, ends[:, first:]], 1)
             return fast, self.slow(feat).pred()
+
+    def _judge(self, cut: Arranged, baseline: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What decisions were worth, both normalised and as the actor sees returns.
+
+        Args:
+            cut: the returns. baseline: `[N, M]` value of the states that were decided in.
+
+        Returns:
+            Advantage `[N, M]`; what the share of the dynamics maximises `[N, M]`; scale of returns.
+        """
+        s = self.settings
+        ret, decided = cut.ret, cut.decided
+        if s.transform is not None:
+            ret, decided, baseline = s.transform(ret), s.transform(decided), s.transform(baseline)
+        _, ret_scale = self.return_norm(ret)
+        advantage = (decided - baseline) / ret_scale
+        adv_offset, adv_scale = self.advantage_norm(advantage)
+        advantage = (advantage - adv_offset) / adv_scale
+        return advantage, advantage if s.dynamics_baseline else decided / ret_scale, ret_scale
 
     def _objective(self, logp: Tensor, advantage: Tensor, gain: Tensor) -> Tensor:
         """What the actor maximises, `[N, M]`; `gain` has a graph through the dream."""

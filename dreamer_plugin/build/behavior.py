@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch
+from torch import Tensor
+
 from dreamer_plugin.behavior.actor import Actor
 from dreamer_plugin.behavior.actor_critic import ActorCritic, ReturnSettings
 from dreamer_plugin.behavior.normalize import Identity, MeanStd, Normalizer, Percentile
@@ -17,6 +20,7 @@ from dreamer_plugin.errors import choose
 from dreamer_plugin.nets.layers import MLP
 from dreamer_plugin.nets.twin import SlowCopy
 from dreamer_plugin.ops.returns import Arranger, Arrival, Departure
+from dreamer_plugin.ops.scaling import symlog
 from dreamer_plugin.spaces import ActionKey, Spaces
 
 
@@ -37,6 +41,7 @@ def build_behavior(cfg: Config, spaces: Spaces, feat: int) -> ActorCritic:
             actor.max_std,
             actor.output,
             actor.init_std,
+            actor.tanh_mode,
         ),
         value,
         SlowCopy(value, critic.slow_rate, critic.slow_every),
@@ -53,6 +58,11 @@ def build_behavior(cfg: Config, spaces: Spaces, feat: int) -> ActorCritic:
             replay_grad=critic.replay_grad,
             dynamics=_dynamics_share(actor, spaces.actions),
             dynamics_baseline=actor.dynamics_baseline,
+            value_gradient=actor.value_gradient,
+            transform=choose(
+                _TRANSFORMS, actor.return_transform, "behavior.actor.return_transform"
+            ),
+            weigh=_weigh(behavior.weights, discount if learned else 1.0),
             arrange=choose(_ARRANGERS, behavior.returns, "behavior.returns"),
         ),
     )
@@ -63,6 +73,19 @@ _ARRANGERS: dict[str, Arranger] = {
     "departure": Departure(),
     "departure_after_start": Departure(first=1),
 }
+
+
+_TRANSFORMS: dict[str, Callable[[Tensor], Tensor] | None] = {"identity": None, "symlog": symlog}
+
+
+def _weigh(word: str, learned: float) -> Callable[[Tensor], Tensor] | None:
+    """What weights are made of; `learned` is the discount within predicted continuations."""
+    makers: dict[str, Callable[[Tensor], Tensor] | None] = {
+        "discounted": None,
+        "cont": lambda cont: (cont / learned).clamp(max=1),
+        "none": torch.ones_like,
+    }
+    return choose(makers, word, "behavior.weights")
 
 
 def _dynamics_share(actor: ActorConfig, keys: Sequence[ActionKey]) -> float:

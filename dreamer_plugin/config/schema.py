@@ -134,10 +134,13 @@ class ActorConfig:
     min_std: float = 0.1
     max_std: float = 1.0
     init_std: float = 5.0
+    tanh_mode: str = "likeliest"
     entropy: float = 3e-4
     gradient: str = "reinforce"
     mix: float = 0.1
     dynamics_baseline: bool = True
+    value_gradient: bool = True
+    return_transform: str = "identity"
 
 
 @dataclass
@@ -190,6 +193,7 @@ class BehaviorConfig:
     cont_threshold: bool = False
     true_start: bool = False
     return_lambda: float = 0.95
+    weights: str = "discounted"
     eval_mode: bool = False
     explore: ExploreConfig = field(default_factory=ExploreConfig)
     actor: ActorConfig = field(default_factory=ActorConfig)

@@ -176,6 +176,7 @@ class TanhNormal:
         raw_mean, raw_std: `[..., A]`.
         min_std: least standard deviation before `tanh`. init_std: above that, where raw_std is 0.
         mean_scale: bound of the mean before `tanh`.
+        mode: what stands for the likeliest value, one of `TANH_MODES`.
     """
 
     def __init__(
@@ -185,7 +186,9 @@ class TanhNormal:
         min_std: float,
         init_std: float,
         mean_scale: float = 5.0,
+        mode: Callable[[TanhNormal], Tensor] | None = None,
     ) -> None:
+        self._mode = mode or _likeliest
         mean = mean_scale * torch.tanh(raw_mean.float() / mean_scale)
         offset = init_std + math.log(-math.expm1(-init_std))  # softplus of it is init_std
         self.before = Normal(mean, softplus_std(raw_std.float() + offset, min_std))
@@ -195,28 +198,48 @@ class TanhNormal:
         return torch.tanh(self.before.sample(noise))
 
     def mode(self) -> Tensor:
-        """The quantile with the highest density, `[..., A]`."""
-        points = self._points()
-        best = self._logp_before(points).argmax(0, keepdim=True)
-        return torch.tanh(points.gather(0, best).squeeze(0))
+        """The quantile with the highest density, `[..., A]`, or what stands for it."""
+        return self._mode(self)
 
     def logp(self, value: Tensor) -> Tensor:
         """Log-density per dimension, `[..., A]`; the border and beyond count as just inside."""
-        return self._logp_before(torch.atanh(value.float().clamp(-_INVERTIBLE, _INVERTIBLE)))
+        return self.logp_before(torch.atanh(value.float().clamp(-_INVERTIBLE, _INVERTIBLE)))
 
     def entropy(self) -> Tensor:
         """Entropy per dimension, `[..., A]`, in nats; 100 times the work of the others."""
-        return self.before.entropy() + _log_slope(self._points()).mean(0)
+        return self.before.entropy() + _log_slope(self.points()).mean(0)
 
-    def _points(self) -> Tensor:
+    def points(self) -> Tensor:
         """Quantiles before `tanh`, `[100, ..., A]`."""
         mean = self.before.mean
         grid = (torch.arange(_POINTS, device=mean.device) + 0.5) / _POINTS
         return self.before.sample(grid.view(-1, *[1] * mean.ndim))
 
-    def _logp_before(self, x: Tensor) -> Tensor:
+    def logp_before(self, x: Tensor) -> Tensor:
         """Log-density of `tanh(x)`."""
         return self.before.logp(x) - _log_slope(x)
+
+
+def _likeliest(policy: TanhNormal) -> Tensor:
+    points = policy.points()
+    best = policy.logp_before(points).argmax(0, keepdim=True)
+    return torch.tanh(points.gather(0, best).squeeze(0))
+
+
+def _mean(policy: TanhNormal) -> Tensor:
+    return torch.tanh(policy.points()).mean(0)
+
+
+def _median(policy: TanhNormal) -> Tensor:
+    return torch.tanh(policy.before.mean)
+
+
+# The quantile with the highest density, the mean of all quantiles, `tanh` of the normal's mean.
+TANH_MODES: dict[str, Callable[[TanhNormal], Tensor]] = {
+    "likeliest": _likeliest,
+    "mean": _mean,
+    "median": _median,
+}
 
 
 def _log_slope(x: Tensor) -> Tensor:

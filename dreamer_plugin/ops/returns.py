@@ -53,6 +53,9 @@ class Arranger(Protocol):
     ) -> Arranged:
         """All `[N, H+1]`; numbers as in `arrival_returns`."""
 
+    def weights(self, cont: Tensor, discount: float) -> tuple[Tensor, Tensor]:
+        """`weight` and `decided_weight` alone, of continuations `[N, H+1]`."""
+
 
 def lambda_return(
     reward_tp1: Tensor, discount_tp1: Tensor, value_tp1: Tensor, lambda_tp1: Tensor | float
@@ -126,8 +129,13 @@ class Arrival:
     ) -> Arranged:
         """See `Arranger`; K = M = H."""
         ret = arrival_returns(reward, cont, value, discount, lambda_)
+        weight, decided_weight = self.weights(cont, discount)
+        return Arranged(ret, weight, ret, decided_weight)
+
+    def weights(self, cont: Tensor, discount: float) -> tuple[Tensor, Tensor]:
+        """See `Arranger`."""
         weight = arrival_weights(cont, discount)[:, :-1]
-        return Arranged(ret, weight, ret, weight)
+        return weight, weight
 
 
 class Departure:
@@ -150,10 +158,15 @@ class Departure:
         reward, value = reward[:, self.first :], value[:, self.first :]
         going = discount * cont[:, self.first : -1]  # N K
         ret = lambda_return(reward[:, :-1], going, value[:, 1:], lambda_)
+        weight, decided_weight = self.weights(cont, discount)
+        return Arranged(ret, weight, ret[:, -decided_weight.shape[1] :], decided_weight)
+
+    def weights(self, cont: Tensor, discount: float) -> tuple[Tensor, Tensor]:
+        """See `Arranger`."""
+        going = discount * cont[:, self.first : -1]  # N K
         passed = torch.cat([torch.ones_like(going[:, :1]), going[:, :-1]], 1)
         weight = torch.cumprod(passed, 1)
-        decisions = cont.shape[1] - 2
-        return Arranged(ret, weight, ret[:, -decisions:], weight[:, :decisions])
+        return weight, weight[:, : cont.shape[1] - 2]
 
 
 def replay_returns(
