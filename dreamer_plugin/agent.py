@@ -215,7 +215,9 @@ class Agent(nn.Module):
         """
         with self._autocast():
             noise = self._noise(*batch.batch_size, *self.world.rssm.latent.noise_shape)
-            states = self.world.observe(batch, noise)
+            code_size = self.world.encoder.noise_size
+            code_noise = self._noise(*batch.batch_size, code_size) if code_size else None
+            states = self.world.observe(batch, noise, code_noise)
             each = self.world.losses(states, batch)
             stop = states.shape[1] - self.imag_skip
             last = slice(max(stop - self.imag_last, 0) if self.imag_last else 0, stop)

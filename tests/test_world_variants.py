@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from tensordict import TensorDict
 from torch import Tensor
 from torch.distributions import Categorical, Normal, kl_divergence
 
@@ -248,3 +249,99 @@ def test_heads_have_the_layers_that_are_asked_for() -> None:
     ):
         parts = [agent.get_submodule(head.replace("__", ".")) for head in heads]
         assert [len(part.mlp) for part in parts] == layers
+
+
+# Observations.
+
+
+def _heads_at(agent: Agent, batch: TensorDict) -> tuple[TensorDict, dict[str, Tensor]]:
+    """States and world losses of a batch, with fixed noise."""
+    records = agent.unroll_context(batch)
+    noise = torch.rand(3, 5, 4, generator=torch.Generator().manual_seed(0))
+    states = agent.world.observe(records, noise)
+    return states, agent.world.losses(states, records)
+
+
+def test_images_can_be_seen_and_told_in_symlog_space() -> None:
+    """`(symlog(o) - prediction)^2` of images from 0 to 1; predictions come back from there."""
+    squash = {"world__encoder__symlog_images": True, "world__decoder__symlog_images": True}
+    agent, batch = tiny.image_agent(change(**squash)), tiny.image_batch()
+    seen = []
+    agent.world.encoder.cnn.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    states, losses = _heads_at(agent, batch)
+    scaled = batch["obs", "image"][:, 1:].float() / 255
+    assert torch.allclose(seen[0].unflatten(0, (3, 5)), symlog(scaled), atol=1e-6)
+    output = agent.world.outputs(states)["image"]
+    mean = output.scaled.pred()
+    assert torch.allclose(losses["image"], (symlog(scaled) - mean).square().sum((2, 3, 4)))
+    assert torch.allclose(symlog(output.pred()), mean, atol=1e-6)
+    plain = tiny.image_agent().world.outputs(states)["image"]
+    assert torch.equal(plain.pred(), plain.scaled.pred())
+
+
+def test_reconstructions_can_be_measured_by_their_absolute_error() -> None:
+    agent, batch = tiny.image_agent(change(world__decoder__output="mae")), tiny.image_batch()
+    states, losses = _heads_at(agent, batch)
+    outputs = agent.world.outputs(states)
+    image = batch["obs", "image"][:, 1:].float() / 255
+    vector = symlog(batch["obs", "vector"][:, 1:])
+    for name, target in (("image", image), ("vector", vector)):
+        error = (outputs[name].pred() - target).abs().flatten(2).sum(-1)
+        assert torch.allclose(losses[name], error, rtol=1e-5)
+
+
+@pytest.mark.parametrize("std", [0.0, 0.7], ids=["learned", "fixed"])
+def test_the_code_of_images_is_a_normal_that_is_pulled_to_the_standard_one(std: float) -> None:
+    """One number in `vae_std` fixes the deviation; the vector beside the image is no code."""
+    words = {"world__encoder__vae_dim": 6, "world__encoder__vae_std": std}
+    agent = tiny.image_agent(change(**words, loss_scales__vae=0.25))
+    encoder, obs = agent.world.encoder, tiny.image_batch()["obs"]
+    encoded = encoder.encode(obs)
+    width = encoder.mlp.out_features
+    assert encoder.out_features == width + 6
+    assert encoded.shape[-1] == width + (6 if std else 12)
+    mean = encoded[..., width : width + 6]
+    deviation = torch.full_like(mean, std) if std else (encoded[..., width + 6 :] / 2).exp()
+    code = Normal(mean, deviation)
+    expected = kl_divergence(code, Normal(0.0, 1.0)).sum(-1)
+    assert torch.allclose(encoder.kl(encoded), expected, rtol=1e-4, atol=1e-6)
+    noise = torch.rand(3, 6, 6)
+    drawn = encoder.draw(encoded, noise)
+    assert torch.allclose(drawn[..., width:], code.icdf(noise), atol=1e-5)
+    assert torch.equal(drawn[..., :width], encoded[..., :width])
+    assert torch.equal(encoder(obs), torch.cat([encoded[..., :width], mean], -1))  # acting
+    assert agent.scales["vae"] == 0.25
+
+
+def test_the_code_is_learned_from_draws() -> None:
+    """An update moves every parameter; the loss `vae` reaches the image encoder and no more."""
+    agent = tiny.image_agent(change(world__encoder__vae_dim=6))
+    losses = agent.losses(agent.unroll_context(tiny.image_batch()))
+    again = agent.losses(agent.unroll_context(tiny.image_batch()))
+    assert not torch.equal(losses.each["image"], again.each["image"])  # new noise, new codes
+    agent.optimizer.zero_grad(set_to_none=True)
+    losses.each["vae"].mean().backward()
+    grads = {name: p.grad for name, p in agent.named_parameters() if p.grad is not None}
+    reached = {name.split(".")[2] for name, grad in grads.items() if grad.any()}
+    assert reached == {"cnn"}
+    before = {name: p.detach().clone() for name, p in agent.named_parameters()}
+    agent.update(tiny.image_batch())
+    assert [name for name, p in agent.named_parameters() if p.equal(before[name])] == []
+
+
+@pytest.mark.parametrize(
+    ("make", "values", "message"),
+    [
+        (tiny.agent, {"vae_dim": 8}, "world.encoder.vae_dim is 8, but there is no image"),
+        (
+            tiny.image_agent,
+            {"vae_dim": 8, "embed_size": 16},
+            "world.encoder.embed_size is 16 and world.encoder.vae_dim 8",
+        ),
+    ],
+)
+def test_a_code_that_cannot_be_is_refused(
+    make: Callable[..., Agent], values: dict[str, int], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        make(change(**{f"world__encoder__{key}": value for key, value in values.items()}))

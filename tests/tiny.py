@@ -73,3 +73,29 @@ def batch(rows: int = 3, length: int = 5, seed: int = 0) -> TensorDict:
         "stoch": torch.randint(0, 4, (*shape, 4), generator=rng, dtype=torch.uint8),
     }
     return TensorDict(data, shape)
+
+
+IMAGE = gym.spaces.Dict(
+    {
+        "image": gym.spaces.Box(0, 255, (48, 48, 3), np.uint8),
+        "vector": gym.spaces.Box(-1, 1, (3,), np.float32),
+    }
+)
+
+
+def image_agent(change: Callable[[Config], None] | None = None) -> Agent:
+    """An agent that sees an image and a vector, with the actions of `agent`."""
+    cfg = config(change)
+    cfg.model.depth, cfg.world.decoder.image_blocks = 2, 2
+    made = build_agent(cfg, Spaces.from_gym(IMAGE, ACTIONS))
+    disturb(made)
+    return made
+
+
+def image_batch(rows: int = 3, length: int = 5, seed: int = 0) -> TensorDict:
+    """`batch` with noise for images."""
+    made = batch(rows, length, seed)
+    rng = torch.Generator().manual_seed(seed)
+    shape = (rows, 1 + length, 48, 48, 3)
+    made["obs", "image"] = torch.randint(0, 256, shape, dtype=torch.uint8, generator=rng)
+    return made

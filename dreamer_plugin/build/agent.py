@@ -39,6 +39,8 @@ def build_agent(cfg: Config, spaces: Spaces, device: torch.device | str = "cpu")
         del scales["repval"]  # the loss is not even computed
     if world.cont is None:
         del scales["cont"]
+    if not cfg.world.encoder.vae_dim:
+        del scales["vae"]
     if cfg.world.kl == "plain":
         del scales["rep"]  # one divergence trains both sides
     return Agent(

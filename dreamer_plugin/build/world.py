@@ -18,6 +18,7 @@ from dreamer_plugin.config.schema import (
 from dreamer_plugin.errors import UsageError, choose
 from dreamer_plugin.nets.codec import Decoder, Encoder, VectorDecoder, flat_size, image_layout
 from dreamer_plugin.nets.layers import MLP
+from dreamer_plugin.nets.vae import VAEEncoder, code_size
 from dreamer_plugin.nets.vision import ImageDecoder, ImageEncoder, LinearStemDecoder
 from dreamer_plugin.nets.vision_valid import ValidImageDecoder, ValidImageEncoder
 from dreamer_plugin.ops.scaling import symlog
@@ -84,8 +85,19 @@ def _encoder(cfg: Config, spaces: Spaces) -> Encoder:
     if images:
         words = _image_words(cfg, part, images)
         kind = choose(_ENCODERS, part.downsample, "world.encoder.downsample")
-        cnn = kind(**words, downsample=part.downsample, embed_size=part.embed_size)
-    return Encoder(spaces.obs, mlp, cnn, part.symlog)
+        out = code_size(part.vae_dim, part.vae_std) if part.vae_dim else part.embed_size
+        cnn = kind(**words, downsample=part.downsample, embed_size=out)
+    if not part.vae_dim:
+        return Encoder(spaces.obs, mlp, cnn, part.symlog, part.symlog_images)
+    if cnn is None:
+        raise UsageError(f"world.encoder.vae_dim is {part.vae_dim}, but there is no image: set 0")
+    if part.embed_size:
+        raise UsageError(
+            f"world.encoder.embed_size is {part.embed_size} and world.encoder.vae_dim "
+            f"{part.vae_dim}, but the code takes the place of that layer: set one of them to 0"
+        )
+    squashes = part.symlog, part.symlog_images
+    return VAEEncoder(spaces.obs, mlp, cnn, *squashes, part.vae_dim, part.vae_std)
 
 
 _ENCODERS: dict[str, type[ImageEncoder | ValidImageEncoder]] = {
@@ -126,7 +138,7 @@ def _decoder(cfg: Config, spaces: Spaces, rssm: RSSM) -> Decoder:
             upsample=part.upsample,
             sigmoid=part.sigmoid,
         )
-    return Decoder(spaces.obs, vector, image, part.output)
+    return Decoder(spaces.obs, vector, image, part.output, part.symlog_images)
 
 
 def _by_kind(keys: Sequence[ObsKey]) -> tuple[list[ObsKey], list[ObsKey]]:

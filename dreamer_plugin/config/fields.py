@@ -42,7 +42,7 @@ LEAST = {
         "replay": ("context",),
         "optim": ("lr", "warmup", "agc", "anneal", "weight_decay"),
         "world": ("reward_clip",),
-        "world.encoder": ("units",),
+        "world.encoder": ("units", "vae_dim", "vae_std"),
         "world.decoder": ("units",),
         "behavior": ("imag_last",),
     },

@@ -48,7 +48,10 @@ class EncoderConfig:
     outer: bool = False
     residual: int = 0
     embed_size: int = 0
+    vae_dim: int = 0
+    vae_std: float = 0.0
     symlog: bool = True
+    symlog_images: bool = False
 
 
 @dataclass
@@ -66,6 +69,7 @@ class DecoderConfig:
     image_blocks: int = 8
     sigmoid: bool = True
     symlog: bool = True
+    symlog_images: bool = False
     output: str = "mse"
 
 
@@ -212,6 +216,7 @@ class LossScales:
     cont: float = 1.0
     dyn: float = 1.0
     rep: float = 0.1
+    vae: float = 1.0
     policy: float = 1.0
     value: float = 1.0
     repval: float = 0.3

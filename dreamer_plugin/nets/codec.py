@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from dreamer_plugin.errors import UsageError, choose
 from dreamer_plugin.nets.layers import MLP, Linear
 from dreamer_plugin.nets.vision import MapDecoder, MapEncoder
-from dreamer_plugin.ops.distributions import MSE, DiscreteTarget, Output, UnitNormal
-from dreamer_plugin.ops.scaling import symlog
+from dreamer_plugin.ops.distributions import MAE, MSE, DiscreteTarget, Output, UnitNormal
+from dreamer_plugin.ops.scaling import symexp, symlog
 from dreamer_plugin.spaces import ObsKey
 
-_OUTPUTS: dict[str, type[MSE]] = {"mse": MSE, "normal": UnitNormal}
+_OUTPUTS: dict[str, type[MSE]] = {"mse": MSE, "mae": MAE, "normal": UnitNormal}
 
 
 def flat_size(key: ObsKey) -> int:
@@ -50,11 +50,14 @@ class Encoder(nn.Module):
     Args:
         keys: what is encoded. vector: builds the MLP from a number of features.
         image: builds the image encoder from size and channels.
-        symlog_vectors: squash continuous vectors first.
+        symlog_vectors: squash continuous vectors first. symlog_images: images too, as 0 to 1.
 
     Attributes:
         out_features: length of the embedding E.
+        noise_size: uniform numbers that a drawn embedding takes; none is drawn here.
     """
+
+    noise_size = 0
 
     def __init__(
         self,
@@ -62,6 +65,7 @@ class Encoder(nn.Module):
         vector: MLP | None,
         image: MapEncoder | None,
         symlog_vectors: bool = True,
+        symlog_images: bool = False,
     ) -> None:
         super().__init__()
         ordered = sorted(keys, key=lambda k: k.name)
@@ -69,11 +73,24 @@ class Encoder(nn.Module):
         self.vectors = [k for k in ordered if k.kind != "image"]
         self.mlp = vector
         self.cnn = image
-        self.symlog_vectors = symlog_vectors
+        self.symlog_vectors, self.symlog_images = symlog_vectors, symlog_images
         self.out_features = sum(net.out_features for net in (vector, image) if net is not None)
 
     def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
         """`{name: [*batch, *shape]} -> [*batch, E]`."""
+        return self.draw(self.encode(obs))
+
+    def draw(self, encoded: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Embeddings `[*batch, E]` of what `encode` gave; here the very same.
+
+        Args:
+            encoded: `[*batch, P]`. noise: `[*batch, noise_size]` uniform in [0, 1); without it the
+                likeliest embedding.
+        """
+        return encoded
+
+    def encode(self, obs: Mapping[str, Tensor]) -> Tensor:
+        """All that the networks make of the observations, `[*batch, P]`; here `P = E`."""
         parts = []
         if self.mlp is not None:
             flat = [self._flat(key, obs[key.name]) for key in self.vectors]
@@ -81,7 +98,9 @@ class Encoder(nn.Module):
         if self.cnn is not None:
             image = torch.cat([obs[key.name] for key in self.images], -1)
             batch = image.shape[:-3]
-            parts.append(self.cnn(image.flatten(0, -4).float() / 255).unflatten(0, batch))
+            scaled = image.flatten(0, -4).float() / 255
+            scaled = symlog(scaled) if self.symlog_images else scaled
+            parts.append(self.cnn(scaled).unflatten(0, batch))
         return torch.cat(parts, -1)
 
     def _flat(self, key: ObsKey, value: Tensor) -> Tensor:
@@ -99,7 +118,7 @@ class VectorDecoder(nn.Module):
     Args:
         keys: what is decoded. mlp: `[..., S*K + D] -> [..., U]`.
         symlog_target: vectors are compared with the symlog of what was seen.
-        output: of vectors, `"mse"` or `"normal"` (half of it).
+        output: of vectors, `"mse"`, `"normal"` (half of it) or `"mae"`, the absolute error.
     """
 
     def __init__(
@@ -132,18 +151,18 @@ class ImageOutput:
     """Predicted images `[..., H, W, C]`, compared with uint8 ones over 255, summed over pixels.
 
     Args:
-        mean: the images. kind: of the error.
+        mean: the images, or their symlog. kind: of the error. squashed: which of the two.
     """
 
-    def __init__(self, mean: Tensor, kind: type[MSE] = MSE) -> None:
-        self.scaled = kind(mean, 3)
+    def __init__(self, mean: Tensor, kind: type[MSE] = MSE, squashed: bool = False) -> None:
+        self.scaled, self.squashed = kind(mean, 3, squashed), squashed
 
     def pred(self) -> Tensor:
         """The images, black 0 and white 1."""
-        return self.scaled.pred()
+        return symexp(self.scaled.pred()) if self.squashed else self.scaled.pred()
 
     def loss(self, target: Tensor) -> Tensor:
-        """Error `[...]` against `target / 255`."""
+        """Error `[...]` against `target / 255`, or the symlog of it."""
         return self.scaled.loss(target.float() / 255)
 
 
@@ -153,7 +172,8 @@ class Decoder(nn.Module):
     Args:
         keys: what is decoded, in the order of the observation space.
         vector: MLP and heads on `[stoch, deter]`. image: image decoder.
-        output: of images, as of vectors in `VectorDecoder`.
+        output: of images, as of vectors in `VectorDecoder`. symlog_images: what is decoded is their
+            symlog.
     """
 
     def __init__(
@@ -162,8 +182,10 @@ class Decoder(nn.Module):
         vector: VectorDecoder | None,
         image: MapDecoder | None,
         output: str = "mse",
+        symlog_images: bool = False,
     ) -> None:
         super().__init__()
+        self.symlog_images = symlog_images
         self.images = [k for k in keys if k.kind == "image"]
         self.vector = vector
         self.image = image
@@ -179,5 +201,5 @@ class Decoder(nn.Module):
             image = self.image(deter.flatten(0, -2), stoch.flatten(0, -2)).unflatten(0, batch)
             channels = [key.shape[2] for key in self.images]
             for key, part in zip(self.images, image.split(channels, -1), strict=True):
-                outputs[key.name] = ImageOutput(part, self.image_kind)
+                outputs[key.name] = ImageOutput(part, self.image_kind, self.symlog_images)
         return outputs

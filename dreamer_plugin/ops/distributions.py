@@ -177,8 +177,19 @@ class MSE:
 
     def loss(self, target: Tensor) -> Tensor:
         """Summed squared error `[...]`; no factor one half."""
+        return _sum_event(self._miss(target) ** 2, self.event_dims)
+
+    def _miss(self, target: Tensor) -> Tensor:
         target = symlog(target.float()) if self.symlog_target else target.float()
-        return _sum_event((self.mean - target.detach()) ** 2, self.event_dims)
+        return self.mean - target.detach()
+
+
+class MAE(MSE):
+    """The absolute error in its place; arguments as of `MSE`."""
+
+    def loss(self, target: Tensor) -> Tensor:
+        """Summed absolute error `[...]`."""
+        return _sum_event(self._miss(target).abs(), self.event_dims)
 
 
 class UnitNormal(MSE):

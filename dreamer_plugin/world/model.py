@@ -16,6 +16,7 @@ from dreamer_plugin.keys import Fields
 from dreamer_plugin.nets.codec import Decoder, Encoder
 from dreamer_plugin.nets.heads import Head
 from dreamer_plugin.nets.twin import frozen
+from dreamer_plugin.nets.vae import VAEEncoder
 from dreamer_plugin.ops.distributions import Output
 from dreamer_plugin.world.rssm import RSSM
 
@@ -56,28 +57,34 @@ class WorldModel(nn.Module):
         self.cont_threshold = cont_threshold
         self.reward_transform = reward_transform
 
-    def observe(self, batch: TensorDict, noise: Tensor) -> TensorDict:
+    def observe(
+        self, batch: TensorDict, noise: Tensor, code_noise: Tensor | None = None
+    ) -> TensorDict:
         """Encode and filter a batch of arrival records.
 
         Args:
             batch: `[B, T]` with obs, prev_action `[B, T, A]`, is_first, and the start state under
                 `"start"`: deter `[B, T, D]` and stoch `[B, T, *latent]`, read at T = 0.
-            noise: `[B, T, *latent noise]`.
+            noise: `[B, T, *latent noise]`. code_noise: `[B, T, encoder's noise]` of an encoder that
+                draws its embeddings; without it the likeliest are taken.
 
         Returns:
-            TensorDict `[B, T]`, see `RSSM.observe`.
+            TensorDict `[B, T]`, see `RSSM.observe`; also `encoded`, where embeddings are drawn.
         """
         start = batch["start", "deter"][:, 0], batch["start", "stoch"][:, 0]
-        embed = self.encode(batch["obs"])
-        return self.rssm.observe(embed, batch["prev_action"], batch["is_first"], start, noise)
+        encoded = self.encode(batch["obs"])
+        embed = self.encoder.draw(encoded, code_noise)
+        states = self.rssm.observe(embed, batch["prev_action"], batch["is_first"], start, noise)
+        if isinstance(self.encoder, VAEEncoder):
+            states["encoded"] = encoded
+        return states
 
     def encode(self, obs: Fields) -> Tensor:
-        """Embeddings `[B, T, E]` of a batch's observations."""
-        embed: Tensor = self.encoder(obs)
-        return embed
+        """What the encoder makes of a batch's observations, `[B, T, P]`."""
+        return self.encoder.encode(obs)
 
     def losses(self, states: Fields, batch: Fields) -> dict[str, Tensor]:
-        """Losses of every head and both KL halves, each `[B, T]`.
+        """Losses of every head, both KL halves and `vae` of such an encoder, each `[B, T]`.
 
         Args:
             states: from `observe`. batch: `[B, T]` with obs, reward, is_terminal.
@@ -89,6 +96,8 @@ class WorldModel(nn.Module):
             "cont": self.cont_target(batch["is_terminal"]),
         }
         losses = {name: output.loss(targets[name]) for name, output in outputs.items()}
+        if isinstance(self.encoder, VAEEncoder):
+            losses["vae"] = self.encoder.kl(states["encoded"])
         return losses | self.rssm.kl(states)
 
     def cont_target(self, is_terminal: Tensor) -> Tensor:

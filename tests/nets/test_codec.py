@@ -102,7 +102,7 @@ def test_the_output_of_images_and_vectors_is_chosen() -> None:
 
 
 def test_an_unknown_output_is_named() -> None:
-    with pytest.raises(ValueError, match=r"world.decoder.output 'gauss'.*Valid: mse, normal"):
+    with pytest.raises(ValueError, match=r"world.decoder.output 'gauss'.*Valid: mse, mae, normal"):
         Decoder([BACK], None, None, "gauss")
     with pytest.raises(ValueError, match=r"world.decoder.output 'norm'.*mean 'normal'"):
         VectorDecoder([POSE], MLP(8, 0, 1), True, "norm")
