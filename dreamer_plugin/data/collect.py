@@ -20,7 +20,6 @@ from torch import Tensor
 
 from dreamer_plugin.data.alignment import Aligner, Frames
 from dreamer_plugin.data.noise import NoiseStreams
-from dreamer_plugin.data.replay import RecordReplay
 
 
 @dataclass(frozen=True)
@@ -74,6 +73,13 @@ class Policy(Protocol):
         """What of states replay stores: deter, and stoch in storage form."""
 
 
+class Records(Protocol):
+    """What takes records; `dreamer_plugin.data.replay.RecordReplay` is one."""
+
+    def extend(self, data: TensorDict) -> Any:
+        """Append a record `[N]` of each of N envs."""
+
+
 class VectorCollector:
     """Runs a policy in a vector of envs.
 
@@ -89,7 +95,7 @@ class VectorCollector:
         self,
         vector: Vector,
         policy: Policy,
-        replay: RecordReplay | None,
+        replay: Records | None,
         aligner: Aligner,
         noise: NoiseStreams,
         deterministic: bool = False,

@@ -12,7 +12,7 @@ from dreamer_plugin.agent import Agent
 from dreamer_plugin.build import build_agent
 from dreamer_plugin.config import Config, load_config
 from dreamer_plugin.data.alignment import Aligner
-from dreamer_plugin.data.collect import EpisodeStats, VectorCollector
+from dreamer_plugin.data.collect import EpisodeStats, Records, VectorCollector
 from dreamer_plugin.data.noise import NoiseStreams
 from dreamer_plugin.errors import CheckpointError, UsageError, nearest
 from dreamer_plugin.run import checkpoint
@@ -20,6 +20,7 @@ from dreamer_plugin.run.devices import choose_device
 from dreamer_plugin.run.envs import EnvSource, source_of
 from dreamer_plugin.run.folder import RunFolder, find_run
 from dreamer_plugin.run.native import NativeForm
+from dreamer_plugin.run.scores import interquartile_mean, interval
 from dreamer_plugin.spaces import Spaces
 
 # Evaluation envs and noise must not repeat what the agent was trained on with the same seed.
@@ -56,13 +57,17 @@ class EvalReport:
         return statistics.pstdev(self.returns)
 
     def summary(self) -> dict[str, float]:
-        """Statistics of returns and lengths by name."""
+        """Statistics of returns and lengths by name; `iqm` is the interquartile mean."""
+        low, high = interval(self.returns)
         return {
             "mean": self.mean,
             "std": self.std,
             "median": statistics.median(self.returns),
             "min": min(self.returns),
             "max": max(self.returns),
+            "iqm": float(interquartile_mean(self.returns)),
+            "iqm_low": low,
+            "iqm_high": high,
             "length_mean": statistics.fmean(self.lengths),
         }
 
@@ -82,6 +87,7 @@ def evaluate(
     seed: int = 0,
     deterministic: bool = False,
     num_envs: int | None = None,
+    records: Records | None = None,
 ) -> EvalReport:
     """Play whole episodes on fresh envs.
 
@@ -94,6 +100,7 @@ def evaluate(
         episodes: how many in all, at least 1.
         seed: of envs and noise. deterministic: modes of posterior and policy instead of samples.
         num_envs: side by side; by default as many as the run has, at most `episodes`.
+        records: takes what is seen and done, also in episodes that are played beside the counted.
     """
     if episodes < 1:
         raise UsageError(f"episodes={episodes}: evaluate at least one episode.")
@@ -104,8 +111,8 @@ def evaluate(
     try:
         spaces = Spaces.from_gym(vector.observation_space, vector.action_space)
         noise = NoiseStreams(seed + _STREAM, count, agent.noise_size)
-        aligner = Aligner(count, spaces)
-        collector = VectorCollector(vector, agent, None, aligner, noise, deterministic)
+        aligner = Aligner(count, spaces, source.terminal_on_timeout)
+        collector = VectorCollector(vector, agent, records, aligner, noise, deterministic)
         while any(len(done) < wanted for done, wanted in zip(played, quota, strict=True)):
             for episode in collector.step():
                 played[episode.env].append(episode)
@@ -144,19 +151,46 @@ def evaluate_run(
         UsageError: when the run or the checkpoint does not exist.
         CheckpointError: when it is damaged.
     """
+    chosen = choose(run_dir, which)
+    agent, _ = load_agent(chosen.cfg, chosen.path, device)
+    if deterministic is None:
+        deterministic = chosen.cfg.behavior.eval_mode
+    report = evaluate(agent, source_of(chosen.cfg), episodes, seed, deterministic, num_envs)
+    return replace(report, **chosen.facts)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A checkpoint to evaluate.
+
+    Args:
+        run: its run folder. cfg: of the run. path: of the checkpoint.
+    """
+
+    run: Path
+    cfg: Config
+    path: Path
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a report says of it."""
+        step = checkpoint.verify(self.path)["step"]
+        return {
+            "run": str(self.run),
+            "checkpoint": self.path.name,
+            "step": step,
+            "env": self.cfg.env.id,
+        }
+
+
+def choose(run_dir: str | Path, which: str = "latest") -> Chosen:
+    """The checkpoint that is meant; arguments and errors as of `evaluate_run`."""
     run = find_run(run_dir)
     if run is None:
         raise UsageError(f"{run_dir} is not a run folder: it has no config.yaml.")
-    folder = RunFolder(run)
-    cfg = load_config(folder.config_path)
-    given = Path(run_dir)
+    folder, given = RunFolder(run), Path(run_dir)
     path = given if checkpoint.is_checkpoint(given) else find_checkpoint(folder, which)
-    agent, _ = load_agent(cfg, path, device)
-    if deterministic is None:
-        deterministic = cfg.behavior.eval_mode
-    report = evaluate(agent, source_of(cfg), episodes, seed, deterministic, num_envs)
-    step = checkpoint.verify(path)["step"]
-    return replace(report, run=str(run), checkpoint=path.name, step=step, env=cfg.env.id)
+    return Chosen(run, load_config(folder.config_path), path)
 
 
 def find_checkpoint(folder: RunFolder, which: str = "latest") -> Path:

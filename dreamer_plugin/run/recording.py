@@ -1,0 +1,45 @@
+"""Keeping what an agent saw and did while it played, for a closer look afterwards."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from tensordict import TensorDict
+
+_KEPT = ("obs", "action", "reward", "is_first", "is_last", "is_terminal")
+
+
+class Recorder:
+    """The first records of every env, in memory; takes the place of a replay.
+
+    Args:
+        records: to keep in all, the same number of each env.
+        film: to keep of the first env at least.
+    """
+
+    def __init__(self, records: int, film: int = 0) -> None:
+        self.records, self.film = records, film
+        self._kept: list[TensorDict] = []
+        self._rows: list[list[int]] = []
+
+    def extend(self, data: TensorDict) -> None:
+        """Take one record `[N]` of each of N envs."""
+        length, each = len(self._kept), -(-self.records // len(data))
+        rows = list(range(len(data))) if length < each else [0]
+        if length < max(each, self.film):
+            self._kept.append(data.select(*_KEPT)[rows].clone())
+            self._rows.append(rows)
+
+    def episodes(self) -> list[TensorDict]:
+        """Records `[T]` of each episode in the order of the envs; the last of an env may be cut."""
+        if not self._kept:
+            return []
+        records, row = torch.cat(self._kept), np.concatenate(self._rows)
+        streams = [records[torch.from_numpy(row == env)] for env in range(row.max() + 1)]
+        return [episode for stream in streams for episode in _split(stream)]
+
+
+def _split(stream: TensorDict) -> list[TensorDict]:
+    """Records of one env `[T]`, cut before each reset."""
+    starts = torch.nonzero(stream["is_first"]).flatten().tolist()
+    return [stream[a:b] for a, b in zip(starts, [*starts[1:], len(stream)], strict=True)]
