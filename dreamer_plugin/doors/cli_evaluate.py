@@ -31,36 +31,89 @@ def evaluate(
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of envs and noise.")] = 0,
     deterministic: Annotated[
         bool | None,
-        typer.Option("--deterministic/--sampled", help="Likeliest or drawn actions."),
+        typer.Option(
+            "--deterministic/--sampled", help="Likeliest or drawn actions; the authors' by default."
+        ),
     ] = None,
+    both: Annotated[bool, typer.Option("--both", help="Play both ways; twice the time.")] = False,
+    quality: Annotated[
+        bool, typer.Option("--quality/--no-quality", help="Measure the world model too.")
+    ] = True,
+    horizon: Annotated[int, typer.Option(metavar="N", min=1, help="Frames that it foresees.")] = 45,
+    save_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write JSON, CSV and a picture there.")
+    ] = None,
+    video: Annotated[bool, typer.Option("--video", help="Films too, as GIF.")] = False,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Play episodes with a trained agent."""
     path = chosen(run, checkpoint, which)
     require_env(path, words_cli.env_id(env, suite))
-    from dreamer_plugin.run.evaluate import evaluate_run
+    if video and save_dir is None:
+        raise UsageError("--video needs a place: add --save-dir DIR.")
+    from dreamer_plugin.study.evaluation import evaluate_fully
 
-    report = evaluate_run(
+    found = evaluate_fully(
         path,
         episodes=episodes,
         which=which or "best",
         seed=seed,
         deterministic=deterministic,
+        both=both,
         device=device,
-    ).to_dict()
+        quality=quality,
+        horizon=horizon,
+    )
+    report = found.to_dict()
     typer.echo(json.dumps(report) if as_json else text(report))
+    if save_dir is not None:
+        _write(found, save_dir, video)
+
+
+def _write(found: Any, folder: Path, video: bool) -> None:
+    """Write the files and say on stderr which."""
+    from dreamer_plugin.study import evaluation_files
+
+    files = evaluation_files.write(found, folder, video)
+    typer.echo(f"{folder}: {', '.join(file.name for file in files)}", err=True)
+    if not evaluation_files.has_matplotlib():
+        typer.echo(f"No picture without matplotlib: {evaluation_files.EXTRA}", err=True)
 
 
 def text(report: dict[str, Any]) -> str:
     """A report for people."""
+    lines = [f"{report['env']}, checkpoint {report['checkpoint']} (step {report['step']:,})"]
+    lines += [_returns(each) for each in (report, report.get("other")) if each]
+    return "\n".join(lines + (_quality(report["quality"]) if "quality" in report else []))
+
+
+def _returns(report: dict[str, Any]) -> str:
+    policy = "likeliest" if report["deterministic"] else "drawn"
     return (
-        f"{report['env']}, checkpoint {report['checkpoint']} (step {report['step']:,})\n"
-        f"return over {report['episodes']} episodes: mean {report['mean']:.2f}, "
+        f"return over {report['episodes']} episodes, {policy} actions: mean {report['mean']:.2f}, "
         f"std {report['std']:.2f}, median {report['median']:.2f}, "
         f"from {report['min']:.2f} to {report['max']:.2f}\n"
-        f"mean length {report['length_mean']:.1f} steps"
+        f"  interquartile mean {report['iqm']:.2f}, "
+        f"95 % interval {report['iqm_low']:.2f} to {report['iqm_high']:.2f}\n"
+        f"  mean length {report['length_mean']:.1f} steps"
     )
+
+
+def _quality(quality: dict[str, Any]) -> list[str]:
+    """Lines on the world model: what it reconstructs, and that some and all frames ahead."""
+    last = len(quality["starts"]) - 1
+    columns = dict.fromkeys((0, min(15, last), last))
+    lines = [
+        f"world model on {quality['frames']:,} frames, {quality['terminals']} of them terminal: "
+        f"KL {quality['kl']:.2f} nats",
+        "  reconstruction, and open loop " + ", ".join(f"{k}" for k in columns) + " frames ahead:",
+    ]
+    for name, curve in quality["open_loop"].items():
+        values = [quality["reconstruction"].get(name), *(curve[k] for k in columns)]
+        shown = "  ".join("       -" if v is None else f"{v:8.4g}" for v in values)
+        lines.append(f"    {name:<20} {shown}")
+    return lines
 
 
 def chosen(run: Path | None, checkpoint: Path | None, which: str | None) -> Path:

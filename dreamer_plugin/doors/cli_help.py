@@ -27,13 +27,16 @@ Ctrl-C saves and says how to go on.
   dreamer-plugin train --resume runs/mine --steps 200000
 """
 
-EVALUATE = """Play episodes with a trained agent and report their returns.
+EVALUATE = """Play episodes with a trained agent; report returns and the quality of its world model.
+
+docs/evaluate.md says what the numbers mean.
 
 [bold]Examples[/bold]
 
   dreamer-plugin evaluate runs/mine
   dreamer-plugin evaluate runs/mine --which 20000 --episodes 100 --json
-  dreamer-plugin evaluate --checkpoint runs/mine/checkpoints/best
+  dreamer-plugin evaluate runs/mine --both --save-dir results --video
+  dreamer-plugin evaluate --checkpoint runs/mine/checkpoints/best --no-quality
 """
 
 IMPORT = """Make a run folder of weights from the official JAX code.

@@ -12,8 +12,8 @@ from dreamer_plugin.config import compose, load_config, save_config
 from dreamer_plugin.config.machine import Machine
 from dreamer_plugin.doors import cli_config
 from dreamer_plugin.doors.cli import app
-from dreamer_plugin.run import evaluate as evaluation
 from dreamer_plugin.run import loop
+from dreamer_plugin.study import evaluation
 
 
 def call(*words, code=0):
@@ -145,6 +145,9 @@ REPORT = {
     "median": 0.5,
     "min": 0.0,
     "max": 1.0,
+    "iqm": 0.25,
+    "iqm_low": 0.125,
+    "iqm_high": 0.75,
     "length_mean": 9.0,
     "returns": [0.0, 1.0],
     "lengths": [9, 9],
@@ -154,15 +157,16 @@ REPORT = {
 def test_evaluate(monkeypatch, run_folder):
     calls = []
 
-    def evaluate_run(run, **rest):
+    def evaluate_fully(run, **rest):
         calls.append((run, rest))
         return SimpleNamespace(to_dict=lambda: REPORT)
 
-    monkeypatch.setattr(evaluation, "evaluate_run", evaluate_run)
+    monkeypatch.setattr(evaluation, "evaluate_fully", evaluate_fully)
     text = call("evaluate", run_folder).stdout
     assert "toy/catch, checkpoint best (step 4,000)" in text
     assert "mean 0.50" in text and "from 0.00 to 1.00" in text
-    words = "--episodes 2 --which 4000 --seed 3 --deterministic --json".split()
+    assert "2 episodes, likeliest actions" in text and "95 % interval 0.12 to 0.75" in text
+    words = "--episodes 2 --which 4000 --seed 3 --deterministic --json --no-quality --both".split()
     assert json.loads(call("evaluate", run_folder, *words).stdout) == REPORT
     assert [run for run, _ in calls] == [Path(run_folder)] * 2
     assert calls[0][1] == {
@@ -170,14 +174,20 @@ def test_evaluate(monkeypatch, run_folder):
         "which": "best",
         "seed": 0,
         "deterministic": None,
+        "both": False,
         "device": "auto",
+        "quality": True,
+        "horizon": 45,
     }
     assert calls[1][1] | {"device": ""} == {
         "episodes": 2,
         "which": "4000",
         "seed": 3,
         "deterministic": True,
+        "both": True,
         "device": "",
+        "quality": False,
+        "horizon": 45,
     }
 
 

@@ -13,8 +13,8 @@ from dreamer_plugin.doors import cli_config
 from dreamer_plugin.doors.cli import app
 from dreamer_plugin.doors.dialects import words_cli
 from dreamer_plugin.errors import UsageError
-from dreamer_plugin.run import evaluate as evaluation
 from dreamer_plugin.run import loop
+from dreamer_plugin.study import evaluation
 
 
 def call(*words, code=0):
@@ -47,11 +47,11 @@ def played(monkeypatch):
     """Calls of the evaluation, which plays nothing here."""
     calls = []
 
-    def evaluate_run(run, **rest):
+    def evaluate_fully(run, **rest):
         calls.append((run, rest["which"], rest["episodes"]))
         raise UsageError("played")
 
-    monkeypatch.setattr(evaluation, "evaluate_run", evaluate_run)
+    monkeypatch.setattr(evaluation, "evaluate_fully", evaluate_fully)
     return calls
 
 
@@ -143,12 +143,14 @@ def test_evaluate(played, run_folder, words, path, which):
             "train --env toy/catch --algo Dreamerv1 --config v2",
             "is --config v1, and --config v2 is",
         ),
+        ("train --env toy/catch --algo Dreamerv1 --config torchwm_v2", "--config torchwm_v2 is"),
         ("train --env toy/catch --algo Dremerv1", "Unknown algo 'Dremerv1'. Did you mean 'Dream"),
         ("train --suite dmcontrol", "--suite dmcontrol says not which task: add --env TASK."),
         ("train --env toy/catch --suite toys", "is not of --suite toys: leave"),
         ("train --env toy/catch --suite gym", "is not of --suite gym: leave"),
         ("train --env catch --suite tyo", "Unknown suite 'tyo'"),
         ("evaluate RUN --checkpoint RUN", "not both"),
+        ("evaluate RUN --video", "--video needs a place: add --save-dir DIR."),
         (
             "evaluate RUN/checkpoints/best --which best",
             "is a checkpoint already: leave out --which",

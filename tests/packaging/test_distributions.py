@@ -72,7 +72,7 @@ def test_the_metadata(distributions):
     metadata = Parser().parsestr(archive.read(name).decode())
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == "<3.14,>=3.10"
-    assert {"atari", "dmc", "crafter", "sb3", "hydra", "wandb", "ray", "dev", "all"} <= set(
+    assert {"atari", "dmc", "crafter", "sb3", "hydra", "plot", "wandb", "ray", "dev", "all"} <= set(
         metadata.get_all("Provides-Extra")
     )
 

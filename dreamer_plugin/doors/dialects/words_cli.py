@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from dreamer_plugin.errors import UsageError, nearest
 
@@ -45,13 +46,21 @@ def configs(algo: str | None, config: Sequence[str] | None) -> list[str]:
         raise UsageError(nearest(algo, ALGOS, "algo"))
     from dreamer_plugin.config import presets
 
-    other = next((each for each in given if each in presets.names("agent") and each != preset), "")
+    agents = {each: _agent(presets, each) for each in given}
+    other = next((each for each, agent in agents.items() if agent not in (preset, "")), "")
     if other:
         raise UsageError(
             f"--algo {algo} is --config {preset}, and --config {other} is another agent: "
             "leave one of them out."
         )
     return [preset, *(each for each in given if each != preset)]
+
+
+def _agent(presets: ModuleType, name: str) -> str:
+    """The agent that a preset asks for; empty for a file, or a preset of any agent."""
+    found = (presets.find(shelf, name) for shelf in presets.SHELVES)
+    preset = next((each for each in found if each is not None), None)
+    return str(preset.tree.get("agent", "")) if preset else ""
 
 
 def env_id(env: str | None, suite: str | None) -> str | None:

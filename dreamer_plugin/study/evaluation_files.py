@@ -1,0 +1,147 @@
+"""An evaluation as files: JSON, tables, a picture and films.
+
+evaluation.json     everything but the images
+episodes.csv        a row per episode
+open_loop.csv       a row per number of frames ahead
+evaluation.png      the curves of the open loops, and one of them to look at
+episode-<image>.gif, open_loop-<image>.gif
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dreamer_plugin.errors import UsageError
+from dreamer_plugin.study.evaluation import Evaluation
+from dreamer_plugin.study.quality import Quality
+
+EXTRA = "pip install 'dreamer-plugin[plot]'"
+SHOWN = (0, 1, 2, 5, 10, 20, 45)  # frames ahead
+_FRAME_MS, _LEAST_SIDE = 50, 256  # of films
+
+
+def write(found: Evaluation, folder: Path, video: bool = False) -> list[Path]:
+    """Write everything that was found.
+
+    Args:
+        found: the evaluation. folder: where to; made if needed.
+        video: films too.
+
+    Returns:
+        The files. The picture is missing where matplotlib is not installed.
+
+    Raises:
+        UsageError: when films are asked for of an agent that sees no images.
+    """
+    films = _films(found) if video else {}
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / "evaluation.json", folder / "episodes.csv"]
+    files[0].write_text(json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n")
+    _write_rows(files[1], ("policy", "episode", "return", "length"), _episodes(found))
+    if found.quality is not None:
+        loops = found.quality
+        files.append(folder / "open_loop.csv")
+        rows = zip(range(len(loops.starts)), loops.starts, *loops.open_loop.values(), strict=True)
+        _write_rows(files[-1], ("ahead", "starts", *loops.open_loop), rows)
+        if has_matplotlib():
+            files.append(folder / "evaluation.png")
+            _draw(files[-1], found.quality, found.foreseen)
+    for name, frames in films.items():
+        files.append(folder / f"{name.replace('/', '-')}.gif")
+        _write_film(files[-1], frames)
+    return files
+
+
+def has_matplotlib() -> bool:
+    """Whether the picture can be drawn; `EXTRA` says how it could."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _episodes(found: Evaluation) -> Iterable[Sequence[Any]]:
+    for report in found.reports:
+        policy = "mode" if report.deterministic else "sampled"
+        for number, pair in enumerate(zip(report.returns, report.lengths, strict=True)):
+            yield policy, number, *pair
+
+
+def _films(found: Evaluation) -> dict[str, Tensor]:
+    """Frames uint8 `[T, H, W, C]` by the name of the film."""
+    films = {f"open_loop-{name}": frames for name, frames in found.foreseen.items()}
+    obs = {} if found.episode is None else dict(found.episode["obs"].items())
+    images = {name: x for name, x in obs.items() if x.dtype == torch.uint8 and x.ndim == 4}
+    films |= {f"episode-{name}": frames for name, frames in images.items()}
+    if not films:
+        raise UsageError(f"--video: {found.report.env} shows no images here, only {sorted(obs)}.")
+    return films
+
+
+def _write_film(path: Path, frames: Tensor) -> None:
+    """Write frames uint8 `[T, H, W, C]` as an animated GIF, small ones enlarged."""
+    times = -(-_LEAST_SIDE // frames.shape[1])
+    large = frames.repeat_interleave(times, 1).repeat_interleave(times, 2)
+    images = [Image.fromarray(_colour(frame).numpy()) for frame in large]
+    images[0].save(
+        path, save_all=True, append_images=images[1:], duration=_FRAME_MS, loop=0, optimize=False
+    )
+
+
+def _colour(frame: Tensor) -> Tensor:
+    """Three channels `[H, W, 3]`; of other numbers, such as stacked grey frames, the last one."""
+    return frame if frame.shape[-1] == 3 else frame[..., -1:].expand(*frame.shape[:2], 3)
+
+
+def _draw(path: Path, quality: Quality, foreseen: dict[str, Tensor]) -> None:
+    """One panel per curve; below them what was foreseen of each image."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    curves = {name: c for name, c in quality.open_loop.items() if not name.endswith("still_mse")}
+    rows = -(-len(curves) // 3) + len(foreseen)
+    figure = plt.figure(figsize=(11, 3.2 * rows), layout="constrained")
+    for place, (name, curve) in enumerate(curves.items(), 1):
+        axes = figure.add_subplot(rows, 3, place)
+        axes.plot(curve, label="model")
+        still = quality.open_loop.get(f"{name.removesuffix('mse')}still_mse")
+        if still is not None and name.endswith("/mse"):
+            axes.plot(still, "--", label="last seen frame")
+            axes.legend()
+        axes.set(title=name, xlabel="frames ahead")
+        axes.grid(alpha=0.3)
+    for row, (name, frames) in enumerate(foreseen.items(), rows - len(foreseen)):
+        axes = figure.add_subplot(rows, 1, row + 1)
+        strip, shown = _strip(frames, quality.context - 1)
+        axes.imshow(strip.numpy())
+        axes.set(title=f"{name}: truth, model, error", yticks=[], xlabel="frames ahead")
+        width = strip.shape[1] / len(shown)
+        axes.set_xticks([width * (i + 0.5) for i in range(len(shown))], shown)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _strip(frames: Tensor, start: int) -> tuple[Tensor, list[str]]:
+    """Some frames side by side, truth above model above error, and how far ahead each one is."""
+    ahead = [k for k in SHOWN if start + k < len(frames)]
+    chosen = frames[[start + k for k in ahead]]
+    columns = [torch.cat(frame.chunk(3, 1)) for frame in chosen]
+    return _colour(torch.cat(columns, 1)), [str(k) for k in ahead]
