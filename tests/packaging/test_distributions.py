@@ -24,7 +24,7 @@ SHOW = (
 def installed_files(tree: Path) -> set[str]:
     """Every file of the tree that an installation must have, under its installed name."""
     places = {
-        "dreamer_plugin": (tree / "dreamer_plugin", ("*.py", "py.typed")),
+        "dreamer_plugin": (tree / "dreamer_plugin", ("*.py", "py.typed", "*.yaml")),
         "dreamer_envs": (tree / "envs" / "dreamer_envs", ("*.py", "py.typed")),
         "dreamer_plugin/configs": (tree / "configs", ("*.yaml",)),
     }

@@ -31,6 +31,20 @@ def test_every_folder_with_code_is_listed_and_no_other(project, repo):
     )
 
 
+def test_every_file_of_settings_is_listed_as_data(project, repo):
+    data = project["tool"]["setuptools"]["package-data"]
+    roots = {"dreamer_plugin.configs": "configs", "dreamer_envs": "envs/dreamer_envs"}
+    listed = {
+        path
+        for package, patterns in data.items()
+        for pattern in patterns
+        for path in (repo / roots.get(package, package.replace(".", "/"))).glob(pattern)
+    }
+    folders_with_data = (repo / "configs", repo / "dreamer_plugin", repo / "envs")
+    found = {path for folder in folders_with_data for path in folder.rglob("*.yaml")}
+    assert found and found <= listed
+
+
 def test_every_folder_with_code_is_a_regular_package(repo):
     for root in (repo / "dreamer_plugin", repo / "envs" / "dreamer_envs"):
         missing = {p.parent for p in root.rglob("*.py") if not (p.parent / "__init__.py").exists()}

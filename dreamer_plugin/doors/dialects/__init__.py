@@ -25,6 +25,12 @@ _PLACES = dict.fromkeys(
     ),
     "dreamer_plugin.doors.dialects.modules",
 )
+_PLACES |= dict.fromkeys(
+    ("Dreamer", "DreamerAgent", "Trainer", "create_model"), "dreamer_plugin.doors.dialects.agents"
+)
+_PLACES |= dict.fromkeys(
+    ("DreamerConfig", "DreamerV3Config"), "dreamer_plugin.doors.dialects.settings"
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,89 @@
+"""Values of other documents in our form, each by a small function with a name.
+
+The files in `names/` say which form a setting takes:
+`discount: {to: behavior.horizon, as: discount}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dreamer_plugin.errors import UsageError, choose
+
+DIGITS = 9  # of a horizon: 1 / (1 - 0.997) is 333.333333333
+
+
+def side(value: Any) -> int:
+    """`(64, 64)` or 64, for a square image of 64 rows."""
+    sides = set(value) if isinstance(value, (list, tuple)) else {value}
+    if len(sides) != 1:
+        raise UsageError(f"image size {value!r}: images are square here, such as (64, 64)")
+    return int(sides.pop())
+
+
+def horizon(gamma: Any) -> float:
+    """Steps that a discount looks ahead, `1 / (1 - gamma)`."""
+    if isinstance(gamma, str) or not 0 <= float(gamma) < 1:
+        raise UsageError(f"discount {gamma!r}: it must be at least 0 and below 1")
+    return round(1 / (1 - float(gamma)), DIGITS)
+
+
+def one_minus(decay: Any) -> float:
+    """The rate of a slow copy from its decay."""
+    return round(1 - float(decay), DIGITS)
+
+
+def activation(value: Any) -> str:
+    """`"ELU"`, `nn.ELU` or `"elu"`."""
+    return str(getattr(value, "__name__", value)).lower()
+
+
+def version(value: Any) -> str:
+    """`"Dreamerv1"`, `"DreamerV1"` or `"v1"` as `v1`.
+
+    Raises:
+        UsageError: naming the nearest.
+    """
+    word = str(value).lower().replace("_", "").replace("-", "").removeprefix("dreamer")
+    known = {"v1": "v1", "v2": "v2", "v3": "v3"}
+    names = {f"Dreamer{name}": name for name in known}
+    return known[word] if word in known else choose(names, str(value), "algo")
+
+
+def _words(kind: str, **meanings: Any) -> Callable[[Any], Any]:
+    """A form that looks a value up, as text."""
+
+    def look_up(value: Any) -> Any:
+        word = "none" if value is None else str(value).lower()
+        return choose(meanings, word, kind)
+
+    return look_up
+
+
+FORMS: Mapping[str, Callable[[Any], Any]] = {
+    "activation": activation,
+    "amp": _words("use_amp", true="bfloat16", false="float32"),
+    "bits": _words("precision", **{"16": "bfloat16", "32": "float32"}),
+    "cpu": _words("no_gpu", true="cpu", false="auto"),
+    "discount": horizon,
+    "gradient": _words(
+        "actor_grad", dynamics="dynamics", reinforce="reinforce", both="mixed", auto="auto"
+    ),
+    "head": _words("choice", true="binary", false="none"),
+    "mean": _words("free_avg", true="mean", false="each"),
+    "noise": _words("expl", additive_gaussian="", epsilon_greedy=""),
+    "one_minus": one_minus,
+    "policy": _words(
+        "action_dist",
+        tanh_normal="tanh_normal",
+        trunc_normal="trunc_normal",
+        normal="normal",
+        onehot="tanh_normal",  # of classes, for which this choice is not asked
+    ),
+    "side": side,
+    "transform": _words(
+        "clip_rewards", none="identity", identity="identity", sign="sign", tanh="tanh"
+    ),
+    "version": version,
+}

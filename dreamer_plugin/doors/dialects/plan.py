@@ -1,0 +1,120 @@
+"""Numbers of ours that follow from several of a document's, or from its unit of time.
+
+A document may count steps of the simulator, of which one of the agent's has as many as it repeats
+an action, and say how many updates follow how many steps, where ours is a ratio of replayed steps.
+
+    5,000,000 simulator steps, repeated twice              run.steps 2,500,000
+    100 updates of 50 x 50 after 1,000 simulator steps     run.train_ratio 100 * 2500 / 500
+    5,000 simulator steps before the first update          run.prefill 2,250 pieces of episodes
+
+The two halves of a balanced KL, where dyn trains the prior and rep the posterior:
+
+    plain       dyn = rep = scale
+    prior       dyn = scale * balance          rep = scale * (1 - balance)
+    posterior   dyn = scale * (1 - balance)    rep = scale * balance
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from dreamer_plugin.config import Config
+from dreamer_plugin.errors import UsageError, choose
+
+STEPS = {
+    "total_steps": "run.steps",
+    "eval_every": "run.eval_every",
+    "log_every": "run.log_every",
+    "save_every": "run.save_every",
+}
+EPISODE = 1000  # simulator steps, where episodes are drawn from: those of the control suite
+DIGITS = 12
+
+
+def derive(
+    numbers: Mapping[str, Any], unit: str, kl: str, cfg: Config, repeat: int
+) -> dict[str, Any]:
+    """Settings of ours.
+
+    Args:
+        numbers: of the plan, by the words of the files in `names/`.
+        unit: `"simulator"` or `"agent"`, of the steps among them.
+        kl: `"plain"`, `"prior"` or `"posterior"`, see above.
+        cfg: everything else, for batches and envs. repeat: simulator steps per agent step.
+
+    Raises:
+        UsageError: when a number lacks the other that it needs, or cannot be had.
+    """
+    per = choose({"simulator": repeat, "agent": 1}, unit, "unit")
+    steps = {
+        key: _agent_steps(numbers[word], per) for word, key in STEPS.items() if word in numbers
+    }
+    return {**steps, **_prefill(numbers, cfg, per, repeat), **_updates(numbers, cfg, per)} | _kl(
+        numbers, kl
+    )
+
+
+def _agent_steps(steps: Any, per: int) -> int:
+    """0, which is never, stays 0."""
+    return math.ceil(_number(steps) / per)
+
+
+def _prefill(numbers: Mapping[str, Any], cfg: Config, per: int, repeat: int) -> dict[str, Any]:
+    """Windows, or pieces of episodes, that so many steps give."""
+    if "prefill" not in numbers:
+        return {}
+    steps, length = _agent_steps(numbers["prefill"], per), cfg.replay.batch_length
+    if cfg.replay.sampling == "windows":
+        lost = cfg.env.num_envs * (length + cfg.replay.context - 1)
+    else:
+        lost = length * (steps * repeat // EPISODE)
+    return {"run.prefill": max(1, steps - lost)}
+
+
+def _updates(numbers: Mapping[str, Any], cfg: Config, per: int) -> dict[str, Any]:
+    """`train_steps` updates after every `train_every` steps, made together."""
+    every, updates = numbers.get("train_every"), numbers.get("train_steps")
+    behavior = numbers.get("behavior_steps")
+    if behavior is not None and behavior != (1 if updates is None else updates):
+        raise UsageError(
+            f"{behavior} updates of actor and critic beside {updates or 1} of the model: here an "
+            "update trains both, so the two counts must be the same"
+        )
+    if every is None:
+        if updates is not None:
+            raise UsageError(
+                f"{updates} updates after how many steps? Say the steps between them too"
+            )
+        return {}
+    if _number(every) <= 0:
+        raise UsageError(f"an update after every {every} steps: it must be at least 1")
+    updates = 1 if updates is None else int(_number(updates))
+    replayed = updates * cfg.replay.batch_size * cfg.replay.batch_length
+    return {"run.train_ratio": replayed * per / _number(every), "run.burst": max(1, updates)}
+
+
+def _kl(numbers: Mapping[str, Any], kl: str) -> dict[str, Any]:
+    scale, balance = numbers.get("kl_scale"), numbers.get("kl_balance")
+    if scale is None and balance is None:
+        return {}
+    if kl == "plain" and scale is not None:
+        return {"loss_scales.dyn": scale, "loss_scales.rep": scale}
+    if scale is None or balance is None:
+        raise UsageError("the weight of a balanced KL and its balance: say both")
+    scale, balance = _number(scale), _number(balance)
+    if not 0 <= balance <= 1:
+        raise UsageError(f"a KL balance of {balance}: it must lie between 0 and 1")
+    shares = {"prior": (balance, 1 - balance), "posterior": (1 - balance, balance)}
+    dyn, rep = (round(scale * share, DIGITS) for share in choose(shares, kl, "kl"))
+    return {"loss_scales.dyn": dyn, "loss_scales.rep": rep}
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        try:
+            return float(str(value))
+        except ValueError:
+            raise UsageError(f"{value!r} is not a number") from None
+    return value
