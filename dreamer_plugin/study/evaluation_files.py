@@ -119,8 +119,9 @@ def _draw(path: Path, quality: Quality, foreseen: dict[str, Tensor]) -> None:
     curves = {name: c for name, c in quality.open_loop.items() if not name.endswith("still_mse")}
     rows = -(-len(curves) // 3) + len(foreseen)
     figure = plt.figure(figsize=(11, 3.2 * rows), layout="constrained")
-    for place, (name, curve) in enumerate(curves.items(), 1):
-        axes = figure.add_subplot(rows, 3, place)
+    grid = figure.add_gridspec(rows, 3)
+    for place, (name, curve) in enumerate(curves.items()):
+        axes = figure.add_subplot(grid[divmod(place, 3)])
         axes.plot(curve, label="model")
         still = quality.open_loop.get(f"{name.removesuffix('mse')}still_mse")
         if still is not None and name.endswith("/mse"):
@@ -129,7 +130,7 @@ def _draw(path: Path, quality: Quality, foreseen: dict[str, Tensor]) -> None:
         axes.set(title=name, xlabel="frames ahead")
         axes.grid(alpha=0.3)
     for row, (name, frames) in enumerate(foreseen.items(), rows - len(foreseen)):
-        axes = figure.add_subplot(rows, 1, row + 1)
+        axes = figure.add_subplot(grid[row, :])
         strip, shown = _strip(frames, quality.context - 1)
         axes.imshow(strip.numpy())
         axes.set(title=f"{name}: truth, model, error", yticks=[], xlabel="frames ahead")
