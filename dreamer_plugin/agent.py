@@ -29,6 +29,7 @@ from dreamer_plugin.behavior.imagine import (
     imagine_through,
     with_true_start,
 )
+from dreamer_plugin.ops.shift import shifted
 from dreamer_plugin.optim import GroupedOptimizer
 from dreamer_plugin.world.model import WorldModel
 
@@ -64,6 +65,9 @@ class Agent(nn.Module):
             then every row starts from the initial state.
         true_start: weigh dreams by what replay knows of their start, not by what is predicted.
         imag_skip: do not dream from the last so many steps.
+        imag_prior: dreams start from draws of the prior at replayed steps, not of the posterior.
+        shift: pixels that images of an update are moved by at most, each row at random; 0 for none.
+        shift_targets: decoders tell the moved images, else the original ones.
 
     Raises:
         ValueError: when a loss has no scale or a scale no loss, at the first update.
@@ -83,6 +87,9 @@ class Agent(nn.Module):
         context: int = 1,
         true_start: bool = False,
         imag_skip: int = 0,
+        imag_prior: bool = False,
+        shift: int = 0,
+        shift_targets: bool = True,
     ) -> None:
         super().__init__()
         self.context, self.true_start = context, true_start
@@ -91,7 +98,8 @@ class Agent(nn.Module):
         self.optimizer = optimizer
         self.action_size = action_size
         self.imag_horizon, self.imag_last = imag_horizon, imag_last
-        self.imag_skip = imag_skip
+        self.imag_skip, self.imag_prior = imag_skip, imag_prior
+        self.shift, self.shift_targets = shift, shift_targets
         self.precision = precision
         self.dream_step: Step = dream_step
         self.generator = torch.Generator(self.device).manual_seed(seed)
@@ -217,11 +225,14 @@ class Agent(nn.Module):
             noise = self._noise(*batch.batch_size, *self.world.rssm.latent.noise_shape)
             code_size = self.world.encoder.noise_size
             code_noise = self._noise(*batch.batch_size, code_size) if code_size else None
-            states = self.world.observe(batch, noise, code_noise)
-            each = self.world.losses(states, batch)
+            seen = self._shifted(batch) if self.shift else batch
+            states = self.world.observe(seen, noise, code_noise)
+            each = self.world.losses(states, seen if self.shift_targets else batch)
             stop = states.shape[1] - self.imag_skip
             last = slice(max(stop - self.imag_last, 0) if self.imag_last else 0, stop)
             starts, recorded = states[:, last].detach(), batch[:, last]
+            if self.imag_prior:
+                starts["stoch"] = self._prior_draw(starts)
             dream = self.dream(starts)
             reward, cont = self.world.judge(dream["feat"])
             if self.true_start:
@@ -235,7 +246,22 @@ class Agent(nn.Module):
                 each["repval"] = self.behavior.replay_loss(feat, recorded, bootstrap)
         metrics |= {f"loss/{name}": value.detach().mean() for name, value in each.items()}
         metrics |= self._latent_metrics(states)
+        if self.world.balance is not None:
+            metrics |= self.world.balance.weights()
         return Losses(each, self._total(each), states, metrics)
+
+    def _shifted(self, batch: TensorDict) -> TensorDict:
+        """The batch with its images moved, all of a row alike; the rest is shared with it."""
+        noise = self._noise(batch.batch_size[0], 2)
+        moved = batch.clone(recurse=False)
+        for key in self.world.encoder.images:
+            moved["obs", key.name] = shifted(batch["obs", key.name], noise, self.shift)
+        return moved
+
+    def _prior_draw(self, starts: TensorDict) -> Tensor:
+        """What the model expected at replayed steps before it saw them, `[B, T, *latent]`."""
+        latent = self.world.rssm.latent
+        return latent.sample(starts["prior"], self._noise(*starts.batch_size, *latent.noise_shape))
 
     def dream(self, starts: TensorDict) -> TensorDict:
         """Imagine from states `[B, T]`, with a graph where the actor learns through it."""
@@ -252,12 +278,18 @@ class Agent(nn.Module):
         return imagine(*given, self.dream_step)
 
     def _total(self, each: Mapping[str, Tensor]) -> Tensor:
-        """Weighted sum of mean losses; names of losses and of scales must be the same."""
+        """Weighted sum of mean losses; names of losses and of scales must be the same.
+
+        The world's balance weighs on top of the scales.
+        """
         if each.keys() != self.scales.keys():
             odd = sorted(each.keys() ^ self.scales.keys())
             raise ValueError(f"losses and loss scales differ in {odd}")
-        total = [self.scales[name] * value.mean() for name, value in each.items()]
-        return torch.stack(total).sum()
+        scaled = {name: self.scales[name] * value.mean() for name, value in each.items()}
+        if self.world.balance is not None:
+            total: Tensor = self.world.balance(scaled)
+            return total
+        return torch.stack(list(scaled.values())).sum()
 
     @torch.no_grad()
     def _latent_metrics(self, states: TensorDict) -> dict[str, Tensor]:

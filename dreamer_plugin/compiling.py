@@ -23,7 +23,7 @@ from tensordict import TensorDict
 
 from dreamer_plugin.agent import Agent
 from dreamer_plugin.errors import UsageError
-from dreamer_plugin.world.scan import DeferredScan, supports
+from dreamer_plugin.world.scan import DeferredScan
 
 _LEAST_UPDATES = 3000  # from there on, time saved exceeds the time of compiling
 _PIECES = {"world": ("encode", "losses", "judge"), "behavior": ("dream_losses", "replay_loss")}
@@ -34,7 +34,7 @@ def compile_agent(agent: Agent) -> None:
 
     Parameters, checkpoints and acting stay as they are. Values differ by rounding alone.
     """
-    if supports(agent.world.rssm):
+    if isinstance(agent.world.rssm.scan, DeferredScan):  # other forms stay as they are
         agent.world.rssm.scan = DeferredScan(_compiled)
     agent.dream_step = _compiled(agent.dream_step)
     for room, names in _PIECES.items():

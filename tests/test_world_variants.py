@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,8 +18,13 @@ from torch import Tensor
 from torch.distributions import Categorical, Normal, kl_divergence
 
 from dreamer_plugin.agent import Agent
+from dreamer_plugin.compiling import compile_agent
 from dreamer_plugin.config.schema import Config
+from dreamer_plugin.data.ratio import TrainRatio
 from dreamer_plugin.errors import UsageError
+from dreamer_plugin.world.recompute import RecomputingScan
+from dreamer_plugin.world.rssm import plain_scan
+from dreamer_plugin.world.scan import DeferredScan
 
 from . import tiny
 
@@ -345,3 +351,191 @@ def test_a_code_that_cannot_be_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         make(change(**{f"world__encoder__{key}": value for key, value in values.items()}))
+
+
+@pytest.mark.parametrize("targets", [True, False])
+def test_images_are_moved_at_random_and_edges_repeated(targets: bool) -> None:
+    """As padding by 3 repeated pixels and cutting at a corner from 0..6, one per row of a batch."""
+    words = {"world__encoder__shift": 3, "world__encoder__shift_targets": targets}
+    agent, batch = tiny.image_agent(change(**words)), tiny.image_batch()
+    records, drawn = agent.unroll_context(batch), agent.generator.clone_state()
+    torch.rand(3, 5, 4, generator=drawn)  # of the latents
+    corner = (7 * torch.rand(3, 2, generator=drawn)).long()
+    image = batch["obs", "image"][:, 1:]
+    wide = F.pad(image.permute(0, 1, 4, 2, 3).flatten(0, 1).float(), (3, 3, 3, 3), mode="replicate")
+    wide = wide.unflatten(0, (3, 5)).permute(0, 1, 3, 4, 2).to(torch.uint8)
+    moved = torch.stack(
+        [rows[:, y : y + 48, x : x + 48] for rows, (y, x) in zip(wide, corner, strict=True)]
+    )
+    seen: dict[str, Any] = {}
+    world = agent.world
+    observe, losses = world.observe, world.losses
+    world.observe = lambda given, *noise: observe(seen.setdefault("in", given), *noise)
+    world.losses = lambda states, given: losses(states, seen.setdefault("out", given))
+    agent.losses(records)
+    assert torch.equal(seen["in"]["obs", "image"], moved) and not torch.equal(moved, image)
+    assert torch.equal(seen["out"]["obs", "image"], moved if targets else image)
+    assert torch.equal(records["obs", "image"], image)  # replay's own are not touched
+    assert torch.equal(seen["in"]["obs", "vector"], records["obs", "vector"])
+
+
+def test_a_shift_without_images_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"world\.encoder\.shift is 4, but there is no image"):
+        tiny.agent(change(world__encoder__shift=4))
+
+
+# Dreams, the sum of losses, filtering.
+
+
+@pytest.mark.parametrize("start", ["posterior", "prior"])
+def test_dreams_start_from_what_was_seen_or_from_what_was_expected(start: str) -> None:
+    agent = tiny.agent(change(behavior__imag_start=start))
+    records, drawn = agent.unroll_context(tiny.batch()), agent.generator.clone_state()
+    seen: dict[str, TensorDict] = {}
+    dream = agent.dream
+    agent.dream = lambda starts: dream(seen.setdefault("starts", starts))
+    states = agent.losses(records).states
+    torch.rand(3, 5, 4, generator=drawn)  # of the posterior's draws
+    expected = agent.world.rssm.latent.sample(
+        states["prior"], torch.rand(3, 5, 4, generator=drawn)
+    ).detach()
+    starts = seen["starts"]
+    assert torch.equal(starts["stoch"], expected if start == "prior" else states["stoch"])
+    assert not torch.equal(expected, states["stoch"])
+    assert torch.equal(starts["deter"], states["deter"]) and not starts["stoch"].requires_grad
+
+
+def test_an_unknown_start_of_dreams_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"behavior\.imag_start 'priors'\. Did you mean 'prior'"):
+        tiny.agent(change(behavior__imag_start="priors"))
+
+
+def test_harmony_weighs_groups_of_losses_by_numbers_that_it_learns() -> None:
+    """`exp(-s) L + log(1 + exp(s))` for reconstruction, reward and KL; the rest as it was."""
+    agent = tiny.agent(change(world__loss_balance="harmony"))
+    agent.world.balance.s.data.copy_(torch.tensor([0.0, 1.0, -2.0]))
+    losses = agent.losses(agent.unroll_context(tiny.batch()))
+    each = {name: agent.scales[name] * loss.mean() for name, loss in losses.each.items()}
+    groups = each.pop("vector"), each.pop("reward"), each.pop("dyn") + each.pop("rep")
+    expected = sum(each.values())
+    for s, group in zip((0.0, 1.0, -2.0), groups, strict=True):
+        expected = expected + math.exp(-s) * group + math.log(1 + math.exp(s))
+    assert losses.total.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert losses.metrics["weight/reward"].item() == pytest.approx(math.exp(-1))
+    losses.total.backward()
+    slopes = [  # by hand: -exp(-s) L + sigmoid(s)
+        -math.exp(-s) * group.item() + 1 / (1 + math.exp(-s))
+        for s, group in zip((0.0, 1.0, -2.0), groups, strict=True)
+    ]
+    assert agent.world.balance.s.grad.tolist() == pytest.approx(slopes, rel=1e-4)
+
+
+@pytest.mark.parametrize("kl", ["balanced", "plain"])
+def test_harmony_begins_with_equal_weights_and_is_saved(kl: str) -> None:
+    agent = tiny.agent(change(world__loss_balance="harmony", world__kl=kl))
+    agent.world.balance.s.data.zero_()  # the test's agent is disturbed
+    losses = agent.losses(agent.unroll_context(tiny.batch()))
+    plain = sum(agent.scales[name] * loss.mean() for name, loss in losses.each.items())
+    assert losses.total.item() == pytest.approx(plain.item() + 3 * math.log(2), rel=1e-5)
+    agent.update(tiny.batch())
+    assert agent.world.balance.s.all()  # it moved
+    other = tiny.agent(change(world__loss_balance="harmony", world__kl=kl), seed=3)
+    other.load_training_state(agent.training_state())
+    assert torch.equal(other.world.balance.s, agent.world.balance.s)
+
+
+def _kept_bytes(run: Callable[[], Any]) -> int:
+    """Bytes of tensors that autograd keeps from a forward pass, each storage once."""
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        result = run()
+    del result
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+@pytest.mark.parametrize("steps", [2, 3, 64], ids=["even", "rest", "whole"])
+@pytest.mark.parametrize("kind", ["block_gru", "plain_gru"])
+def test_recomputed_filtering_has_the_same_losses_and_gradients(steps: int, kind: str) -> None:
+    found = []
+    for recompute in (0, steps):
+        agent = tiny.agent(change(world__recompute=recompute, world__core__kind=kind))
+        agent.world.rssm.scan = agent.world.rssm.scan if recompute else plain_scan
+        losses = agent.losses(agent.unroll_context(tiny.batch()))
+        losses.total.backward()
+        grads = {name: p.grad for name, p in agent.named_parameters() if p.grad is not None}
+        found.append((losses, grads))
+    (plain, grads), (again, again_grads) = found
+    assert grads.keys() == again_grads.keys()
+    for name, loss in plain.each.items():
+        assert torch.equal(again.each[name], loss), name
+    for name, grad in grads.items():
+        assert (again_grads[name] - grad).abs().max() <= 1e-6 * grad.abs().max(), name
+
+
+def test_recomputed_filtering_keeps_less() -> None:
+    """Of 32 steps in pieces of 8, less than a third; what is kept of a piece is its inputs."""
+    kept = {}
+    for recompute in (0, 8):
+        rssm = tiny.agent(change(world__recompute=recompute)).world.rssm
+        rssm.scan = rssm.scan if recompute else plain_scan
+        given = torch.randn(4, 32, 8), torch.randn(4, 32, 5), torch.zeros(4, 32, dtype=torch.bool)
+        noise = torch.rand(4, 32, 4)
+        actions = rssm.core.embed_action(given[1])
+        start = rssm.initial(4)
+        kept[recompute] = _kept_bytes(
+            partial(rssm.scan, rssm, given[0], actions, given[2], start, noise)
+        )
+    assert kept[8] < kept[0] / 3
+
+
+def test_recomputing_scans_are_not_replaced_by_compiled_ones(monkeypatch: Any) -> None:
+    monkeypatch.setattr("dreamer_plugin.compiling._compiled", lambda function: function)
+    for recompute, scan in ((8, RecomputingScan), (0, DeferredScan)):
+        agent = tiny.agent(change(world__recompute=recompute))
+        compile_agent(agent)
+        assert type(agent.world.rssm.scan) is scan
+        assert agent.update(tiny.batch())[1]["loss/dyn"].isfinite()
+
+
+@pytest.mark.parametrize("unimix", [0.0, 0.01])
+def test_categorical_states_with_and_without_a_uniform_share(unimix: float) -> None:
+    """Straight through: the draw forwards, `(1 - u) softmax + u / K` backwards."""
+    latent = tiny.agent(change(world__latent__unimix=unimix)).world.rssm.latent
+    raw = torch.randn(2, 16, requires_grad=True)
+    probs = latent.params(raw).exp()
+    mixed = (1 - unimix) * raw.unflatten(-1, (4, 4)).softmax(-1) + unimix / 4
+    assert torch.allclose(probs, mixed, atol=1e-6)
+    draw, weights = latent.sample(latent.params(raw), torch.rand(2, 4)), torch.randn(2, 4, 4)
+    assert torch.equal(draw.sum(-1), torch.ones(2, 4)) and set(draw.unique().tolist()) == {0, 1}
+    slopes = [torch.autograd.grad((weights * x).sum(), raw)[0] for x in (draw, mixed)]
+    assert torch.allclose(*slopes, atol=1e-6)
+
+
+def test_gumbel_states_at_a_temperature() -> None:
+    """One-hot of the largest `logit + G` forwards, `softmax((logits + G) / tau)` backwards."""
+    words = {"gradient": "gumbel", "gumbel_tau": 0.7, "unimix": 0.0}
+    agent = tiny.agent(change(**{f"world__latent__{key}": word for key, word in words.items()}))
+    latent, raw = agent.world.rssm.latent, torch.randn(2, 16, requires_grad=True)
+    noise = torch.rand(2, *latent.noise_shape)
+    draw, weights = latent.sample(latent.params(raw), noise), torch.randn(2, 4, 4)
+    perturbed = raw.unflatten(-1, (4, 4)).log_softmax(-1) - (-noise.log()).log()
+    assert torch.equal(draw.argmax(-1), perturbed.argmax(-1))
+    slopes = [
+        torch.autograd.grad((weights * x).sum(), raw)[0]
+        for x in (draw, (perturbed / 0.7).softmax(-1))
+    ]
+    assert torch.allclose(*slopes, atol=1e-5)
+
+
+def test_counts_of_updates_for_steps() -> None:
+    """16 rows of 64: one update every second step, or 100 in a row every 1000 steps."""
+    every_second = TrainRatio(512, 16 * 64)
+    assert [every_second.updates(step) for step in range(7)] == [1, 0, 1, 0, 1, 0, 1]
+    phases = TrainRatio(100 * 16 * 64 / 1000, 16 * 64, burst=100)
+    made = {step: count for step in range(0, 3001, 100) if (count := phases.updates(step))}
+    assert made == {0: 1, 1000: 100, 2000: 100, 3000: 100}

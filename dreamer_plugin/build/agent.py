@@ -13,7 +13,7 @@ from dreamer_plugin.build.world import build_world
 from dreamer_plugin.config.schema import (
     Config,
 )
-from dreamer_plugin.errors import UsageError, nearest
+from dreamer_plugin.errors import UsageError, choose, nearest
 from dreamer_plugin.spaces import Spaces
 
 
@@ -56,7 +56,13 @@ def build_agent(cfg: Config, spaces: Spaces, device: torch.device | str = "cpu")
         cfg.replay.context,
         cfg.behavior.true_start,
         cfg.behavior.imag_skip,
+        imag_prior=choose(_STARTS, cfg.behavior.imag_start, "behavior.imag_start"),
+        shift=cfg.world.encoder.shift,
+        shift_targets=cfg.world.encoder.shift_targets,
     )
+
+
+_STARTS = {"posterior": False, "prior": True}
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:

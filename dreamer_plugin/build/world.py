@@ -23,9 +23,11 @@ from dreamer_plugin.nets.vision import ImageDecoder, ImageEncoder, LinearStemDec
 from dreamer_plugin.nets.vision_valid import ValidImageDecoder, ValidImageEncoder
 from dreamer_plugin.ops.scaling import symlog
 from dreamer_plugin.spaces import ObsKey, Spaces
+from dreamer_plugin.world.balance import Harmony
 from dreamer_plugin.world.cores import GRU, AnyCore, BlockGRU, PlainGRU
 from dreamer_plugin.world.latent import CategoricalLatent, GaussianLatent, Latent
 from dreamer_plugin.world.model import WorldModel
+from dreamer_plugin.world.recompute import RecomputingScan
 from dreamer_plugin.world.rssm import RSSM
 from dreamer_plugin.world.scan import DeferredScan, supports
 
@@ -52,7 +54,21 @@ def build_world(cfg: Config, spaces: Spaces) -> WorldModel:
         cont_grad=cont.grad,
         cont_threshold=behavior.cont_threshold,
         reward_transform=transform,
+        balance=choose(_BALANCES, world.loss_balance, "world.loss_balance")(cfg, spaces),
     )
+
+
+def _harmony(cfg: Config, spaces: Spaces) -> Harmony:
+    """Groups of the source: reconstructions, the reward, and the KL losses."""
+    kl = ("dyn",) if cfg.world.kl == "plain" else ("dyn", "rep")
+    rec = tuple(key.name for key in spaces.obs)
+    return Harmony({"rec": rec, "reward": ("reward",), "kl": kl})
+
+
+_BALANCES: dict[str, Callable[[Config, Spaces], Harmony | None]] = {
+    "fixed": lambda cfg, spaces: None,
+    "harmony": _harmony,
+}
 
 
 def _reward_clip(cfg: Config) -> float:
@@ -87,6 +103,8 @@ def _encoder(cfg: Config, spaces: Spaces) -> Encoder:
         kind = choose(_ENCODERS, part.downsample, "world.encoder.downsample")
         out = code_size(part.vae_dim, part.vae_std) if part.vae_dim else part.embed_size
         cnn = kind(**words, downsample=part.downsample, embed_size=out)
+    if part.shift and not images:
+        raise UsageError(f"world.encoder.shift is {part.shift}, but there is no image: set 0")
     if not part.vae_dim:
         return Encoder(spaces.obs, mlp, cnn, part.symlog, part.symlog_images)
     if cnn is None:
@@ -182,7 +200,9 @@ def build_rssm(cfg: Config, action_size: int, embed: int) -> RSSM:
         world.free_over,
         world.kl,
     )
-    if supports(rssm):
+    if world.recompute:
+        rssm.scan = RecomputingScan(world.recompute)
+    elif supports(rssm):
         rssm.scan = DeferredScan()
     return rssm
 

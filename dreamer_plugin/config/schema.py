@@ -52,6 +52,8 @@ class EncoderConfig:
     vae_std: float = 0.0
     symlog: bool = True
     symlog_images: bool = False
+    shift: int = 0
+    shift_targets: bool = True
 
 
 @dataclass
@@ -123,6 +125,8 @@ class WorldConfig:
     kl: str = "balanced"
     reward_transform: str = "identity"
     reward_clip: float = 0.0
+    loss_balance: str = "fixed"
+    recompute: int = 0
     reward: HeadConfig = field(default_factory=lambda: HeadConfig(outscale=0.0))
     cont: HeadConfig = field(default_factory=lambda: HeadConfig(output="binary", bins=1))
 
@@ -191,6 +195,7 @@ class BehaviorConfig:
     imag_horizon: int = 15
     imag_last: int = 0
     imag_skip: int = 0
+    imag_start: str = "posterior"
     returns: str = "arrival"
     horizon: float = 333.0
     cont_discount: bool = True

@@ -18,6 +18,7 @@ from dreamer_plugin.nets.heads import Head
 from dreamer_plugin.nets.twin import frozen
 from dreamer_plugin.nets.vae import VAEEncoder
 from dreamer_plugin.ops.distributions import Output
+from dreamer_plugin.world.balance import Harmony
 from dreamer_plugin.world.rssm import RSSM
 
 
@@ -32,6 +33,7 @@ class WorldModel(nn.Module):
         reward_grad, cont_grad: whether a head's loss trains the parts below it.
         cont_threshold: dreams go on or end, as is likelier, instead of going on in part.
         reward_transform: what becomes of recorded rewards before anything learns them.
+        balance: learned weights of losses, beside their scales.
 
     Source: `dreamerv3/agent.py`, `Agent.loss`.
     """
@@ -48,6 +50,7 @@ class WorldModel(nn.Module):
         cont_grad: bool = True,
         cont_threshold: bool = False,
         reward_transform: Callable[[Tensor], Tensor] | None = None,
+        balance: Harmony | None = None,
     ) -> None:
         super().__init__()
         self.encoder, self.rssm, self.decoder = encoder, rssm, decoder
@@ -56,6 +59,7 @@ class WorldModel(nn.Module):
         self.reward_grad, self.cont_grad = reward_grad, cont_grad
         self.cont_threshold = cont_threshold
         self.reward_transform = reward_transform
+        self.balance = balance
 
     def observe(
         self, batch: TensorDict, noise: Tensor, code_noise: Tensor | None = None
