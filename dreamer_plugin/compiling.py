@@ -2,9 +2,9 @@
 
     piece                       calls per update     compiled with its backward pass
     one filtering step          T                    no: `world/scan.py` has its own, compiled too
-    one dreamed step            H                    no graph
+    one dreamed step            H                    no graph; plain where the actor needs one
     encoding, world losses      1                    yes
-    judging dreams              1                    no graph
+    judging dreams              1                    to the actor, where it learns through dreams
     losses of dreams, replay    1                    yes
 
 Steps are compiled, not loops: a loop compiled as a whole takes minutes. Shapes are those of the

@@ -68,6 +68,20 @@ def test_compiled_updates_are_the_plain_ones(tmp_path, monkeypatch, precision):
         _same_after_updates(plain, compiled)
 
 
+@pytest.mark.slow  # compiles for a minute or more
+@pytest.mark.skipif(bool(compiler_missing(torch.device("cpu"))), reason="no C++ compiler")
+def test_compiled_updates_learn_through_dreams_alike(tmp_path, monkeypatch):
+    """The actor's gradient passes compiled heads, whose parameters are data there."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+
+    def through(cfg):
+        cfg.behavior.actor.gradient = "dynamics"
+
+    plain, compiled = tiny.agent(through), tiny.agent(through)
+    compile_agent(compiled)
+    _same_after_updates(plain, compiled)
+
+
 def _same_after_updates(plain: Agent, compiled: Agent) -> None:
     for seed in (1, 2):
         expected, _ = plain.update(tiny.batch(seed=seed))

@@ -20,7 +20,7 @@ from dreamer_plugin.behavior.actor import Actor
 from dreamer_plugin.behavior.normalize import Normalizer
 from dreamer_plugin.keys import Fields
 from dreamer_plugin.nets.heads import Head
-from dreamer_plugin.nets.twin import SlowCopy, frozen
+from dreamer_plugin.nets.twin import SlowCopy, as_data
 from dreamer_plugin.ops.distributions import Output
 from dreamer_plugin.ops.returns import Arranged, Arranger, Arrival, replay_returns
 
@@ -141,8 +141,7 @@ class ActorCritic(nn.Module):
             feat: `[N, H+1, F]`. value: the critic's output where it learns, to save that work.
         """
         if feat.requires_grad:
-            with frozen(self.critic):
-                return self.critic(feat).pred(), self.slow(feat).pred()
+            return as_data(self.critic)(feat).pred(), self.slow(feat).pred()
         with torch.no_grad():
             known = value.pred()
             first = feat.shape[1] - 1 - known.shape[1]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from dreamer_plugin.errors import UsageError
 
@@ -50,6 +52,15 @@ def move_towards(slow: nn.Module, fast: nn.Module, rate: float) -> None:
     ours: list[Tensor] = list(slow.parameters())
     theirs: list[Tensor] = list(fast.parameters())
     torch._foreach_lerp_(ours, theirs, rate)
+
+
+def as_data(module: nn.Module) -> Callable[..., Any]:
+    """A module as a function whose parameters are data; gradients pass it to its inputs alone.
+
+    It changes no parameter, as `frozen` does for a while, and so may stand in compiled code.
+    """
+    params = {name: param.detach() for name, param in module.named_parameters()}
+    return lambda *args: functional_call(module, params, args)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ the continuation says whether this very frame is terminal.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from tensordict import TensorDict
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from dreamer_plugin.keys import Fields
 from dreamer_plugin.nets.codec import Decoder, Encoder
 from dreamer_plugin.nets.heads import Head
-from dreamer_plugin.nets.twin import frozen
+from dreamer_plugin.nets.twin import as_data
 from dreamer_plugin.nets.vae import VAEEncoder
 from dreamer_plugin.ops.distributions import Output
 from dreamer_plugin.world.balance import Harmony
@@ -123,14 +124,19 @@ class WorldModel(nn.Module):
         Where the dream has a graph, gradients reach its states; the heads learn nothing from it.
         """
         if feat.requires_grad:
-            with frozen(*filter(None, (self.reward, self.cont))):
-                return self._judged(feat)
+            return self._judged(feat, as_data)
         with torch.no_grad():
-            return self._judged(feat)
+            return self._judged(feat, _itself)
 
-    def _judged(self, feat: Tensor) -> tuple[Tensor, Tensor]:
-        reward = self.reward(feat).pred()
+    def _judged(
+        self, feat: Tensor, using: Callable[[Head], Callable[[Tensor], Any]]
+    ) -> tuple[Tensor, Tensor]:
+        reward: Tensor = using(self.reward)(feat).pred()
         if self.cont is None:
             return reward, torch.ones_like(reward)
-        cont = self.cont(feat)
+        cont = using(self.cont)(feat)
         return reward, cont.mode() if self.cont_threshold else cont.pred()
+
+
+def _itself(head: Head) -> Head:
+    return head
