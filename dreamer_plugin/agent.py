@@ -230,7 +230,8 @@ class Agent(nn.Module):
             each = self.world.losses(states, seen if self.shift_targets else batch)
             stop = states.shape[1] - self.imag_skip
             last = slice(max(stop - self.imag_last, 0) if self.imag_last else 0, stop)
-            starts, recorded = states[:, last].detach(), batch[:, last]
+            starts, recorded = states[:, last], batch[:, last]
+            starts = starts if self.behavior.settings.world_grad else starts.detach()
             if self.imag_prior:
                 starts["stoch"] = self._prior_draw(starts)
             dream = self.dream(starts)
@@ -264,7 +265,7 @@ class Agent(nn.Module):
         return latent.sample(starts["prior"], self._noise(*starts.batch_size, *latent.noise_shape))
 
     def dream(self, starts: TensorDict) -> TensorDict:
-        """Imagine from states `[B, T]`, with a graph where the actor learns through it."""
+        """Imagine from states `[B, T]`, with a graph where one is learned through."""
         given = (
             self.world.rssm,
             self.behavior.actor,
@@ -273,7 +274,7 @@ class Agent(nn.Module):
             self.imag_horizon,
             self._noise(self.imag_horizon + 1, starts.numel(), self.noise_size),
         )
-        if self.behavior.settings.dynamics:
+        if self.behavior.settings.dynamics or self.behavior.settings.world_grad:
             return imagine_through(*given)
         return imagine(*given, self.dream_step)
 

@@ -37,6 +37,7 @@ class ReturnSettings:
         dynamics: share of the actor's objective that is the advantage itself, with its gradient
             through the dream; the rest is the score function (REINFORCE).
         dynamics_baseline: whether that share is the advantage, or the return alone.
+        world_grad: whether policy and value losses train what dreams start from, too.
         value_gradient: whether returns keep the gradient through the values they end with.
         transform: what the actor sees of returns and values, None: themselves.
         weigh: what becomes of continuations `[N, H+1]` before dreamed states are weighed by their
@@ -53,6 +54,7 @@ class ReturnSettings:
     replay_grad: bool = True
     dynamics: float = 0.0
     dynamics_baseline: bool = True
+    world_grad: bool = False
     value_gradient: bool = True
     transform: Callable[[Tensor], Tensor] | None = None
     weigh: Callable[[Tensor], Tensor] | None = None
@@ -96,7 +98,8 @@ class ActorCritic(nn.Module):
         Returns:
             Losses `policy` `[N, M]` and `value` `[N, K]`; returns `[N, K]`; metrics.
         """
-        s, feat = self.settings, dream["feat"].detach()
+        s = self.settings
+        feat = dream["feat"] if s.world_grad else dream["feat"].detach()
         first = s.arrange.first
         value = self.critic(feat[:, first:-1])
         fast, slow = self._values(dream["feat"], value)

@@ -73,8 +73,8 @@ def imagine_through(
 ) -> TensorDict:
     """The same dream with a graph: from the actor through each action to all later states.
 
-    Decisions are gradients' only way back: the actor sees states as data, and the world's
-    parameters are frozen. Arguments and result as of `imagine`.
+    Decisions and, where they have a graph, the starts are gradients' only way back: the actor sees
+    states as data, and the world's parameters are frozen. Arguments and result as of `imagine`.
     """
     with frozen(rssm):
         return _roll(rssm, actor, deter, stoch, horizon, noise, dream_step)

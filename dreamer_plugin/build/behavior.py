@@ -58,6 +58,7 @@ def build_behavior(cfg: Config, spaces: Spaces, feat: int) -> ActorCritic:
             replay_grad=critic.replay_grad,
             dynamics=_dynamics_share(actor, spaces.actions),
             dynamics_baseline=actor.dynamics_baseline,
+            world_grad=behavior.world_grad,
             value_gradient=actor.value_gradient,
             transform=choose(
                 _TRANSFORMS, actor.return_transform, "behavior.actor.return_transform"

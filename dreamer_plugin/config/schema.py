@@ -203,6 +203,7 @@ class BehaviorConfig:
     true_start: bool = False
     return_lambda: float = 0.95
     weights: str = "discounted"
+    world_grad: bool = False
     eval_mode: bool = False
     explore: ExploreConfig = field(default_factory=ExploreConfig)
     actor: ActorConfig = field(default_factory=ActorConfig)

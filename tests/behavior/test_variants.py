@@ -302,3 +302,33 @@ def test_hard_copies_of_the_critic() -> None:
         made.update(tiny.batch(seed=seed))
         equal.append(bool(slow.equal(critic)))
     assert equal == [True, False, False, True, False]
+
+
+# The representation.
+
+
+@pytest.mark.parametrize("gradient", ["reinforce", "dynamics"])
+def test_behavior_losses_reach_the_representation(gradient: str) -> None:
+    """d loss / d world = d loss / d starts times d starts / d world, and nothing else."""
+    made = agent({"behavior.world_grad": True, "behavior.actor.gradient": gradient})
+    inputs, before = made.unroll_context(tiny.batch()), made.generator.get_state()
+    each = made.losses(inputs).each
+    (each["policy"].mean() + each["value"].mean()).backward()
+    found = {name: p.grad for name, p in made.world.named_parameters() if p.grad is not None}
+    made.zero_grad(set_to_none=True)
+
+    made.generator.set_state(before)
+    noise = made._noise(*inputs.shape, *made.world.rssm.latent.noise_shape)
+    states = made.world.observe(inputs, noise)
+    starts = {key: states[key].detach().requires_grad_() for key in ("deter", "stoch")}
+    dream = made.dream(TensorDict(starts, inputs.shape))
+    losses, _, _ = made.behavior.dream_losses(dream, *made.world.judge(dream["feat"]))
+    (losses["policy"].mean() + losses["value"].mean()).backward()
+    assert all(p.grad is None for p in made.world.parameters())
+    torch.autograd.backward([states[key] for key in starts], [x.grad for x in starts.values()])
+    expected = {name: p.grad for name, p in made.world.named_parameters() if p.grad is not None}
+    assert found.keys() == expected.keys()
+    assert {name.split(".")[0] for name in found} == {"encoder", "rssm"}
+    for name, grad in found.items():
+        torch.testing.assert_close(grad, expected[name], rtol=1e-4, atol=1e-6)
+    assert found["encoder.mlp.0.0.weight"].any()
