@@ -13,7 +13,7 @@ Source: `dreamerv3/agent.py`, `Agent`.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,8 @@ from dreamer_plugin.behavior.imagine import (
 from dreamer_plugin.ops.shift import shifted
 from dreamer_plugin.optim import GroupedOptimizer
 from dreamer_plugin.world.model import WorldModel
+
+_OF_BEHAVIOR = ("policy", "value", "repval")
 
 
 @dataclass(frozen=True)
@@ -187,11 +189,14 @@ class Agent(nn.Module):
         Returns:
             Fresh latents `[B, T]` to write back, and metrics (0-d tensors, not synchronised).
         """
-        losses = self.losses(self.unroll_context(batch))
+        turns, update = self.optimizer.turns, self.updates
+        model, behavior = (turns.learns(part, update) for part in ("model", "behavior"))
+        losses = self.losses(self.unroll_context(batch), model, behavior)
         self.optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
         self.optimizer.step()
-        self.behavior.follow(self.updates - 1)
+        if behavior:
+            self.behavior.follow(turns.made("behavior", update))
         return self.latents(losses.states), losses.metrics
 
     def unroll_context(self, batch: TensorDict) -> TensorDict:
@@ -215,41 +220,55 @@ class Agent(nn.Module):
             inputs["reward"] = self.world.reward_transform(inputs["reward"])
         return inputs
 
-    def losses(self, batch: TensorDict) -> Losses:
-        """All losses of one batch, with gradients.
+    def losses(self, batch: TensorDict, model: bool = True, behavior: bool = True) -> Losses:
+        """The losses of one batch, with gradients.
 
         Args:
             batch: `[B, T]`, from `unroll_context`.
+            model, behavior: whose; without the model's, states are data.
         """
         with self._autocast():
             noise = self._noise(*batch.batch_size, *self.world.rssm.latent.noise_shape)
             code_size = self.world.encoder.noise_size
             code_noise = self._noise(*batch.batch_size, code_size) if code_size else None
             seen = self._shifted(batch) if self.shift else batch
-            states = self.world.observe(seen, noise, code_noise)
-            each = self.world.losses(states, seen if self.shift_targets else batch)
-            stop = states.shape[1] - self.imag_skip
-            last = slice(max(stop - self.imag_last, 0) if self.imag_last else 0, stop)
-            starts, recorded = states[:, last], batch[:, last]
-            starts = starts if self.behavior.settings.world_grad else starts.detach()
-            if self.imag_prior:
-                starts["stoch"] = self._prior_draw(starts)
-            dream = self.dream(starts)
-            reward, cont = self.world.judge(dream["feat"])
-            if self.true_start:
-                ends = recorded["is_terminal"].flatten()
-                cont = with_true_start(cont, self.world.cont_target(ends))
-            dreamed, ret, metrics = self.behavior.dream_losses(dream, reward, cont)
-            each |= dreamed
-            if "repval" in self.scales:
-                bootstrap = ret[:, 0].unflatten(0, starts.batch_size)
-                feat = states["feat"][:, last]
-                each["repval"] = self.behavior.replay_loss(feat, recorded, bootstrap)
+            with torch.set_grad_enabled(model and torch.is_grad_enabled()):
+                states = self.world.observe(seen, noise, code_noise)
+            each: dict[str, Tensor] = {}
+            if model:
+                each = self.world.losses(states, seen if self.shift_targets else batch)
+            metrics: dict[str, Tensor] = {}
+            if behavior:
+                learned, metrics = self._behavior_losses(states, batch)
+                each |= learned
         metrics |= {f"loss/{name}": value.detach().mean() for name, value in each.items()}
         metrics |= self._latent_metrics(states)
         if self.world.balance is not None:
             metrics |= self.world.balance.weights()
-        return Losses(each, self._total(each), states, metrics)
+        names = [name for name in self.scales if (behavior if name in _OF_BEHAVIOR else model)]
+        return Losses(each, self._total(each, names), states, metrics)
+
+    def _behavior_losses(
+        self, states: TensorDict, batch: TensorDict
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Losses of actor and critic from states `[B, T]` of `batch`; metrics."""
+        stop = states.shape[1] - self.imag_skip
+        last = slice(max(stop - self.imag_last, 0) if self.imag_last else 0, stop)
+        starts, recorded = states[:, last], batch[:, last]
+        starts = starts if self.behavior.settings.world_grad else starts.detach()
+        if self.imag_prior:
+            starts["stoch"] = self._prior_draw(starts)
+        dream = self.dream(starts)
+        reward, cont = self.world.judge(dream["feat"])
+        if self.true_start:
+            ends = recorded["is_terminal"].flatten()
+            cont = with_true_start(cont, self.world.cont_target(ends))
+        each, ret, metrics = self.behavior.dream_losses(dream, reward, cont)
+        if "repval" in self.scales:
+            bootstrap = ret[:, 0].unflatten(0, starts.batch_size)
+            feat = states["feat"][:, last]
+            each["repval"] = self.behavior.replay_loss(feat, recorded, bootstrap)
+        return each, metrics
 
     def _shifted(self, batch: TensorDict) -> TensorDict:
         """The batch with its images moved, all of a row alike; the rest is shared with it."""
@@ -278,16 +297,16 @@ class Agent(nn.Module):
             return imagine_through(*given)
         return imagine(*given, self.dream_step)
 
-    def _total(self, each: Mapping[str, Tensor]) -> Tensor:
-        """Weighted sum of mean losses; names of losses and of scales must be the same.
+    def _total(self, each: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
+        """Weighted sum of mean losses, whose names must be `names`.
 
-        The world's balance weighs on top of the scales.
+        The world's balance weighs on top of the scales where its losses are among them.
         """
-        if each.keys() != self.scales.keys():
-            odd = sorted(each.keys() ^ self.scales.keys())
+        if each.keys() != set(names):
+            odd = sorted(each.keys() ^ set(names))
             raise ValueError(f"losses and loss scales differ in {odd}")
         scaled = {name: self.scales[name] * value.mean() for name, value in each.items()}
-        if self.world.balance is not None:
+        if self.world.balance is not None and "reward" in each:
             total: Tensor = self.world.balance(scaled)
             return total
         return torch.stack(list(scaled.values())).sum()

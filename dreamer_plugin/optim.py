@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -65,6 +66,35 @@ def clip_global_(grads: list[Tensor], clip: float) -> None:
     torch._foreach_mul_(grads, clip / norm.clamp(min=clip))
 
 
+@dataclass(frozen=True)
+class Turns:
+    """Who learns in which update: both in every one, or each in its turn.
+
+        model 2, behavior 3    update    0  1  2  3  4  5  6  7  …
+                               learns    m  m  b  b  b  m  m  b
+
+    Args:
+        model, behavior: updates in a row; both 0 is together.
+    """
+
+    model: int = 0
+    behavior: int = 0
+
+    def learns(self, part: str, update: int) -> bool:
+        """Whether `"model"` or `"behavior"` learns in update number `update`, counted from 0."""
+        together = self.model + self.behavior
+        return not together or (update % together < self.model) is (part == "model")
+
+    def made(self, part: str, updates: int) -> int:
+        """In how many of the first `updates` updates `part` has learned."""
+        together = self.model + self.behavior
+        if not together:
+            return updates
+        rounds, rest = divmod(updates, together)
+        model = rounds * self.model + min(rest, self.model)
+        return model if part == "model" else updates - model
+
+
 class GroupedOptimizer(torch.optim.Optimizer):
     """What both optimisers share: groups, clipping, schedule, decay; a subclass has the direction.
 
@@ -77,6 +107,8 @@ class GroupedOptimizer(torch.optim.Optimizer):
         weight_decay: decoupled. nesterov: look ahead in the momentum.
         clip: largest global norm, 0 is off.
         decay_by_rate: whether the learning rate scales the decay, too (V2: no).
+        turns: who learns when. The group named `model` is the model, all others are the behavior,
+            unless they learn together; rates and averages go by a group's own updates.
     """
 
     def __init__(
@@ -96,7 +128,9 @@ class GroupedOptimizer(torch.optim.Optimizer):
         nesterov: bool = False,
         clip: float = 0.0,
         decay_by_rate: bool = True,
+        turns: Turns | None = None,
     ) -> None:
+        self.turns = turns or Turns()
         self.decay_by_rate = decay_by_rate
         self.beta1, self.beta2 = beta1, beta2
         self.agc, self.agc_min, self.nesterov = agc, agc_min, nesterov
@@ -114,12 +148,12 @@ class GroupedOptimizer(torch.optim.Optimizer):
             name = type(self).__name__
             raise ValueError(f"{name} takes no closure: call backward, then step")
         self._clip_groups()
-        rates = [self.schedule(self.updates, group["lr"]) for group in self.param_groups]
         self.updates += 1
-        for group, rate in zip(self.param_groups, rates, strict=True):
+        for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             if params:
-                self._step_group(params, rate, group["eps"], group["weight_decay"])
+                part = "model" if group["name"] == "model" else "behavior"
+                self._step_group(group, params, self.turns.made(part, self.updates))
 
     def _clip_groups(self) -> None:
         for name in dict.fromkeys(group["name"] for group in self.param_groups):
@@ -128,9 +162,9 @@ class GroupedOptimizer(torch.optim.Optimizer):
             if grads and groups[0]["clip"]:
                 clip_global_(grads, groups[0]["clip"])
 
-    def _step_group(
-        self, params: list[Tensor], rate: float, eps: float, weight_decay: float
-    ) -> None:
+    def _step_group(self, group: dict[str, Any], params: list[Tensor], updates: int) -> None:
+        """One step of the group's parameters that have a gradient, its `updates`-th, from 1."""
+        rate, weight_decay = self.schedule(updates - 1, group["lr"]), group["weight_decay"]
         grads = [p.grad for p in params if p.grad is not None]
         if self.agc:
             clip_adaptive_(grads, params, self.agc, self.agc_min)
@@ -138,10 +172,10 @@ class GroupedOptimizer(torch.optim.Optimizer):
         momenta = [self._slot(p, "momentum") for p in params]
         torch._foreach_mul_(squares, self.beta2)
         torch._foreach_addcmul_(squares, grads, grads, 1 - self.beta2)
-        scale = torch._foreach_div(squares, self._correction(self.beta2))
+        scale = torch._foreach_div(squares, 1 - self.beta2**updates)
         torch._foreach_sqrt_(scale)
-        torch._foreach_add_(scale, eps)
-        update = self._direction(grads, list(scale), momenta)
+        torch._foreach_add_(scale, group["eps"])
+        update = self._direction(grads, list(scale), momenta, updates)
         if weight_decay and self.decay_by_rate:
             torch._foreach_add_(update, params, alpha=weight_decay)
         elif weight_decay:
@@ -150,12 +184,13 @@ class GroupedOptimizer(torch.optim.Optimizer):
 
     @abstractmethod
     def _direction(
-        self, grads: list[Tensor], scale: list[Tensor], momenta: list[Tensor]
+        self, grads: list[Tensor], scale: list[Tensor], momenta: list[Tensor], updates: int
     ) -> list[Tensor]:
         """Move the momenta, and give what is subtracted before decay and learning rate.
 
         Args:
             grads: clipped. scale: root mean square plus eps. momenta: to be changed in place.
+            updates: of these parameters, this one included.
         """
 
     def _slot(self, param: Tensor, name: str) -> Tensor:
@@ -165,29 +200,26 @@ class GroupedOptimizer(torch.optim.Optimizer):
         slot: Tensor = state[name]
         return slot
 
-    def _averaged(self, momenta: list[Tensor], new: list[Tensor]) -> list[Tensor]:
+    def _averaged(self, momenta: list[Tensor], new: list[Tensor], updates: int) -> list[Tensor]:
         """Take `new` into the momenta; returns them with bias correction."""
         torch._foreach_lerp_(momenta, new, 1 - self.beta1)
         ahead = torch._foreach_lerp(momenta, new, 1 - self.beta1) if self.nesterov else momenta
-        return list(torch._foreach_div(ahead, self._correction(self.beta1)))
-
-    def _correction(self, beta: float) -> float:
-        return 1 - beta**self.updates
+        return list(torch._foreach_div(ahead, 1 - self.beta1**updates))
 
 
 class LaProp(GroupedOptimizer):
     """RMS normalisation first, momentum after it (Ziyin et al. 2020)."""
 
     def _direction(
-        self, grads: list[Tensor], scale: list[Tensor], momenta: list[Tensor]
+        self, grads: list[Tensor], scale: list[Tensor], momenta: list[Tensor], updates: int
     ) -> list[Tensor]:
-        return self._averaged(momenta, list(torch._foreach_div(grads, scale)))
+        return self._averaged(momenta, list(torch._foreach_div(grads, scale)), updates)
 
 
 class Adam(GroupedOptimizer):
     """Momentum of the gradient over its root mean square (Kingma & Ba 2015)."""
 
     def _direction(
-        self, grads: list[Tensor], scale: list[Tensor], momenta: list[Tensor]
+        self, grads: list[Tensor], scale: list[Tensor], momenta: list[Tensor], updates: int
     ) -> list[Tensor]:
-        return list(torch._foreach_div(self._averaged(momenta, grads), scale))
+        return list(torch._foreach_div(self._averaged(momenta, grads, updates), scale))

@@ -30,6 +30,11 @@ def build_agent(cfg: Config, spaces: Spaces, device: torch.device | str = "cpu")
         torch.manual_seed(cfg.seed)
         world = build_world(cfg, spaces).to(device)
         behavior = build_behavior(cfg, spaces, world.rssm.feat_size).to(device)
+    if cfg.behavior.world_grad and cfg.optim.behavior_turns:
+        raise UsageError(
+            "behavior.world_grad needs one update for all: "
+            "set optim.model_turns and optim.behavior_turns to 0"
+        )
     scales = vars(cfg.loss_scales).copy()
     reconstruction = scales.pop("rec")
     taken = [key.name for key in spaces.obs if key.name in scales]

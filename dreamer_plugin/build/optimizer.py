@@ -11,8 +11,8 @@ from dreamer_plugin.behavior.actor_critic import ActorCritic
 from dreamer_plugin.config.schema import (
     OptimConfig,
 )
-from dreamer_plugin.errors import choose
-from dreamer_plugin.optim import Adam, GroupedOptimizer, LaProp
+from dreamer_plugin.errors import UsageError, choose
+from dreamer_plugin.optim import Adam, GroupedOptimizer, LaProp, Turns
 from dreamer_plugin.world.model import WorldModel
 
 
@@ -29,16 +29,31 @@ def build_optimizer(
     own: dict[str, dict[str, float]] = {
         name: asdict(getattr(part, name)) for name in ("actor", "critic")
     }
+    turns = _turns(part)
     if joint:
-        trained, own = {"all": [p for params in trained.values() for p in params]}, {}
+        own = {}
+        together = trained if turns == Turns() else {n: trained[n] for n in ("actor", "critic")}
+        name = "all" if turns == Turns() else "behavior"
+        trained = {n: params for n, params in trained.items() if n not in together}
+        trained[name] = [p for params in together.values() for p in params]
     groups = [
         {**group, **own.get(name, {}), "name": name}
         for name, params in trained.items()
         for group in decayed(params, part.weight_decay)
     ]
-    apart = ("kind", "groups", "actor", "critic", "weight_decay", "decay")
+    apart = {"kind", "groups", "actor", "critic", "weight_decay", "decay"}
+    apart |= {"model_turns", "behavior_turns"}
     shared = {name: value for name, value in vars(part).items() if name not in apart}
-    return kind(groups, **shared, decay_by_rate=part.decay == "kernels")
+    return kind(groups, **shared, decay_by_rate=part.decay == "kernels", turns=turns)
+
+
+def _turns(part: OptimConfig) -> Turns:
+    """Who learns when, by counts that are both at least 1 or both 0."""
+    model, behavior = part.model_turns, part.behavior_turns
+    if min(model, behavior) < 0 or (model == 0) != (behavior == 0):
+        given = f"optim.model_turns is {model} and optim.behavior_turns {behavior}"
+        raise UsageError(f"{given}: both must be at least 1, or both 0 to learn together")
+    return Turns(model, behavior)
 
 
 def _decay_all(params: list[torch.nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:

@@ -257,6 +257,8 @@ class OptimConfig:
     decay: str = "kernels"
     nesterov: bool = False
     groups: str = "joint"
+    model_turns: int = 0
+    behavior_turns: int = 0
     actor: OptimGroupConfig = field(default_factory=OptimGroupConfig)
     critic: OptimGroupConfig = field(default_factory=OptimGroupConfig)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from dreamer_envs.transforms import NormalizeAction
 from dreamer_plugin.agent import Agent
 from dreamer_plugin.build import build_agent
+from dreamer_plugin.errors import UsageError
 from dreamer_plugin.ops.scaling import symlog
 from dreamer_plugin.spaces import Spaces
 
@@ -332,3 +333,67 @@ def test_behavior_losses_reach_the_representation(gradient: str) -> None:
     for name, grad in found.items():
         torch.testing.assert_close(grad, expected[name], rtol=1e-4, atol=1e-6)
     assert found["encoder.mlp.0.0.weight"].any()
+
+
+# Turns.
+
+
+def test_model_and_behavior_take_turns() -> None:
+    """Two updates of the model, three of actor and critic with the world frozen, and so on."""
+    made = agent({"optim.model_turns": 2, "optim.behavior_turns": 3})
+    moved = []
+    for update in range(7):
+        before = {name: p.detach().clone() for name, p in made.named_parameters()}
+        _, metrics = made.update(tiny.batch(seed=update))
+        names = {name for name, p in made.named_parameters() if not p.equal(before[name])}
+        moved.append("".join(sorted({name[0] for name in names})))
+        parts = {".".join(name.split(".")[:2]) for name in names}
+        behavior = {"behavior.actor", "behavior.critic", "behavior.slow"}
+        assert parts == behavior if "b" in moved[-1] else parts.isdisjoint(behavior)
+        assert ("loss/policy" in metrics) is not ("loss/reward" in metrics)
+    assert moved == ["w", "w", "b", "b", "b", "w", "w"]
+
+
+@pytest.mark.parametrize("groups", ["joint", "separate"])
+def test_a_turn_takes_the_steps_of_its_part_alone(groups: str) -> None:
+    """Rates and averages go by own updates: the model moves as if nothing else had learned."""
+    shared = {"optim.groups": groups, "optim.warmup": 4, "optim.actor.lr": 1e-3}
+    alone, other = (
+        agent(shared),
+        agent(shared, {"optim.model_turns": 1, "optim.behavior_turns": 2}),
+    )
+    inputs = alone.unroll_context(tiny.batch())
+    for update in range(7):
+        states = [made.generator.get_state() for made in (alone, other)]
+        if update % 3 == 0:  # the same noise for the model in both
+            alone.generator.set_state(states[1])
+            losses = alone.losses(inputs, behavior=False)
+            alone.optimizer.zero_grad(set_to_none=True)
+            losses.total.backward()
+            alone.optimizer.step()
+        other.update(tiny.batch())
+    pairs = zip(alone.world.named_parameters(), other.world.parameters(), strict=True)
+    for (name, one), two in pairs:
+        torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-7, msg=name)
+
+
+def test_the_slow_critic_counts_the_turns_of_the_behavior() -> None:
+    """A hard copy after every second of them: updates 1, 5, … where the model has every other."""
+    hard = {"behavior.critic.slow_rate": 1.0, "behavior.critic.slow_every": 2}
+    made = agent(hard, {"optim.model_turns": 1, "optim.behavior_turns": 1})
+    slow, critic = (
+        module.layer.linear.bias for module in (made.behavior.slow.copy, made.behavior.critic)
+    )
+    equal = []
+    for seed in range(6):
+        made.update(tiny.batch(seed=seed))
+        equal.append(bool(slow.equal(critic)))
+    assert equal == [False, True, True, False, False, True]
+
+
+def test_turns_that_cannot_be_are_refused() -> None:
+    with pytest.raises(UsageError, match="is 3 and optim.behavior_turns 0: both must be at least"):
+        agent({"optim.model_turns": 3})
+    turns = {"optim.model_turns": 1, "optim.behavior_turns": 1}
+    with pytest.raises(UsageError, match="behavior.world_grad needs one update for all"):
+        agent(turns, {"behavior.world_grad": True})
