@@ -104,6 +104,7 @@ def test_frames_keep_their_values_but_for_actions_and_latents_at_the_end() -> No
         is_first=np.array([True, False, False]),
         is_last=np.array([False, True, True]),
         terminated=np.array([False, True, False]),
+        present=np.ones(3, np.bool_),
     )
     action = torch.tensor([[0.1], [float("nan")], [0.3]])  # nobody reads what a policy says there
     latents = {"deter": torch.ones(3, 2), "stoch": torch.ones(3, 2, dtype=torch.uint8)}
