@@ -89,6 +89,10 @@ class VectorCollector:
         replay: takes the records; None keeps none, for evaluation.
         aligner: makes the records. noise: of the policy's size, one stream per env.
         deterministic: modes of posterior and policy instead of samples.
+
+    Attributes:
+        frames: those that arrived last, None before the first step.
+        actions: `[N, A]` encoded, chosen on seeing them.
     """
 
     def __init__(
@@ -104,7 +108,8 @@ class VectorCollector:
         self.aligner, self.noise, self.deterministic = aligner, noise, deterministic
         count = vector.num_envs
         self._state = policy.initial(count)
-        self._actions = np.zeros((count, aligner.spaces.action_size), np.float32)
+        self.frames: Frames | None = None
+        self.actions = np.zeros((count, aligner.spaces.action_size), np.float32)
         self._reset = np.ones(count, np.bool_)
         self._returns, self._lengths = np.zeros(count), np.zeros(count, np.int64)
 
@@ -116,8 +121,9 @@ class VectorCollector:
         """
         frames = self.vector.step(self._native_actions(), self._reset)
         self._act(frames)
+        self.frames = frames
         if self.replay is not None:
-            actions = torch.from_numpy(self._actions)
+            actions = torch.from_numpy(self.actions)
             latents = self.policy.latents(self._state)
             self.replay.extend(self.aligner.from_frames(frames, actions, latents))
         self._reset = frames.is_last.copy()
@@ -125,7 +131,7 @@ class VectorCollector:
 
     def _native_actions(self) -> list[Any]:
         decode = self.aligner.spaces.decode_action
-        pairs = zip(self._actions, self._reset, strict=True)
+        pairs = zip(self.actions, self._reset, strict=True)
         return [None if reset else decode(action) for action, reset in pairs]
 
     def _act(self, frames: Frames) -> None:
@@ -139,7 +145,7 @@ class VectorCollector:
             torch.from_numpy(noise).to(device),
             self.deterministic,
         )
-        self._actions = action.detach().to("cpu", torch.float32).numpy()
+        self.actions = action.detach().to("cpu", torch.float32).numpy()
 
     def _count(self, frames: Frames) -> list[EpisodeStats]:
         self._returns = np.where(frames.is_first, 0, self._returns + frames.reward)
@@ -161,7 +167,7 @@ class VectorCollector:
         """Everything between two steps but the envs, the policy's weights and the replay."""
         return {
             "policy": {name: value.cpu() for name, value in self._state.items()},
-            "actions": self._actions,
+            "actions": self.actions,
             "reset": self._reset,
             "returns": self._returns,
             "lengths": self._lengths,
@@ -174,7 +180,7 @@ class VectorCollector:
         device = self.policy.device
         saved = {name: value.to(device) for name, value in state["policy"].items()}
         self._state = TensorDict(saved, batch_size=[self.vector.num_envs])
-        self._actions, self._reset = state["actions"].copy(), state["reset"].copy()
+        self.actions, self._reset = state["actions"].copy(), state["reset"].copy()
         self._returns, self._lengths = state["returns"].copy(), state["lengths"].copy()
         self.noise.load_state_dict(state["noise"])
         self.aligner.load_state_dict(state["aligner"])

@@ -54,7 +54,7 @@ def save(state: RunState, folder: RunFolder, extra: Trees | None = None) -> Path
         state: of the run. folder: where to.
         extra: further parts by name.
     """
-    parts, loop = state.parts, _loop_state(state)
+    parts, loop = state.parts, loop_state(state)
     trees = {"replay": rb_state(parts.replay), "loop": loop, **(extra or {})}
     meta = _facts(state) | {"resume": CONSISTENT if loop["envs"] is None else EXACT}
     return save_agent(parts.agent, parts.native, folder, meta, trees)
@@ -101,14 +101,30 @@ def restore(state: RunState, path: Path) -> str:
         CheckpointError: when the checkpoint is damaged, only holds an agent, or its replay or envs
             are not those of this run.
     """
-    parts, progress = state.parts, state.progress
     trees = checkpoint.read(path, ["agent", "replay", "loop"])
-    loop = trees["loop"]
-    if loop["num_envs"] != parts.vector.num_envs:
-        message = f"{path} is of {loop['num_envs']} envs, this run has {parts.vector.num_envs}."
-        raise CheckpointError(message)
-    parts.agent.load_training_state(trees["agent"])
-    load_rb_state(parts.replay, trees["replay"])
+    _check_envs(state, trees["loop"])  # before anything is changed
+    state.parts.agent.load_training_state(trees["agent"])
+    load_rb_state(state.parts.replay, trees["replay"])
+    return load_loop_state(state, trees["loop"])
+
+
+def loop_state(state: RunState) -> dict[str, Any]:
+    """Everything of a run but its agent and its replay."""
+    parts = state.parts
+    return {
+        "progress": state.progress.state_dict(),
+        "num_envs": parts.vector.num_envs,
+        "metrics": state.metrics.state_dict(),
+        "ratio": parts.ratio.state_dict(),
+        "collector": parts.collector.state_dict(),
+        "envs": _env_states(parts.vector),
+    }
+
+
+def load_loop_state(state: RunState, loop: Mapping[str, Any]) -> str:
+    """The inverse of `loop_state`; returns and raises what `restore` does."""
+    _check_envs(state, loop)
+    parts, progress = state.parts, state.progress
     parts.ratio.load_state_dict(loop["ratio"])
     parts.collector.load_state_dict(loop["collector"])
     state.metrics.load_state_dict(loop["metrics"], parts.device)
@@ -121,16 +137,10 @@ def restore(state: RunState, path: Path) -> str:
     return EXACT
 
 
-def _loop_state(state: RunState) -> dict[str, Any]:
-    parts = state.parts
-    return {
-        "progress": state.progress.state_dict(),
-        "num_envs": parts.vector.num_envs,
-        "metrics": state.metrics.state_dict(),
-        "ratio": parts.ratio.state_dict(),
-        "collector": parts.collector.state_dict(),
-        "envs": _env_states(parts.vector),
-    }
+def _check_envs(state: RunState, loop: Mapping[str, Any]) -> None:
+    saved, ours = loop["num_envs"], state.parts.vector.num_envs
+    if saved != ours:
+        raise CheckpointError(f"The checkpoint is of {saved} envs, this run has {ours}.")
 
 
 def _env_states(vector: VectorEnv) -> dict[str, Any] | None:

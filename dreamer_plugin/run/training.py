@@ -17,8 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tensordict import TensorDict
+from torch import Tensor
+
 from dreamer_envs.errors import EnvError
 from dreamer_plugin.config import Config
+from dreamer_plugin.data.collect import EpisodeStats
 from dreamer_plugin.data.replay import write_back
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run import checkpoint, snapshot
@@ -159,8 +163,12 @@ class Training:
             interrupted=signals.received,
         )
 
-    def collect(self) -> None:
-        """One agent step of every env, into the replay; says how many updates that makes due."""
+    def collect(self) -> list[EpisodeStats]:
+        """One agent step of every env, into the replay; says how many updates that makes due.
+
+        Returns:
+            The episodes that ended.
+        """
         replay, progress = self.parts.replay, self.progress
         self._before, recorded = progress.step, replay.written
         with self._timed():
@@ -175,25 +183,30 @@ class Training:
             self.progress.returns.append(episode.ret)
             values = {"episode/return": episode.ret, "episode/length": episode.length}
             self._write(values, env=episode.env)
+        return episodes
 
     def learn(self, display: Display, signals: StopSignals) -> None:
         """The updates that are due at this step, or those before a signal."""
         progress = self.progress
         while progress.owed and not signals.received:
             with self._timed():
-                self.update()
-            progress.owed -= 1
-            progress.updates += 1
+                self.update(self.parts.replay.sample())
             display.tick(self._show_losses)
 
-    def update(self) -> None:
-        """One update on one batch."""
-        parts = self.parts
-        batch = parts.replay.sample()
+    def update(self, batch: TensorDict) -> dict[str, Tensor]:
+        """One update on a batch `[B, 1+T]` of the replay, whose latents become fresh there.
+
+        Returns:
+            What is worth logging, 0-d tensors on the agent's device.
+        """
+        parts, progress = self.parts, self.progress
         latents, metrics = parts.agent.update(batch.to(parts.device))
         if parts.agent.context:  # else nobody reads them
             write_back(parts.replay, batch["index"][:, 1:], latents)
         self.metrics.add(metrics)
+        progress.owed -= 1
+        progress.updates += 1
+        return metrics
 
     def save(self) -> None:
         """Write a checkpoint of this step, and a new best one where the returns say so."""

@@ -46,7 +46,7 @@ def measure_update(cfg: Config, training: Training, updates: int, tell: Tell) ->
         plain.append(_seconds(training, read))
         if i % 2 == 0:
             with metered(update_places(training), read) as meter:
-                training.update()
+                training.update(training.parts.replay.sample())
             split.append(meter.take())
     memory = {"peak_rss": peak_rss(), "rss_before": rss}
     if device.type == "cuda":
@@ -102,7 +102,7 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 def _seconds(training: Training, read: Callable[[], float]) -> float:
     started = read()
-    training.update()
+    training.update(training.parts.replay.sample())
     return read() - started
 
 

@@ -258,7 +258,7 @@ def test_random_actions_come_first_and_are_those_of_the_records() -> None:
     while made[0] < 950:
         light.step()
         made[0] += 1
-        assert np.array_equal(light._state["prev_action"].numpy(), light._actions)
+        assert np.array_equal(light._state["prev_action"].numpy(), light.actions)
     records = torch.stack([stream(rb, env, 950) for env in range(2)])
     acted = ~records["is_last"]
     check_uniform(light.aligner.spaces, records["action"][:, :900][acted[:, :900]])

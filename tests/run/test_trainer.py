@@ -1,0 +1,169 @@
+"""The loop as TorchRL's Trainer: the command line's numbers, exact counts, resume, refusals."""
+
+import pytest
+import torch
+from torchrl.checkpoint import Checkpoint, CheckpointRotation
+from torchrl.envs import GymEnv, SerialEnv, StepCounter, TransformedEnv
+from torchrl.record.loggers import CSVLogger
+from torchrl.trainers import Trainer
+
+from dreamer_plugin.config import load_config
+from dreamer_plugin.errors import UsageError
+from dreamer_plugin.interop.vector import TorchRLVector
+from dreamer_plugin.run.envs import source_of
+from dreamer_plugin.run.evaluate import evaluate_run
+from dreamer_plugin.run.loop import train
+from dreamer_plugin.run.parts import build_parts
+from dreamer_plugin.run.torchrl_env import TorchRLSource
+from dreamer_plugin.run.trainer import DreamerTrainer
+from dreamer_plugin.run.training import Training
+
+
+def trainer_of(cfg, source=None, **options):
+    training = Training(cfg, build_parts(cfg, source or source_of(cfg)))
+    return DreamerTrainer(training, progress_bar=False, **options)
+
+
+def losses_seen(training):
+    """Every update's total, in order, from here on."""
+    seen, update = [], training.update
+
+    def watched(batch):
+        metrics = update(batch)
+        seen.append(sum(value.item() for name, value in metrics.items() if "loss/" in name))
+        return metrics
+
+    training.update = watched
+    return seen
+
+
+def test_the_losses_are_those_of_the_command_line(tiny, quiet, monkeypatch):
+    # 28 steps of prefill, then a quarter of an update per step: more than 50 after 240 steps.
+    cfg = tiny(**{"run.steps": 240})
+    theirs, update = [], Training.update
+
+    def watched(self, batch):
+        metrics = update(self, batch)
+        theirs.append(sum(v.item() for name, v in metrics.items() if "loss/" in name))
+        return metrics
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "update", watched)
+        train(cfg, console=quiet)
+    trainer = trainer_of(tiny(name="other", **{"run.steps": 240, "run.logdir": ""}))
+    ours = losses_seen(trainer.training)
+    assert isinstance(trainer, Trainer)
+    trainer.train()
+    assert len(theirs) == 54 and ours == theirs
+
+
+def test_updates_follow_the_train_ratio_exactly(tiny):
+    trainer = trainer_of(tiny(**{"run.logdir": ""}), total_frames=160, frame_skip=2)
+    counts = []
+    trainer.register_op("post_steps", lambda: counts.append(trainer._optim_count))
+    trainer.train()
+    # As in test_train: one update at step 28, then 4/16 per agent step; two envs per batch.
+    assert trainer.collected_frames == 160 and trainer.training.step == 80
+    assert counts[12:18] == [0, 1, 1, 2, 2, 3]
+    assert counts[-1] == 1 + (80 - 28) // 4 == trainer.training.progress.updates
+
+
+def test_hooks_of_a_pipeline_see_what_arrives_and_what_is_learned_from(tiny):
+    trainer = trainer_of(tiny("toy/recall", **{"run.logdir": "", "run.steps": 40}))
+    rewards, samples = [], []
+    trainer.register_op("batch_process", lambda td: rewards.append(td["next", "reward"]))
+    trainer.register_op("process_optim_batch", lambda td: samples.append(tuple(td.shape)))
+    trainer.train()
+    assert {tuple(reward.shape) for reward in rewards} == {(2, 1)} and len(rewards) == 20
+    assert set(samples) == {(2, 9)}
+
+
+def test_means_go_to_a_logger_of_torchrl(tiny, tmp_path):
+    logger = CSVLogger("csv", log_dir=str(tmp_path))
+    cfg = tiny("toy/recall", **{"run.logdir": "", "run.steps": 60})
+    trainer = trainer_of(cfg, logger=logger, log_interval=19)
+    trainer.train()
+    rows = {path.stem: path.read_text() for path in tmp_path.rglob("*.csv")}
+    lines = next(text for name, text in rows.items() if name.endswith("optim_steps")).splitlines()
+    # Every more than 19 frames: at 20, 40 and 60, when 0, 1 + 12 // 4 and 1 + 32 // 4 were made.
+    assert [line.split(",") for line in lines] == [
+        ["20", "0.0"],
+        ["40", "4.0"],
+        ["60", "9.0"],
+    ]
+    assert any(name.endswith("return") for name in rows) and any("dyn" in name for name in rows)
+
+
+def test_a_checkpoint_inside_the_loop_continues_exactly(tiny, tmp_path):
+    options = {"run.logdir": "", "run.steps": 120}
+    whole = trainer_of(tiny(**options))
+    expected = losses_seen(whole.training)
+    whole.train()
+
+    first = trainer_of(
+        tiny(**options),
+        total_frames=60,
+        checkpoint=Checkpoint(),
+        checkpoint_rotation=CheckpointRotation(tmp_path / "saved", keep_last=2),
+        save_trainer_interval=39,
+    )
+    begun = losses_seen(first.training)
+    first.train()
+    saved = first.checkpoint_rotation.checkpoints()
+    assert len(saved) == 2  # after 40 frames, inside the loop, and at the end
+
+    again = trainer_of(tiny(**options), checkpoint=Checkpoint())
+    again.load_from_file(saved[0])
+    assert (again.collected_frames, again.training.step) == (40, 40)
+    assert again._optim_count == again.training.progress.updates == 4
+    resumed = losses_seen(again.training)
+    again.train()
+    assert begun == expected[: len(begun)]
+    assert resumed == expected[4:]
+
+
+def test_a_doctored_replay_is_refused(tiny, tmp_path):
+    cfg = tiny(**{"run.logdir": "", "run.steps": 40})
+    trainer = trainer_of(cfg, save_trainer_file=tmp_path / "saved")
+    trainer.train()
+    folders = {path.parent for path in (tmp_path / "saved").rglob("state.safetensors")}
+    held = {path for path in (tmp_path / "saved").rglob("*") if path.suffix in (".pkl", ".pt")}
+    assert len(folders) == 3 and not held  # agent, replay, loop; nothing that is unpickled
+    plain = next(f for f in folders if f.name.endswith("replay_buffer")) / "state.json"
+    text = plain.read_text()
+    plain.write_text(text.replace('"num_envs": 2', '"num_envs": 3'))
+    assert plain.read_text() != text
+    fresh = trainer_of(cfg, checkpoint=Checkpoint())
+    with pytest.raises(Exception, match=r"state\.json is (damaged|cut short)"):
+        fresh.load_from_file(tmp_path / "saved")
+    fresh.shutdown()
+
+
+def test_a_run_folder_is_left_for_the_other_doors(tiny):
+    cfg = tiny("toy/recall", **{"run.steps": 40})
+    trainer_of(cfg).train()
+    assert load_config(cfg.run.logdir) == cfg
+    report = evaluate_run(cfg.run.logdir, episodes=2)
+    assert report.step == 40 and report.lengths == [9, 9]
+
+
+def test_evaluation_in_the_loop_is_refused(tiny):
+    with pytest.raises(UsageError, match="run.eval_every"):
+        trainer_of(tiny(**{"run.logdir": "", "run.eval_every": 10}))
+
+
+def pendulum():
+    return TransformedEnv(SerialEnv(2, lambda: GymEnv("Pendulum-v1")), StepCounter(max_steps=9))
+
+
+def test_it_trains_on_a_torchrl_env(tiny):
+    cfg = tiny("gym/Pendulum-v1", **{"run.logdir": "", "run.steps": 60})
+    trainer = trainer_of(cfg, TorchRLSource((), fresh=False, made=TorchRLVector(pendulum(), 3)))
+    trainer.train()
+    replay = trainer.training.parts.replay
+    stored = replay.storage.get(torch.arange(30)[None])[0]
+    # Nine steps and a reset: every tenth record is a first one, and the one before it a last one.
+    assert stored["is_first"].nonzero().flatten().tolist() == [0, 10, 20]
+    assert stored["is_last"].nonzero().flatten().tolist() == [9, 19, 29]
+    assert not stored["is_terminal"].any() and list(stored["obs"].keys()) == ["observation"]
+    assert stored["reward"][1:10].lt(0).all() and trainer.training.progress.updates > 5
