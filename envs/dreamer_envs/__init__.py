@@ -36,6 +36,7 @@ __all__ = [
     "maker",
     "options",
     "register",
+    "register_with_gymnasium",
     "suite_of",
     "tasks",
     "wrap",

@@ -30,6 +30,15 @@ def test_an_example_runs(name, repo, tmp_path):
     assert run([str(repo / "examples" / name), *SHORT[name]], tmp_path)
 
 
+def test_a_pipeline_is_switched_by_one_word(repo, tmp_path):
+    pytest.importorskip("hydra")
+    few = ("model.deter=16", "model.blocks=4", "replay.batch_length=8", "run.prefill=12")
+    small = [f"trainer.{setting}" for setting in few]
+    script = str(repo / "examples" / "pipeline" / "train.py")
+    out = run([script, "trainer=dreamer", *small], tmp_path)
+    assert "DreamerTrainer: 60 frames" in out
+
+
 def test_curves_are_drawn(repo, tmp_path):
     pytest.importorskip("matplotlib")
     rows = [{"step": 8 * i, "episode/return": i % 3} for i in range(30)] + [{"step": 240}]

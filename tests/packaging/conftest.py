@@ -72,6 +72,7 @@ def environment(tmp_path) -> Environment:
     subprocess.run(command, check=True, timeout=120)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     borrowed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    borrowed |= {path for path in sys.path if path.endswith("site-packages")}
     pth = root / "lib" / version / "site-packages" / "borrowed.pth"
     pth.write_text("\n".join(sorted(borrowed)))
     return Environment(root)

@@ -20,6 +20,8 @@ SHOW = (
     " [n for n in ('envs', 'configs') if u.find_spec(n)]]))"
 )
 
+NAMESPACE = "hydra_plugins"  # of all plugins of Hydra; lies among our doors in the tree
+
 
 def installed_files(tree: Path) -> set[str]:
     """Every file of the tree that an installation must have, under its installed name."""
@@ -28,11 +30,14 @@ def installed_files(tree: Path) -> set[str]:
         "dreamer_envs": (tree / "envs" / "dreamer_envs", ("*.py", "py.typed")),
         "dreamer_plugin/configs": (tree / "configs", ("*.yaml",)),
     }
-    return {
+    names = {
         f"{name}/{path.relative_to(root).as_posix()}"
         for name, (root, patterns) in places.items()
         for pattern in patterns
         for path in root.rglob(pattern)
+    }
+    return {
+        name.removeprefix("dreamer_plugin/doors/") if NAMESPACE in name else name for name in names
     }
 
 
