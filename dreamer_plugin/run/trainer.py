@@ -39,7 +39,7 @@ class LoopCollector(BaseCollector):  # type: ignore[misc]  # torchrl has no type
 
     A batch `[N]` holds the `action` (encoded) that led to each env's frame, and under `next` the
     frame's `obs`, `reward`, `done`, `terminated` and `truncated`. A reset frame is a row like
-    any other, with a zero action and reward.
+    any other, with a zero action and reward; an env that is down has none.
 
     Args:
         training: whose envs are stepped.
@@ -68,6 +68,7 @@ class LoopCollector(BaseCollector):  # type: ignore[misc]  # torchrl has no type
         frames = self.training.parts.collector.frames
         assert frames is not None
         count = [len(led)]
+        present = torch.from_numpy(frames.present)
         done, terminated = torch.from_numpy(frames.is_last), torch.from_numpy(frames.terminated)
         led[torch.from_numpy(frames.is_first)] = 0
         arrived = {
@@ -77,7 +78,8 @@ class LoopCollector(BaseCollector):  # type: ignore[misc]  # torchrl has no type
             "terminated": terminated[:, None],
             "truncated": (done & ~terminated)[:, None],
         }
-        return TensorDict({keys.ACTION: led, "next": TensorDict(arrived, count)}, count)
+        batch = TensorDict({keys.ACTION: led, "next": TensorDict(arrived, count)}, count)
+        return batch if frames.present.all() else batch[present]
 
     def shutdown(self, *_: Any, **__: Any) -> None:
         """Close the envs; may be called twice."""
