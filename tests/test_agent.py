@@ -129,6 +129,11 @@ def test_losses_and_scales_must_have_the_same_names(odd: str) -> None:
         agent.update(tiny.batch())
 
 
+def test_a_single_start_leaves_the_replay_value_loss_nothing() -> None:
+    with pytest.raises(UsageError, match=r"imag_last=1 .* behavior\.imag_last=2"):
+        tiny.agent(lambda cfg: setattr(cfg.behavior, "imag_last", 1))
+
+
 def test_imag_last_dreams_from_the_last_steps_only() -> None:
     agent = tiny.agent(lambda cfg: setattr(cfg.behavior, "imag_last", 2))
     each = agent.losses(agent.unroll_context(tiny.batch())).each

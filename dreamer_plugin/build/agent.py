@@ -42,6 +42,11 @@ def build_agent(cfg: Config, spaces: Spaces, device: torch.device | str = "cpu")
         raise UsageError(f"observation {taken[0]!r} has the name of a loss: rename it in the env")
     if not scales["repval"]:
         del scales["repval"]  # the loss is not even computed
+    elif cfg.behavior.imag_last == 1:
+        raise UsageError(
+            "behavior.imag_last=1 leaves no pair of steps for the replay value loss: "
+            "take behavior.imag_last=2 or more, 0 for all, or loss_scales.repval=0"
+        )
     if world.cont is None:
         del scales["cont"]
     if not cfg.world.encoder.vae_dim:
