@@ -21,6 +21,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor, nn
 
+from dreamer_plugin.behavior.actor import Actor
 from dreamer_plugin.behavior.actor_critic import ActorCritic
 from dreamer_plugin.behavior.imagine import (
     Step,
@@ -154,7 +155,7 @@ class Agent(nn.Module):
         """
         rssm = self.world.rssm
         latent_noise = rssm.noise_size
-        with self._autocast(acting=True):
+        with self.autocast(acting=True):
             prev_action = rssm.core.embed_action(state["prev_action"] * (~is_first).unsqueeze(-1))
             embed = self.world.encoder(obs)
             deter, post = rssm.filter_step(
@@ -227,19 +228,11 @@ class Agent(nn.Module):
             batch: `[B, T]`, from `unroll_context`.
             model, behavior: whose; without the model's, states are data.
         """
-        with self._autocast():
-            noise = self._noise(*batch.batch_size, *self.world.rssm.latent.noise_shape)
-            code_size = self.world.encoder.noise_size
-            code_noise = self._noise(*batch.batch_size, code_size) if code_size else None
-            seen = self._shifted(batch) if self.shift else batch
-            with torch.set_grad_enabled(model and torch.is_grad_enabled()):
-                states = self.world.observe(seen, noise, code_noise)
-            each: dict[str, Tensor] = {}
-            if model:
-                each = self.world.losses(states, seen if self.shift_targets else batch)
+        with self.autocast():
+            states, each = self.world_losses(batch, model)
             metrics: dict[str, Tensor] = {}
             if behavior:
-                learned, metrics = self._behavior_losses(states, batch)
+                learned, metrics = self.behavior_losses(self.behavior, states, batch)
                 each |= learned
         metrics |= {f"loss/{name}": value.detach().mean() for name, value in each.items()}
         metrics |= self._latent_metrics(states)
@@ -248,31 +241,58 @@ class Agent(nn.Module):
         names = [name for name in self.scales if (behavior if name in _OF_BEHAVIOR else model)]
         return Losses(each, self._total(each, names), states, metrics)
 
-    def _behavior_losses(
-        self, states: TensorDict, batch: TensorDict
+    def world_losses(
+        self, batch: TensorDict, model: bool = True
+    ) -> tuple[TensorDict, dict[str, Tensor]]:
+        """States `[B, T]` of a batch, from the world's `observe`, and the losses of the world.
+
+        Args:
+            batch: `[B, T]`, from `unroll_context`.
+            model: whether the world learns; else states are data, and there are no losses.
+        """
+        noise = self.noise(*batch.batch_size, *self.world.rssm.latent.noise_shape)
+        code_size = self.world.encoder.noise_size
+        code_noise = self.noise(*batch.batch_size, code_size) if code_size else None
+        seen = self._shifted(batch) if self.shift else batch
+        with torch.set_grad_enabled(model and torch.is_grad_enabled()):
+            states = self.world.observe(seen, noise, code_noise)
+        if not model:
+            return states, {}
+        return states, self.world.losses(states, seen if self.shift_targets else batch)
+
+    def behavior_losses(
+        self, behavior: ActorCritic, states: TensorDict, batch: TensorDict
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Losses of actor and critic from states `[B, T]` of `batch`; metrics."""
+        """Losses of actor and critic: in dreams from the states, and along the records.
+
+        Args:
+            behavior: the agent's, or one of the same make.
+            states: `[B, T]` deter, stoch and feat, and prior where dreams start from it.
+            batch: `[B, T]` reward, is_last, is_terminal.
+
+        Returns:
+            Losses by name, and metrics.
+        """
         stop = states.shape[1] - self.imag_skip
         last = slice(max(stop - self.imag_last, 0) if self.imag_last else 0, stop)
         starts, recorded = states[:, last], batch[:, last]
-        starts = starts if self.behavior.settings.world_grad else starts.detach()
+        starts = starts if behavior.settings.world_grad else starts.detach()
         if self.imag_prior:
             starts["stoch"] = self._prior_draw(starts)
-        dream = self.dream(starts)
+        dream = self.dream(starts, behavior.actor)
         reward, cont = self.world.judge(dream["feat"])
         if self.true_start:
             ends = recorded["is_terminal"].flatten()
             cont = with_true_start(cont, self.world.cont_target(ends))
-        each, ret, metrics = self.behavior.dream_losses(dream, reward, cont)
+        each, ret, metrics = behavior.dream_losses(dream, reward, cont)
         if "repval" in self.scales:
             bootstrap = ret[:, 0].unflatten(0, starts.batch_size)
-            feat = states["feat"][:, last]
-            each["repval"] = self.behavior.replay_loss(feat, recorded, bootstrap)
+            each["repval"] = behavior.replay_loss(states["feat"][:, last], recorded, bootstrap)
         return each, metrics
 
     def _shifted(self, batch: TensorDict) -> TensorDict:
         """The batch with its images moved, all of a row alike; the rest is shared with it."""
-        noise = self._noise(batch.batch_size[0], 2)
+        noise = self.noise(batch.batch_size[0], 2)
         moved = batch.clone(recurse=False)
         for key in self.world.encoder.images:
             moved["obs", key.name] = shifted(batch["obs", key.name], noise, self.shift)
@@ -281,17 +301,17 @@ class Agent(nn.Module):
     def _prior_draw(self, starts: TensorDict) -> Tensor:
         """What the model expected at replayed steps before it saw them, `[B, T, *latent]`."""
         latent = self.world.rssm.latent
-        return latent.sample(starts["prior"], self._noise(*starts.batch_size, *latent.noise_shape))
+        return latent.sample(starts["prior"], self.noise(*starts.batch_size, *latent.noise_shape))
 
-    def dream(self, starts: TensorDict) -> TensorDict:
+    def dream(self, starts: TensorDict, actor: Actor | None = None) -> TensorDict:
         """Imagine from states `[B, T]`, with a graph where one is learned through."""
         given = (
             self.world.rssm,
-            self.behavior.actor,
+            actor or self.behavior.actor,
             starts["deter"].flatten(0, 1),
             starts["stoch"].flatten(0, 1),
             self.imag_horizon,
-            self._noise(self.imag_horizon + 1, starts.numel(), self.noise_size),
+            self.noise(self.imag_horizon + 1, starts.numel(), self.noise_size),
         )
         if self.behavior.settings.dynamics or self.behavior.settings.world_grad:
             return imagine_through(*given)
@@ -320,10 +340,11 @@ class Agent(nn.Module):
             "prior_entropy": latent.entropy(states["prior"]).mean(),
         }
 
-    def _noise(self, *shape: int) -> Tensor:
+    def noise(self, *shape: int) -> Tensor:
+        """Uniform numbers in [0, 1) from the agent's own generator."""
         return torch.rand(shape, generator=self.generator, device=self.device)
 
-    def _autocast(self, acting: bool = False) -> contextlib.AbstractContextManager[Any]:
+    def autocast(self, acting: bool = False) -> contextlib.AbstractContextManager[Any]:
         """Reduced precision for matrix products; small acting batches on a CPU stay in float32.
 
         Casting the weights costs a CPU more than one frame's products gain.

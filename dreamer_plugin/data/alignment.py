@@ -18,7 +18,7 @@ waits here for the next batch. Trailing singleton axes of TorchRL are stripped h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,6 +29,7 @@ from torch import Tensor
 
 from dreamer_plugin import keys
 from dreamer_plugin.data.fields import ENV
+from dreamer_plugin.errors import UsageError
 from dreamer_plugin.spaces import Spaces
 
 
@@ -187,6 +188,73 @@ class Aligner:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state_dict`."""
         self._reward = torch.as_tensor(state["reward"], dtype=torch.float32)
+
+
+def from_slices(
+    slices: TensorDictBase,
+    length: int,
+    deter: int,
+    stoch_shape: Sequence[int],
+    stoch_dtype: torch.dtype = torch.uint8,
+    obs_keys: Mapping[str, Any] | None = None,
+) -> TensorDict:
+    """A batch for our losses from slices of TorchRL's own layout, as its `SliceSampler` draws them.
+
+        slice inside an episode    context o0 | o1 .. oS      o0 has no arrival reward: not learned
+        slice that begins one      (blank)    | o0 .. o(S-1)  o0 is a reset frame, its reward is 0
+
+    Nothing is known of the state before a slice: its latents are zeros.
+
+    Args:
+        slices: `[B * S]` transitions, S after S, each S of one episode: observations, `action`
+            (encoded), `is_init`, and under `next` the same observations, `reward`, `done`,
+            `terminated`. The sampler must not mark `is_init` itself: `init_key=None`.
+        length: S.
+        deter, stoch_shape, stoch_dtype: of stored latents.
+        obs_keys: where observations stand, by the name that the agent knows; under `obs` by
+            default.
+
+    Returns:
+        Records `[B, 1 + S]`, the first column context.
+
+    Raises:
+        UsageError: when an episode ends inside a slice.
+    """
+    steps = slices.reshape(-1, length)
+    shape = steps.batch_size
+    done = steps["next", "done"].reshape(shape)
+    if done[:, :-1].any():
+        row = int(done[:, :-1].any(1).nonzero()[0, 0])
+        raise UsageError(f"slice {row} goes on after its episode ended; sample with strict slices")
+    names = obs_keys or {name: (keys.OBS, name) for name in steps[keys.OBS].keys()}
+    action = steps[keys.ACTION].float()
+    reward = steps["next", "reward"].reshape(shape).float()
+    terminal = done & steps["next", "terminated"].reshape(shape)
+    count = shape[0]
+    no = done.new_zeros(count, 1)
+    obs = {n: torch.cat([steps[k], _next(steps, k)[:, -1:]], 1) for n, k in names.items()}
+    records = TensorDict(
+        {
+            keys.OBS: TensorDict(obs, [count, length + 1]),
+            keys.ACTION: torch.cat([action, torch.zeros_like(action[:, :1])], 1),
+            keys.REWARD: torch.cat([torch.zeros_like(reward[:, :1]), reward], 1),
+            keys.IS_FIRST: torch.cat([~no, done.new_zeros(shape)], 1),
+            keys.IS_LAST: torch.cat([no, done], 1),
+            keys.IS_TERMINAL: torch.cat([no, terminal], 1),
+            keys.DETER: torch.zeros(count, length + 1, deter),
+            keys.STOCH: torch.zeros(count, length + 1, *stoch_shape, dtype=stoch_dtype),
+        },
+        [count, length + 1],
+    )
+    blank = records[:, :1].apply(torch.zeros_like)
+    blank[keys.IS_FIRST] = ~no
+    begun = steps["is_init"].reshape(shape)[:, 0]
+    return torch.where(begun[:, None], torch.cat([blank, records[:, :-1]], 1), records)
+
+
+def _next(steps: TensorDictBase, key: Any) -> Tensor:
+    value: Tensor = steps[("next", *key) if isinstance(key, tuple) else ("next", key)]
+    return value
 
 
 def _zero_rows(value: Tensor, rows: Tensor) -> Tensor:

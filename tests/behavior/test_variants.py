@@ -319,7 +319,7 @@ def test_behavior_losses_reach_the_representation(gradient: str) -> None:
     made.zero_grad(set_to_none=True)
 
     made.generator.set_state(before)
-    noise = made._noise(*inputs.shape, *made.world.rssm.latent.noise_shape)
+    noise = made.noise(*inputs.shape, *made.world.rssm.latent.noise_shape)
     states = made.world.observe(inputs, noise)
     starts = {key: states[key].detach().requires_grad_() for key in ("deter", "stoch")}
     dream = made.dream(TensorDict(starts, inputs.shape))

@@ -15,6 +15,8 @@ SHORT = {
     "quick_start.py": ("--steps", "200"),
     "own_env.py": ("--steps", "200"),
     "torchrl_collector.py": ("--frames", "80"),
+    "dream_env.py": ("--steps", "120", "--rounds", "2"),
+    "offline.py": ("--frames", "200", "--updates", "2"),
 }
 
 

@@ -79,7 +79,7 @@ def force_noise(agent: Agent, draws: Sequence[Tensor]) -> Iterator[Tensor]:
         assert value.shape == shape, f"the agent draws {shape}, the file holds {tuple(value.shape)}"
         return value
 
-    agent._noise = draw  # type: ignore[method-assign]
+    agent.noise = draw  # type: ignore[method-assign]
     return queue
 
 

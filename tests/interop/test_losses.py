@@ -1,0 +1,157 @@
+"""The losses as LossModules: the agent's numbers, TorchRL's conventions, its conformance tests."""
+
+import copy
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tensordict import TensorDict
+from torchrl.objectives import LossModule, SoftUpdate
+
+from dreamer_plugin.interop.losses import ActorCriticLoss, DreamerLoss, WorldModelLoss
+from tests import tiny
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*updater.*")
+
+
+def gradients(agent):
+    return {n: p.grad.clone() for n, p in agent.named_parameters() if p.grad is not None}
+
+
+def test_the_sum_of_the_losses_is_the_agents_total():
+    ours, theirs = tiny.agent(), tiny.agent()
+    total = ours.losses(ours.unroll_context(tiny.batch())).total
+    total.backward()
+    out = DreamerLoss(theirs)(batch := tiny.batch())
+    assert set(out.keys()) == {f"loss_{name}" for name in ours.scales}
+    assert all(value.shape == () for value in out.values())
+    summed = sum(out.values())
+    torch.testing.assert_close(summed, total)
+    summed.backward()
+    expected, found = gradients(ours), gradients(theirs)
+    assert expected.keys() == found.keys() and len(expected) > 20
+    for name, grad in expected.items():
+        torch.testing.assert_close(found[name], grad, msg=name)
+    assert batch["states", "deter"].shape == (3, 6, 16) and batch["states", "feat"].requires_grad
+
+
+def test_each_half_alone_trains_its_own_parameters():
+    agent = tiny.agent()
+    batch = tiny.batch()
+    world, behavior = WorldModelLoss(agent), ActorCriticLoss(agent)
+    sum(world(batch).values()).backward()
+    assert {name.split(".")[0] for name in gradients(agent)} == {"world"}
+    agent.zero_grad()
+    batch["states"] = batch["states"].detach()
+    sum(behavior(batch).values()).backward()
+    assert {".".join(n.split(".")[:2]) for n in gradients(agent)} == {
+        "behavior.actor",
+        "behavior.critic",
+    }
+    held = set(map(id, behavior.parameters()))
+    assert held == {
+        id(p) for part in (agent.behavior.actor, agent.behavior.critic) for p in part.parameters()
+    }
+
+
+def test_keys_can_be_renamed():
+    plain, renamed = DreamerLoss(tiny.agent()), DreamerLoss(tiny.agent())
+    batch = tiny.batch()
+    other = batch.clone().rename_key_("reward", "r").rename_key_("deter", "belief")
+    renamed.set_keys(reward="r", deter="belief", states="posterior")
+    assert "r" in renamed.in_keys and "belief" in renamed.in_keys
+    found, expected = renamed(other), plain(batch)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, msg=name)
+    assert "posterior" in other.keys()
+
+
+def test_the_slow_critic_is_a_target_that_torchrls_updater_moves():
+    agent = tiny.agent()
+    loss = ActorCriticLoss(agent)
+    slow = dict(agent.behavior.slow.copy.named_parameters())
+    target = loss.target_critic_network_params
+    for name, value in slow.items():
+        torch.testing.assert_close(target.get(("part", *name.split("."))).data, value.data)
+    updater = SoftUpdate(loss, tau=0.25)  # as always in TorchRL, the target starts from the source
+    fast = dict(agent.behavior.critic.named_parameters())
+    before = {name: value.detach().clone() for name, value in fast.items()}
+    with torch.no_grad():
+        for value in fast.values():
+            value += 1
+    updater.step()
+    for name, value in before.items():
+        moved = loss.target_critic_network_params.get(("part", *name.split("."))).data
+        torch.testing.assert_close(moved, value + 0.25)
+
+
+def test_a_state_dict_goes_round():
+    loss, other = DreamerLoss(tiny.agent(seed=1)), DreamerLoss(tiny.agent(seed=2))
+    loss(tiny.batch())  # moves the normaliser
+    other.load_state_dict(loss.state_dict())
+    assert not any(
+        (a != b).any() for a, b in zip(loss.parameters(), other.parameters(), strict=True)
+    )
+    for name, value in loss.state_dict().items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(value, other.state_dict()[name]), name
+
+
+def test_an_optimizer_of_torch_learns_with_them():
+    loss = DreamerLoss(tiny.agent())
+    optimizer = torch.optim.Adam(loss.parameters(), lr=3e-3)
+    batch = tiny.batch()
+    rec = []
+    for _ in range(15):
+        out = loss(batch)
+        optimizer.zero_grad()
+        sum(out.values()).backward()
+        optimizer.step()
+        rec.append(out["loss_vector"].item())
+    assert rec[-1] < 0.8 * rec[0]
+
+
+LOSSES = [WorldModelLoss, ActorCriticLoss, DreamerLoss]
+
+
+@pytest.fixture(scope="module")
+def conformance():
+    """TorchRL's own test base, from a checkout of it."""
+    source = os.environ.get("TORCHRL_SOURCE")
+    if not source:
+        pytest.skip("set TORCHRL_SOURCE to a checkout of pytorch/rl")
+    path = Path(source) / "test" / "objectives" / "_objectives_common.py"
+    spec = importlib.util.spec_from_file_location("_objectives_common", path)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.LossModuleTestBase
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_torchrls_conformance(conformance, kind):
+    class Ours(conformance):
+        def test_reset_parameters_recursive(self):
+            self.reset_parameters_recursive_test(kind(tiny.agent()))
+
+    loss = kind(tiny.agent())
+    assert isinstance(loss, LossModule)
+    defaults = {"reward": "reward", "deter": "deter", "obs": "obs", "states": "states"}
+    Ours().tensordict_keys_test(loss, defaults)
+    Ours().test_reset_parameters_recursive()
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_unknown_keys_are_refused_and_resets_reset(kind):
+    loss = kind(tiny.agent())
+    with pytest.raises(ValueError, match="unknown"):
+        loss.set_keys(unknown="x")
+    copied = copy.deepcopy(loss)
+    parts = [copied] if kind is not DreamerLoss else [copied.world_model, copied.actor_critic]
+    for part in parts:
+        before = [p.detach().clone() for p in part.parameters()]
+        part.reset_parameters_recursive()
+        assert any((a != b).any() for a, b in zip(before, part.parameters(), strict=True))
+    assert isinstance(loss(tiny.batch()), TensorDict) if kind is not ActorCriticLoss else True
