@@ -12,9 +12,23 @@ Value = TypeVar("Value")
 class UsageError(ValueError):
     """Something the user typed or passed cannot work; the message says what would."""
 
+    exit_code = 2  # of a process that ends with it
+
 
 class CheckpointError(UsageError):
     """A checkpoint is missing, damaged or of another make."""
+
+
+class NotFiniteError(UsageError):
+    """What an agent has learned is not finite any more; the last checkpoint stands."""
+
+    exit_code = 3
+
+
+class DiskFullError(UsageError):
+    """What a run writes has no room; the last checkpoint stands."""
+
+    exit_code = 4
 
 
 def nearest(value: str, valid: Iterable[str], kind: str) -> str:

@@ -1,5 +1,6 @@
 """Configuration: the schema, its layers, and who set what."""
 
+from dreamer_plugin.config.changes import changes
 from dreamer_plugin.config.history import explain
 from dreamer_plugin.config.layers import EnvFacts, MachineLayer
 from dreamer_plugin.config.load import Resolved, compose, config_text, load_config, save_config
@@ -12,6 +13,7 @@ __all__ = [
     "LayersReport",
     "MachineLayer",
     "Resolved",
+    "changes",
     "compose",
     "config_text",
     "explain",

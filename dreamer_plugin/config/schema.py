@@ -280,6 +280,13 @@ class ReplayConfig:
 
 
 @dataclass
+class CheckpointConfig:
+    """What checkpoints hold. Without `latents` they are smaller, and a resume is not exact."""
+
+    latents: bool = True
+
+
+@dataclass
 class EnvConfig:
     """Which env, its options for `dreamer_envs.make`, how many, and what they are forgiven."""
 
@@ -326,6 +333,7 @@ class Config:
     env: EnvConfig = field(default_factory=EnvConfig)
     run: RunConfig = field(default_factory=RunConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     nets: NetsConfig = field(default_factory=NetsConfig)
     world: WorldConfig = field(default_factory=WorldConfig)

@@ -14,7 +14,8 @@ e3f0224.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -318,6 +319,39 @@ def rb_state(rb: RecordReplay) -> dict[str, Any]:
         "sampler": rb.sampler.state_dict(),
         "writer": rb.writer.state_dict(),
     }
+
+
+@dataclass(frozen=True)
+class FrozenReplay:
+    """A replay at one moment, to be written while it is used.
+
+    Args:
+        state: as of `rb_state`, latents as `Later`, without the records of full segments.
+        sealed: those, by `env/number` and name of the field.
+        thaw: to be called, by the thread that uses the replay, when both have been read.
+    """
+
+    state: dict[str, Any]
+    sealed: dict[str, dict[str, Tensor]]
+    thaw: Callable[[], None]
+
+
+def freeze(rb: RecordReplay, latents: bool = True) -> FrozenReplay:
+    """The replay as it is now.
+
+    Args:
+        rb: the replay; one freeze at a time. latents: whether to keep them.
+    """
+    with rb._replay_lock:
+        streams = rb.storage.freeze()
+        storage = rb.storage.counters() | streams.open() | (streams.latents() if latents else {})
+        state = {
+            "facts": rb.facts(),
+            "storage": storage,
+            "sampler": rb.sampler.state_dict(),
+            "writer": rb.writer.state_dict(),
+        }
+    return FrozenReplay(state, streams.sealed(), rb.storage.thaw)
 
 
 def load_rb_state(rb: RecordReplay, state: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ their latents. A segment whose last record has died is used again.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from torchrl.data.replay_buffers.storages import Storage
 
 from dreamer_plugin import keys
 from dreamer_plugin.data.fields import Field
+from dreamer_plugin.data.frozen import FrozenStreams
 from dreamer_plugin.data.segments import Allocate, Segment, in_memory
 from dreamer_plugin.data.windows import STREAM, Int64
 from dreamer_plugin.errors import UsageError
@@ -67,6 +68,7 @@ class SegmentStorage(Storage):  # type: ignore[misc]  # torchrl has no types
         self.tails = [0] * self.num_envs  # the first that still lives
         self._segments: list[dict[int, Segment]] = [{} for _ in range(self.num_envs)]
         self._free: list[Segment] = []
+        self._frozen: FrozenStreams | None = None
 
     def __len__(self) -> int:
         return sum(self.heads) - sum(self.tails)
@@ -97,7 +99,9 @@ class SegmentStorage(Storage):  # type: ignore[misc]  # torchrl has no types
         env, record = divmod(position, STREAM)
         dead = range(self.tails[env] // self.segment, (record + 1) // self.segment)
         self.tails[env] = record + 1
-        self._free += [self._segments[env].pop(number) for number in dead]
+        gone = [self._segments[env].pop(number) for number in dead]
+        if self._frozen is None:  # else they may still be read
+            self._free += gone
 
     def flags(self, position: int) -> tuple[bool, bool]:
         """Whether a record is a first one, and whether it is a last one."""
@@ -150,6 +154,8 @@ class SegmentStorage(Storage):  # type: ignore[misc]  # torchrl has no types
             env, record = divmod(start, STREAM)
             gone = min(max(self.tails[env] - record, 0), index.shape[1])
             for at, segment, part in self._pieces(start + gone, index.shape[1] - gone):
+                if self._frozen is not None:
+                    self._frozen.before_write(segment, part)
                 for i, source in zip(columns, sources, strict=True):
                     segment[i][part] = source[row, gone + at : gone + at + part.stop - part.start]
 
@@ -188,22 +194,44 @@ class SegmentStorage(Storage):  # type: ignore[misc]  # torchrl has no types
                 f"{len(self):,}; lower replay.capacity, or set replay.storage=disk"
             ) from error
 
-    def state_dict(self) -> dict[str, Any]:
-        """Counters, and every segment's filled part by key, without a copy."""
-        state: dict[str, Any] = {
+    def freeze(self) -> FrozenStreams:
+        """The segments as they are now, until `thaw`; one at a time."""
+        self._frozen = FrozenStreams(self.fields, self.segment, self._filled())
+        return self._frozen
+
+    def thaw(self) -> None:
+        """What `freeze` gave is not read any more."""
+        self._frozen = None
+
+    def counters(self) -> dict[str, Any]:
+        """Length of a segment, and where each stream begins and ends."""
+        return {
             "segment": self.segment,
             "heads": torch.tensor(self.heads),
             "tails": torch.tensor(self.tails),
         }
-        for env, segments in enumerate(self._segments):
-            for number, segment in segments.items():
-                filled = min(self.heads[env] - number * self.segment, self.segment)
-                for field, array in zip(self.fields, segment, strict=True):
-                    state[f"{env}/{number}/{field.name}"] = field.to_tensor(array[:filled])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Counters, and every segment's filled part by key, without a copy."""
+        state = self.counters()
+        for env, number, segment, filled in self._filled():
+            for field, array in zip(self.fields, segment, strict=True):
+                state[f"{env}/{number}/{field.name}"] = field.to_tensor(array[:filled])
         return state
 
+    def _filled(self) -> Iterator[tuple[int, int, Segment, int]]:
+        """Env, number, arrays and filled records of every segment."""
+        for env, segments in enumerate(self._segments):
+            for number, segment in segments.items():
+                yield (
+                    env,
+                    number,
+                    segment,
+                    min(self.heads[env] - number * self.segment, self.segment),
+                )
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The inverse of `state_dict`; the values are copied."""
+        """The inverse of `state_dict`; the values are copied, latents that are missing are zero."""
         self._empty()
         self.segment = int(state_dict["segment"])
         self.heads = state_dict["heads"].tolist()
@@ -212,7 +240,11 @@ class SegmentStorage(Storage):  # type: ignore[misc]  # torchrl has no types
             for number in range(tail // self.segment, -(-head // self.segment)):
                 segment = self._allocate()
                 for field, array in zip(self.fields, segment, strict=True):
-                    values = field.to_array(state_dict[f"{env}/{number}/{field.name}"])
+                    name = f"{env}/{number}/{field.name}"
+                    if field.is_latent and name not in state_dict:
+                        array[:] = 0
+                        continue
+                    values = field.to_array(state_dict[name])
                     array[: len(values)] = values
                 self._segments[env][number] = segment
 

@@ -33,6 +33,7 @@ from dreamer_plugin.run.evaluate import EvalReport, evaluate, find_checkpoint, l
 from dreamer_plugin.run.folder import RunFolder, find_run
 from dreamer_plugin.run.native import NativeForm
 from dreamer_plugin.run.parts import build_parts
+from dreamer_plugin.run.records import RecordFiles
 from dreamer_plugin.run.signals import StopSignals
 from dreamer_plugin.run.training import Training
 
@@ -200,7 +201,10 @@ class Dreamer:
         elif replay and self._checkpoint is not None:  # loaded, and no step made since
             meta, parts = checkpoint.verify(self._checkpoint), checkpoint.read(self._checkpoint)
             name = checkpoint.step_name(meta["step"])
-            checkpoint.write(folder.checkpoints / name, parts | trees, meta)
+            entries = checkpoint.segments(self._checkpoint)
+            source = checkpoint.records_of(self._checkpoint)
+            RecordFiles(folder.records).carry(source, entries)
+            checkpoint.write(folder.checkpoints / name, parts | trees, meta, entries)
         else:
             snapshot.save_agent(self.agent, self._native, folder, self._facts(), trees)
 

@@ -81,6 +81,14 @@ Resume = Annotated[
         cli_help.WHERE,
     ),
 ]
+AllowChange = Annotated[
+    bool,
+    typer.Option(
+        "--allow-config-change",
+        help="Continue a run with other settings; they are listed.",
+        rich_help_panel=cli_help.WHERE,
+    ),
+]
 EvalEvery = Annotated[
     Text, option("--eval-every", "N", "Agent steps between evaluations; 0 is never.", cli_help.HOW)
 ]
@@ -115,6 +123,7 @@ def train(
     min_envs: MinEnvs = None,
     logdir: Logdir = None,
     resume: Resume = "never",
+    allow_config_change: AllowChange = False,
     eval_every: EvalEvery = None,
     eval_episodes: EvalEpisodes = None,
 ) -> None:
@@ -153,6 +162,7 @@ def train(
         resume=None if resume == "never" else resume,
         layers_report=resolved.report,
         console=Console(),
+        allow_config_change=allow_config_change,
     )
     raise typer.Exit(result.exit_code)
 

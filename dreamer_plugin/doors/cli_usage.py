@@ -46,7 +46,7 @@ class OneLineGroup(TyperGroup):
             if message is None or not standalone_mode:
                 raise
             typer.echo(f"Error: {message}", err=True)
-            code = USAGE
+            code = getattr(error, "exit_code", USAGE)
         if not standalone_mode:
             return code
         sys.exit(code if isinstance(code, int) else 0)

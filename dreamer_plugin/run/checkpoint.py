@@ -5,34 +5,46 @@
       step-000040000/  manifest.json
       best/            agent.safetensors agent.json best.json manifest.json
       .tmp-...         being written; swept at the next start
+      damaged-...      did not verify when the run went on
+    records/           segments of the replay that checkpoints share, see `records.py`
 
 A folder is written under a temporary name, every file and the folder are fsynced, and one rename
 publishes it: it is there whole or not at all. `manifest.json` names every file with its size and
 sha256 and carries the hash of itself, so that any flipped or missing byte is noticed. There is no
 pointer file that could be torn: the newest folder that verifies is the latest. Nothing is pickled,
 and nothing outside the manifest is read.
+
+Format 2 keeps full segments of records once for all checkpoints; in format 1 each held all records.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import uuid
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from dreamer_plugin.errors import CheckpointError
+from dreamer_plugin.run import records
 from dreamer_plugin.run.packing import Tree, pack, unpack
+from dreamer_plugin.run.records import Entries, sync
+from dreamer_plugin.run.tensorfile import write_file, write_tensors
 
-FORMAT = 1
+FORMAT = 2
+Body = dict[str, Any]  # of a manifest
+# From each older format to the next.
+MIGRATIONS: dict[int, Callable[[Body], Body]] = {
+    1: lambda body: body | {"format": 2, "segments": {}},
+}
 MANIFEST = "manifest.json"
 BEST = "best"
 _RETIRED_BEST = ".old-best"
@@ -49,7 +61,12 @@ def step_name(step: int) -> str:
     return f"step-{step:09d}"
 
 
-def write(folder: Path, parts: Mapping[str, Tree], meta: Mapping[str, Any]) -> Path:
+def write(
+    folder: Path,
+    parts: Mapping[str, Tree],
+    meta: Mapping[str, Any],
+    segments: Entries | None = None,
+) -> Path:
     """Write one checkpoint atomically.
 
     Args:
@@ -57,6 +74,7 @@ def write(folder: Path, parts: Mapping[str, Tree], meta: Mapping[str, Any]) -> P
         parts: name -> state tree (see `packing.pack`); each becomes `<name>.json` and, when it
             holds tensors, `<name>.safetensors`.
         meta: plain facts for the manifest (step, updates ...), readable without the tensors.
+        segments: of the replay's records that go with it, as `RecordFiles.write` gave them.
 
     Returns:
         `folder`.
@@ -65,13 +83,12 @@ def write(folder: Path, parts: Mapping[str, Tree], meta: Mapping[str, Any]) -> P
     temporary = folder.parent / f".tmp-{folder.name}-{uuid.uuid4().hex[:8]}"
     temporary.mkdir()
     try:
+        files: dict[str, Any] = {}
         for name, tree in parts.items():
-            _write_part(temporary / name, tree)
-        files = {path.name: _describe(path) for path in sorted(temporary.iterdir())}
-        body = {"format": FORMAT, "meta": dict(meta), "files": files}
-        (temporary / MANIFEST).write_bytes(_render_manifest(body))
-        _fsync(temporary / MANIFEST)
-        _fsync(temporary)
+            files |= _write_part(temporary / name, tree)
+        body = {"format": FORMAT, "meta": dict(meta), "files": files, "segments": segments or {}}
+        write_file(temporary / MANIFEST, _render_manifest(body))
+        sync(temporary)
         _publish(temporary, folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -90,14 +107,25 @@ def verify(folder: Path) -> dict[str, Any]:
     """
     body = _read_manifest(folder)
     for name, expected in body["files"].items():
-        path = folder / name
-        if path.is_symlink() or not path.is_file():
-            raise CheckpointError(f"{folder}: {name} is missing.")
-        if path.stat().st_size != expected["size"]:
-            raise CheckpointError(f"{folder}: {name} is cut short or grown.")
-        if _sha256(path) != expected["sha256"]:
-            raise CheckpointError(f"{folder}: {name} is damaged (not the sha256 written).")
+        _verify_file(folder, folder / name, expected)
+    for entry in body["segments"].values():
+        _verify_file(folder, records_of(folder) / entry["file"], entry)
     return body["meta"]
+
+
+def meta(folder: Path) -> dict[str, Any]:
+    """The facts in a manifest, which alone is checked."""
+    return _read_manifest(folder)["meta"]
+
+
+def segments(folder: Path) -> Entries:
+    """The segments of records that go with a checkpoint, by `env/number`."""
+    return _read_manifest(folder)["segments"]
+
+
+def records_of(folder: Path) -> Path:
+    """Where the segments of a checkpoint lie."""
+    return folder.parent.parent / records.FOLDER
 
 
 def part_names(folder: Path) -> list[str]:
@@ -137,15 +165,25 @@ def steps(checkpoints: Path) -> list[tuple[int, Path]]:
     return sorted(((int(match[1]), path) for match, path in matches if match), reverse=True)
 
 
-def newest(checkpoints: Path) -> Path | None:
-    """The newest checkpoint that verifies; damaged ones are passed over with a warning."""
+def newest(checkpoints: Path, quarantine: bool = False) -> Path | None:
+    """The newest checkpoint that verifies; damaged ones are passed over with a warning.
+
+    Args:
+        checkpoints: of a run.
+        quarantine: rename the damaged ones when a whole one is found, so that nothing takes them
+            for checkpoints again; only for who holds the lock of the run.
+    """
+    damaged = []
     for _, folder in steps(checkpoints):
         try:
             verify(folder)
         except CheckpointError as error:
             message = f"Passing over a damaged checkpoint: {error}"
             warnings.warn(message, DamagedCheckpointWarning, stacklevel=2)
+            damaged.append(folder)
         else:
+            for path in damaged * quarantine:
+                path.rename(path.with_name(f"damaged-{path.name}-{uuid.uuid4().hex[:8]}"))
             return folder
     return None
 
@@ -168,6 +206,16 @@ def sweep(checkpoints: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.rename(final)
+    drop_segments(checkpoints)
+
+
+def drop_segments(checkpoints: Path) -> None:
+    """Remove the segments of records that no checkpoint names."""
+    named: set[str] = set()
+    for _, folder in steps(checkpoints):
+        with suppress(CheckpointError):  # nobody can load it
+            named |= {entry["file"] for entry in segments(folder).values()}
+    records.RecordFiles(checkpoints.parent / records.FOLDER).keep_only(named)
 
 
 def prune(checkpoints: Path, keep: int) -> None:
@@ -176,11 +224,25 @@ def prune(checkpoints: Path, keep: int) -> None:
         shutil.rmtree(folder)
 
 
-def _write_part(stem: Path, tree: Tree) -> None:
+def _write_part(stem: Path, tree: Tree) -> dict[str, Any]:
+    """Write one part; size and sha256 of its files by name."""
     tensors, plain = pack(tree)
+    files = {}
     if tensors:
-        save_file(tensors, stem.with_name(f"{stem.name}.safetensors"))
-    stem.with_name(f"{stem.name}.json").write_text(json.dumps(plain, allow_nan=False))
+        path = stem.with_name(f"{stem.name}.safetensors")
+        files[path.name] = write_tensors(path, tensors)
+    path = stem.with_name(f"{stem.name}.json")
+    files[path.name] = write_file(path, json.dumps(plain, allow_nan=False).encode())
+    return files
+
+
+def _verify_file(folder: Path, path: Path, expected: Mapping[str, Any]) -> None:
+    if path.is_symlink() or not path.is_file():
+        raise CheckpointError(f"{folder}: {path.name} is missing.")
+    if path.stat().st_size != expected["size"]:
+        raise CheckpointError(f"{folder}: {path.name} is cut short or grown.")
+    if _sha256(path) != expected["sha256"]:
+        raise CheckpointError(f"{folder}: {path.name} is damaged (not the sha256 written).")
 
 
 def _read_part(stem: Path) -> Tree:
@@ -200,13 +262,8 @@ def _publish(temporary: Path, folder: Path) -> None:
         shutil.rmtree(retired, ignore_errors=True)
         folder.rename(retired)
     temporary.rename(folder)
-    _fsync(folder.parent)
+    sync(folder.parent)
     shutil.rmtree(retired, ignore_errors=True)
-
-
-def _describe(path: Path) -> dict[str, Any]:
-    _fsync(path)
-    return {"size": path.stat().st_size, "sha256": _sha256(path)}
 
 
 def _sha256(path: Path) -> str:
@@ -215,14 +272,6 @@ def _sha256(path: Path) -> str:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _render_manifest(body: Mapping[str, Any]) -> bytes:
@@ -243,9 +292,12 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise CheckpointError(message) from error
     if not intact:
         raise CheckpointError(f"{folder}: {MANIFEST} is damaged.")
+    while body["format"] in MIGRATIONS:
+        body = MIGRATIONS[body["format"]](body)
     if body["format"] != FORMAT:
-        message = f"{folder} has checkpoint format {body['format']!r}; this version reads {FORMAT}."
-        raise CheckpointError(message)
-    if any(Path(name).name != name for name in body["files"]):
+        found = body["format"]
+        raise CheckpointError(f"{folder} has format {found!r}; this version reads 1 to {FORMAT}.")
+    names = [*body["files"], *(entry["file"] for entry in body["segments"].values())]
+    if any(Path(name).name != name for name in names):
         raise CheckpointError(f"{folder}: {MANIFEST} names a file outside its folder.")
     return body

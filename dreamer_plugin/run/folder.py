@@ -1,6 +1,6 @@
 """The folder of one run: what it is called, what lies in it, and who may write there.
 
-<run>/config.yaml  metrics.jsonl  events.out.tfevents.*  checkpoints/  .lock
+<run>/config.yaml  metrics.jsonl  events.out.tfevents.*  checkpoints/  records/  .lock
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from dreamer_plugin.config.schema import Config
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run import checkpoint
+from dreamer_plugin.run.records import FOLDER as RECORDS
 
 RUNS = Path("runs")
 
@@ -26,6 +27,7 @@ class RunFolder:
         self.path = Path(path)
         self.config_path = self.path / "config.yaml"
         self.checkpoints = self.path / "checkpoints"
+        self.records = self.path / RECORDS
 
     def is_run(self) -> bool:
         """Whether a run was started here."""

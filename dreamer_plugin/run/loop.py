@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from dreamer_plugin.config import Config, LayersReport, save_config
-from dreamer_plugin.errors import CheckpointError
+from dreamer_plugin.config import Config, LayersReport, changes, load_config, save_config
+from dreamer_plugin.errors import CheckpointError, UsageError
 from dreamer_plugin.run import checkpoint
 from dreamer_plugin.run.allocator import keep_memory
 from dreamer_plugin.run.devices import choose_device
@@ -31,6 +31,7 @@ def train(
     layers_report: LayersReport | None = None,
     console: Console | None = None,
     callbacks: Sequence[Callback] = (),
+    allow_config_change: bool = False,
 ) -> RunResult:
     """Train an agent until `cfg.run.steps` agent steps are made, then save it.
 
@@ -43,16 +44,20 @@ def train(
         layers_report: shown before the run: what differs from the published protocol.
         console: where to show things; standard output by default.
         callbacks: called after every agent step; one that returns False ends the run.
+        allow_config_change: continue a run with settings that change what it learns.
 
     Returns:
         How it ended; its `exit_code` is meant for the shell.
 
     Raises:
-        UsageError: when the folder, the env or a checkpoint cannot be used.
+        UsageError: when the folder, the env or a checkpoint cannot be used, or a continued run has
+            other settings than it began with.
     """
     console = console or Console()
     folder = resumed_folder(cfg, resume) if resume is not None else None
     resumed = folder is not None
+    if folder is not None:
+        _check_changes(cfg, folder, allow_config_change, console)
     folder = folder or new_folder(cfg)
     with folder.locked(), StopSignals() as signals:
         source = source_of(cfg, env_makers)
@@ -75,17 +80,36 @@ def train(
     return result
 
 
+def _check_changes(cfg: Config, folder: RunFolder, allowed: bool, console: Console) -> None:
+    """Show what differs from the settings that a run began with, and refuse it unless allowed."""
+    found = changes(load_config(folder.config_path), cfg)
+    if found and not allowed:
+        raise UsageError(
+            f"{folder.path} began with other settings ({'; '.join(found)}). Continue it with its "
+            "own (pass only --resume and its path), or say --allow-config-change."
+        )
+    for line in found:
+        console.print(f"changed  {line}", highlight=False, soft_wrap=True)
+
+
 def _restore(training: Training, folder: RunFolder, console: Console) -> None:
     checkpoint.sweep(folder.checkpoints)
-    latest = checkpoint.newest(folder.checkpoints)
+    latest = checkpoint.newest(folder.checkpoints, quarantine=True)
     if latest is None:
         if checkpoint.steps(folder.checkpoints):
             raise CheckpointError(f"No checkpoint in {folder.checkpoints} is whole.")
         console.print(f"{folder.path} has no checkpoint yet: starting at step 0.")
         return
     kind = training.restore(latest)
-    how = "exactly" if kind == EXACT else "with new episodes (its envs cannot save their state)"
+    how = "exactly" if kind == EXACT else f"as far as it is known ({_unknown(training)})"
     console.print(f"Continuing {latest} {how}.", highlight=False, soft_wrap=True)
+
+
+def _unknown(training: Training) -> str:
+    """What a checkpoint does not hold."""
+    if training.parts.vector.can_save and not training.cfg.checkpoint.latents:
+        return "it may lack the latents of the replay"
+    return "with new episodes: its envs could not save their state"
 
 
 def _conclude(result: RunResult, cfg: Config, console: Console) -> None:

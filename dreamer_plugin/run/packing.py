@@ -19,17 +19,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dreamer_plugin.data.frozen import Later
 from dreamer_plugin.errors import CheckpointError
 
 Tree = Any  # nested dict / list / tuple of tensors, arrays, numbers, strings, booleans and None
 
 
-def pack(tree: Tree) -> tuple[dict[str, Tensor], Any]:
+def pack(tree: Tree) -> tuple[dict[str, Tensor | Later], Any]:
     """Split a state tree.
 
     Args:
         tree: nested dicts (any plain key), lists and tuples over tensors, numpy arrays, numbers,
-            strings, booleans and None. Tuples come back as lists.
+            strings, booleans and None. Tuples come back as lists, what is read later as tensors.
 
     Returns:
         `tensors`, contiguous on the CPU and each with memory of its own, and `plain`, ready for
@@ -38,7 +39,7 @@ def pack(tree: Tree) -> tuple[dict[str, Tensor], Any]:
     Raises:
         TypeError: for a value of another kind, naming where it stands.
     """
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor | Later] = {}
     plain = _pack(tree, (), tensors)
     return _separate(tensors), plain
 
@@ -72,8 +73,8 @@ def _lookup(tensors: Mapping[str, Tensor], name: str) -> Tensor:
     return tensors[name]
 
 
-def _pack(tree: Tree, path: tuple[str, ...], tensors: dict[str, Tensor]) -> Any:
-    if isinstance(tree, Tensor):
+def _pack(tree: Tree, path: tuple[str, ...], tensors: dict[str, Tensor | Later]) -> Any:
+    if isinstance(tree, (Tensor, Later)):
         return {"$tensor": _store(tree, path, tensors)}
     if isinstance(tree, np.ndarray):
         return {"$array": _store(torch.from_numpy(tree), path, tensors)}
@@ -92,7 +93,7 @@ def _pack(tree: Tree, path: tuple[str, ...], tensors: dict[str, Tensor]) -> Any:
 
 
 def _pack_mapping(
-    tree: Mapping[Any, Tree], path: tuple[str, ...], tensors: dict[str, Tensor]
+    tree: Mapping[Any, Tree], path: tuple[str, ...], tensors: dict[str, Tensor | Later]
 ) -> Any:
     packed = [(key, _pack(value, (*path, str(key)), tensors)) for key, value in tree.items()]
     if all(isinstance(key, str) and not key.startswith("$") for key, _ in packed):
@@ -100,18 +101,24 @@ def _pack_mapping(
     return {"$pairs": [list(pair) for pair in packed]}
 
 
-def _store(tensor: Tensor, path: tuple[str, ...], tensors: dict[str, Tensor]) -> str:
+def _store(
+    tensor: Tensor | Later, path: tuple[str, ...], tensors: dict[str, Tensor | Later]
+) -> str:
     name = ".".join(path) or "value"
     while name in tensors:  # {"a.b": x, "a": {"b": y}} would meet here
         name += "'"
-    tensors[name] = tensor.detach().to("cpu").contiguous()
+    if isinstance(tensor, Tensor):
+        tensor = tensor.detach().to("cpu").contiguous()
+    tensors[name] = tensor
     return name
 
 
-def _separate(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _separate(tensors: dict[str, Tensor | Later]) -> dict[str, Tensor | Later]:
     """Copies of those that share memory, which safetensors refuses; the others as they are."""
     seen: set[int] = set()
     for name, tensor in tensors.items():
+        if isinstance(tensor, Later):
+            continue
         storage = tensor.untyped_storage()
         if storage.nbytes() != tensor.nbytes or storage.data_ptr() in seen:
             tensors[name] = tensor.clone()

@@ -138,8 +138,9 @@ def replay_text(cfg: Config, need: dict[str, int]) -> str:
 
 
 def saved_bytes(run: Path) -> int:
-    """Bytes of the replays in a run's checkpoints."""
-    return sum(file.stat().st_size for file in run.glob("checkpoints/step-*/replay.safetensors"))
+    """Bytes of the replays in a run's checkpoints, and of the records that those share."""
+    files = [*run.glob("checkpoints/step-*/replay.safetensors"), *run.glob("records/*")]
+    return sum(file.stat().st_size for file in files)
 
 
 def _folder(cfg: Config, run: Path | None) -> Path:

@@ -5,8 +5,10 @@
     replay  records, latents, cursor, online queue, sampler
     loop    counters, train ratio, acting state and noise, means not yet logged, env states
 
-A continuation is `exact` when every env can save its state. Otherwise it is `consistent`: all envs
-begin new episodes, and what was open in the replay reads as cut off there, not as terminal.
+A continuation is `exact` when every env can save its state and the replay's latents are kept.
+Otherwise it is `consistent`. Envs that cannot save their state begin new episodes, and what was
+open in the replay reads as cut off there, not as terminal; latents that were left out begin as
+zeros and are made anew by training.
 """
 
 from __future__ import annotations
@@ -16,18 +18,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from dreamer_envs.errors import EnvsError
 from dreamer_envs.vector import VectorEnv
 from dreamer_plugin.agent import Agent
-from dreamer_plugin.data.replay import load_rb_state, rb_state
-from dreamer_plugin.errors import CheckpointError
+from dreamer_plugin.data.frozen import copied
+from dreamer_plugin.data.replay import FrozenReplay, freeze, load_rb_state
+from dreamer_plugin.errors import CheckpointError, NotFiniteError
 from dreamer_plugin.run import checkpoint
 from dreamer_plugin.run.checkpoint import BEST, step_name
 from dreamer_plugin.run.display import Progress
 from dreamer_plugin.run.folder import RunFolder
 from dreamer_plugin.run.metrics import MeanMetrics
 from dreamer_plugin.run.native import NativeForm
+from dreamer_plugin.run.packing import pack
 from dreamer_plugin.run.parts import Parts
+from dreamer_plugin.run.records import RecordFiles, read_segments
 
 EXACT, CONSISTENT = "exact", "consistent"
 Trees = Mapping[str, Any]
@@ -47,17 +55,58 @@ class RunState:
     metrics: MeanMetrics
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """A run at one moment; it may go on while this is written.
+
+    Args:
+        trees: parts of the checkpoint by name. meta: facts for the manifest.
+        replay: what of it is still to be read.
+    """
+
+    trees: Trees
+    meta: Mapping[str, Any]
+    replay: FrozenReplay
+
+    def write(self, folder: RunFolder, records: RecordFiles) -> Path:
+        """Write the step-numbered checkpoint, in any thread; needs `replay.thaw` afterwards.
+
+        Raises:
+            NotFiniteError: when the agent holds a number that is not finite; nothing was written.
+        """
+        _check_finite(self.trees["agent"], self.meta["step"], folder)
+        segments = records.write(self.replay.sealed)
+        path = folder.checkpoints / step_name(self.meta["step"])
+        return checkpoint.write(path, self.trees, self.meta, segments)
+
+
+def take(state: RunState, latents: bool = True, extra: Trees | None = None) -> Snapshot:
+    """The state of this moment: everything small copied, the replay frozen.
+
+    Args:
+        state: of the run.
+        latents: whether to keep those of the replay. extra: further parts by name.
+    """
+    parts, loop = state.parts, loop_state(state)
+    replay = freeze(parts.replay, latents)
+    small = {"agent": parts.agent.training_state(), "spaces": parts.native.to_dict(), "loop": loop}
+    trees = copied({**small, **(extra or {})}) | {"replay": replay.state}
+    exact = latents and loop["envs"] is not None
+    return Snapshot(trees, _facts(state) | {"resume": EXACT if exact else CONSISTENT}, replay)
+
+
 def save(state: RunState, folder: RunFolder, extra: Trees | None = None) -> Path:
-    """Write the step-numbered checkpoint of this moment.
+    """Write the step-numbered checkpoint of this moment, into any folder, before this returns.
 
     Args:
         state: of the run. folder: where to.
         extra: further parts by name.
     """
-    parts, loop = state.parts, loop_state(state)
-    trees = {"replay": rb_state(parts.replay), "loop": loop, **(extra or {})}
-    meta = _facts(state) | {"resume": CONSISTENT if loop["envs"] is None else EXACT}
-    return save_agent(parts.agent, parts.native, folder, meta, trees)
+    snapshot = take(state, extra=extra)
+    try:
+        return snapshot.write(folder, RecordFiles(folder.records))
+    finally:
+        snapshot.replay.thaw()
 
 
 def save_best(state: RunState, folder: RunFolder, value: float | None, measure: str) -> Path:
@@ -104,8 +153,11 @@ def restore(state: RunState, path: Path) -> str:
     trees = checkpoint.read(path, ["agent", "replay", "loop"])
     _check_envs(state, trees["loop"])  # before anything is changed
     state.parts.agent.load_training_state(trees["agent"])
+    entries = checkpoint.segments(path)
+    trees["replay"]["storage"] |= read_segments(checkpoint.records_of(path), entries)
     load_rb_state(state.parts.replay, trees["replay"])
-    return load_loop_state(state, trees["loop"])
+    kind = load_loop_state(state, trees["loop"])
+    return CONSISTENT if checkpoint.meta(path)["resume"] == CONSISTENT else kind
 
 
 def loop_state(state: RunState) -> dict[str, Any]:
@@ -135,6 +187,19 @@ def load_loop_state(state: RunState, loop: Mapping[str, Any]) -> str:
         return CONSISTENT
     parts.vector.load_state_dict(loop["envs"])
     return EXACT
+
+
+def _check_finite(agent: Any, step: int, folder: RunFolder) -> None:
+    """Refuse to save an agent that nobody could go on with."""
+    tensors, _ = pack(agent)
+    for name, tensor in tensors.items():
+        if isinstance(tensor, Tensor) and tensor.is_floating_point():
+            if not torch.isfinite(tensor).all():
+                raise NotFiniteError(
+                    f"At step {step:,} {name} of the agent is not finite; this is not saved. The "
+                    f"checkpoints before it stand: --resume {folder.path} goes on from the newest, "
+                    "with a lower optim.lr and --allow-config-change if it happens again."
+                )
 
 
 def _check_envs(state: RunState, loop: Mapping[str, Any]) -> None:

@@ -25,12 +25,13 @@ from dreamer_plugin.config import Config
 from dreamer_plugin.data.collect import EpisodeStats
 from dreamer_plugin.data.replay import write_back
 from dreamer_plugin.errors import UsageError
-from dreamer_plugin.run import checkpoint, snapshot
+from dreamer_plugin.run import snapshot
 from dreamer_plugin.run.display import NONE_YET, RECENT, Display, Progress
 from dreamer_plugin.run.evaluate import evaluate
 from dreamer_plugin.run.folder import RunFolder
 from dreamer_plugin.run.metrics import MeanMetrics, MetricsLog
 from dreamer_plugin.run.parts import Parts
+from dreamer_plugin.run.saver import Saver
 from dreamer_plugin.run.signals import StopSignals
 from dreamer_plugin.run.snapshot import RunState
 
@@ -101,13 +102,16 @@ class Training:
         self.metrics = MeanMetrics()
         self.state = RunState(parts, self.progress, self.metrics)
         self._log: MetricsLog | None = None
+        self._saver = Saver(folder, cfg.run.keep) if folder else None
         self._saved_at = (-1, -1)
         self._before = 0  # the step before the last one of all envs
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._saver is not None and (kind is None or issubclass(kind, Exception)):
+            self._saver.wait(failing=kind is not None)
         self.close()
 
     def close(self) -> None:
@@ -128,6 +132,8 @@ class Training:
             `"exact"` when everything continues, `"consistent"` when the envs start new episodes.
         """
         kind = snapshot.restore(self.state, path)
+        if self._saver is not None:
+            self._saver.continue_from(path)
         self._saved_at = self._moment
         self._before = self.step - self.parts.vector.num_envs
         return kind
@@ -152,6 +158,8 @@ class Training:
                 display.tick(self._show_losses)
                 wanted = all(callback(self) is not False for callback in self.callbacks)
             self.save()
+            if self._saver is not None:
+                self._saver.wait()
             if self.folder is not None and self.progress.best == NONE_YET:
                 # Too short a run to have chosen: its end is its best, until it is continued.
                 self._save_best_by_returns()
@@ -209,13 +217,13 @@ class Training:
         return metrics
 
     def save(self) -> None:
-        """Write a checkpoint of this step, and a new best one where the returns say so."""
-        if self.folder is None or self._saved_at == self._moment:
+        """Begin a checkpoint of this step, and write a new best one where the returns say so."""
+        if self._saver is None or self._saved_at == self._moment:
             return
         if not self.cfg.run.eval_every and len(self.progress.returns) == RECENT:
             self._save_best_by_returns()
-        snapshot.save(self.state, self.folder)
-        checkpoint.prune(self.folder.checkpoints, self.cfg.run.keep)
+        self._saver.wait()  # for the one before
+        self._saver.save(snapshot.take(self.state, self.cfg.checkpoint.latents))
         self._saved_at = self._moment
 
     def evaluate(self) -> None:
@@ -258,6 +266,8 @@ class Training:
             self._log_metrics()
         if self._due(run.save_every):
             self.save()
+        if self._saver is not None:
+            self._saver.look()
 
     def _due(self, every: int) -> bool:
         """Whether the last agent step of all envs reached or passed a multiple of `every`."""

@@ -195,7 +195,11 @@ def test_a_replay_on_disk_is_saved_and_goes_on(tmp_path):
     config.write_text(config.read_text().replace(str(tmp_path / "scratch"), "''"))
     again = Dreamer.load(tmp_path / "saved").learn(2, progress=False)
     assert again._training.parts.replay.storage._make.folder == tmp_path / "saved"
-    assert {path.name for path in (tmp_path / "saved").iterdir()} == {"config.yaml", "checkpoints"}
+    assert {path.name for path in (tmp_path / "saved").iterdir()} == {
+        "config.yaml",
+        "checkpoints",
+        "records",
+    }
 
 
 def test_an_agent_made_with_an_object_needs_an_env_to_learn_again(tmp_path):

@@ -24,7 +24,7 @@ def test_a_checkpoint_comes_back_and_lists_its_files(saved):
     assert back["agent"]["w"].tolist() == [0, 1, 2, 3] and back["loop"] == {"step": 12}
     manifest = json.loads((saved / "manifest.json").read_text())
     names = {"agent.safetensors", "agent.json", "loop.json"}
-    assert manifest["format"] == 1 and set(manifest["files"]) == names
+    assert manifest["format"] == 2 and set(manifest["files"]) == names
     assert not list(saved.parent.glob(".tmp-*"))
 
 
@@ -102,6 +102,6 @@ def test_a_failed_write_leaves_nothing(tmp_path):
 
 
 def test_another_format_is_refused_by_number(saved, monkeypatch):
-    monkeypatch.setattr(checkpoint, "FORMAT", 2)
-    with pytest.raises(CheckpointError, match="format 1"):
+    monkeypatch.setattr(checkpoint, "FORMAT", 3)
+    with pytest.raises(CheckpointError, match="format 2"):
         checkpoint.verify(saved)

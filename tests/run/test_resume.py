@@ -171,6 +171,20 @@ def test_nothing_starts_anew_over_a_run_whose_checkpoints_are_all_damaged(tiny, 
         train(tiny(), resume=run, console=quiet)
 
 
+def test_changed_settings_are_shown_and_must_be_allowed(tiny, quiet):
+    train(tiny(**{"run.steps": 20}), console=quiet)
+    free = {"run.steps": 24, "run.log_every": 8, "run.keep": 1, "env.timeout": 5.0}
+    train(tiny(**free), resume="auto", console=quiet)
+    other = tiny(**free | {"optim.lr": 1e-3, "seed": 4})
+    with pytest.raises(
+        UsageError, match=r"seed: 3 -> 4; optim\.lr: 4e-05 -> 0\.001.*--allow-config"
+    ):
+        train(other, resume="auto", console=quiet)
+    cfg = tiny(**free | {"optim.lr": 1e-3, "run.steps": 28})
+    result = train(cfg, resume="auto", console=quiet, allow_config_change=True)
+    assert result.steps == 28 and "changed  optim.lr: 4e-05 -> 0.001" in quiet.export_text()
+
+
 def test_another_number_of_envs_is_refused_by_both_numbers(tiny, quiet):
     run = train(tiny(**{"run.steps": 20}), console=quiet).run_dir
     with pytest.raises(CheckpointError, match="2 envs.*3"):

@@ -1,0 +1,55 @@
+"""What differs between the configuration of a run and that with which it is continued."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from dreamer_plugin.config.schema import Config
+
+# What may change freely: how long, where, how often, on what machine. The number of envs and a
+# smaller replay are refused elsewhere, with the reason.
+FREE = (
+    "device",
+    "compile",
+    "protocol",
+    "run.steps",
+    "run.logdir",
+    "run.log_every",
+    "run.save_every",
+    "run.eval_every",
+    "run.eval_episodes",
+    "run.keep",
+    "run.keep_memory",
+    "replay.capacity",
+    "replay.storage",
+    "replay.folder",
+    "checkpoint.latents",
+    "env.num_envs",
+    "env.processes",
+    "env.timeout",
+    "env.max_faults",
+    "env.min_envs",
+)
+
+
+def changes(saved: Config, now: Config) -> list[str]:
+    """One line `key: before -> now` for each setting that may not change freely."""
+    before, after = _flat(asdict(saved)), _flat(asdict(now))
+    keys = [key for key in {**before, **after} if key not in FREE]
+    return [
+        f"{key}: {before.get(key, 'not set')} -> {after.get(key, 'not set')}"
+        for key in keys
+        if before.get(key) != after.get(key)
+    ]
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
