@@ -35,7 +35,7 @@ from safetensors.torch import load_file
 
 from dreamer_plugin.errors import CheckpointError
 from dreamer_plugin.run import records
-from dreamer_plugin.run.packing import Tree, pack, unpack
+from dreamer_plugin.run.packing import Tree, pack_streamed, unpack
 from dreamer_plugin.run.records import Entries, sync
 from dreamer_plugin.run.tensorfile import write_file, write_tensors
 
@@ -226,7 +226,7 @@ def prune(checkpoints: Path, keep: int) -> None:
 
 def _write_part(stem: Path, tree: Tree) -> dict[str, Any]:
     """Write one part; size and sha256 of its files by name."""
-    tensors, plain = pack(tree)
+    tensors, plain = pack_streamed(tree)
     files = {}
     if tensors:
         path = stem.with_name(f"{stem.name}.safetensors")

@@ -25,12 +25,18 @@ from dreamer_plugin.errors import CheckpointError
 Tree = Any  # nested dict / list / tuple of tensors, arrays, numbers, strings, booleans and None
 
 
-def pack(tree: Tree) -> tuple[dict[str, Tensor | Later], Any]:
+def pack(tree: Tree) -> tuple[dict[str, Tensor], Any]:
+    """Split a state tree, as `pack_streamed`, with every tensor in memory."""
+    tensors, plain = pack_streamed(tree)
+    return {name: t.read() if isinstance(t, Later) else t for name, t in tensors.items()}, plain
+
+
+def pack_streamed(tree: Tree) -> tuple[dict[str, Tensor | Later], Any]:
     """Split a state tree.
 
     Args:
         tree: nested dicts (any plain key), lists and tuples over tensors, numpy arrays, numbers,
-            strings, booleans and None. Tuples come back as lists, what is read later as tensors.
+            strings, booleans and None. Tuples come back as lists, and what is `Later` as a tensor.
 
     Returns:
         `tensors`, contiguous on the CPU and each with memory of its own, and `plain`, ready for

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from dreamer_envs.errors import EnvsError
 from dreamer_envs.vector import VectorEnv
@@ -193,13 +192,12 @@ def _check_finite(agent: Any, step: int, folder: RunFolder) -> None:
     """Refuse to save an agent that nobody could go on with."""
     tensors, _ = pack(agent)
     for name, tensor in tensors.items():
-        if isinstance(tensor, Tensor) and tensor.is_floating_point():
-            if not torch.isfinite(tensor).all():
-                raise NotFiniteError(
-                    f"At step {step:,} {name} of the agent is not finite; this is not saved. The "
-                    f"checkpoints before it stand: --resume {folder.path} goes on from the newest, "
-                    "with a lower optim.lr and --allow-config-change if it happens again."
-                )
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise NotFiniteError(
+                f"At step {step:,} {name} of the agent is not finite; this is not saved. The "
+                f"checkpoints before it stand: --resume {folder.path} goes on from the newest, "
+                "with a lower optim.lr and --allow-config-change if it happens again."
+            )
 
 
 def _check_envs(state: RunState, loop: Mapping[str, Any]) -> None:
