@@ -14,7 +14,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from dreamer_plugin.doors.hydra import store_nodes
 
 
-class DreamerNodes(SearchPathPlugin):  # type: ignore[misc]  # Hydra may be missing
+class DreamerNodes(SearchPathPlugin):
     """Stores the nodes; leaves the search path as it is."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
