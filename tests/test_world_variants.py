@@ -393,7 +393,7 @@ def test_dreams_start_from_what_was_seen_or_from_what_was_expected(start: str) -
     records, drawn = agent.unroll_context(tiny.batch()), agent.generator.clone_state()
     seen: dict[str, TensorDict] = {}
     dream = agent.dream
-    agent.dream = lambda starts: dream(seen.setdefault("starts", starts))
+    agent.dream = lambda starts, actor: dream(seen.setdefault("starts", starts), actor)
     states = agent.losses(records).states
     torch.rand(3, 5, 4, generator=drawn)  # of the posterior's draws
     expected = agent.world.rssm.latent.sample(

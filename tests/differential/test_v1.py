@@ -246,7 +246,7 @@ class Ours:
 
 
 def _ours(made: Agent, starts: TensorDict, noise: Tensor, monkeypatch: pytest.MonkeyPatch) -> Ours:
-    monkeypatch.setattr(Agent, "_noise", lambda *_: noise)
+    monkeypatch.setattr(Agent, "noise", lambda *_: noise)
     dream = made.dream(starts)
     reward, cont = made.world.judge(dream["feat"])
     assert cont.eq(1).all(), "no head says that anything ends"
