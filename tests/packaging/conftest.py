@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -11,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-LEFT_BEHIND = (
-    ".git", ".venv*", "venv", "build", "dist", "runs", "*.egg-info", "__pycache__", ".*_cache",
-)  # fmt: skip
+LEFT_BEHIND = (".git", ".venv*", "*.egg-info", "__pycache__", ".*_cache")
+LEFT_AT_THE_TOP = ("venv", "build", "dist", "runs")  # below, `build` is a package
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,14 @@ class Environment:
     def run(self, *arguments: str, cwd: Path | None = None) -> str:
         """Runs this environment's Python away from the checkout; returns what it prints."""
         python = str(self.root / "bin" / "python")
-        where = cwd or self.root
+        bare = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         result = subprocess.run(
-            [python, *arguments], cwd=where, capture_output=True, text=True, timeout=300
+            [python, *arguments],
+            cwd=cwd or self.root,
+            env=bare,
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
         assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
         return result.stdout
@@ -49,7 +54,13 @@ class Environment:
 
 def copy_tree(repo: Path, target: Path) -> Path:
     """A copy of the checkout without what earlier builds and runs have left in it."""
-    return shutil.copytree(repo, target, ignore=shutil.ignore_patterns(*LEFT_BEHIND))
+    anywhere = shutil.ignore_patterns(*LEFT_BEHIND)
+    top = shutil.ignore_patterns(*LEFT_BEHIND, *LEFT_AT_THE_TOP)
+
+    def ignore(folder: str, names: list[str]) -> set[str]:
+        return (top if Path(folder) == repo else anywhere)(folder, names)
+
+    return shutil.copytree(repo, target, ignore=ignore)
 
 
 @pytest.fixture(scope="session")
