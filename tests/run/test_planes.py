@@ -180,6 +180,7 @@ def test_tensor_files_are_read_by_the_library(tmp_path):
         "lone": torch.ones(1).expand(1, 1),
         "still": torch.tensor(3.0).expand(1),
         "byte": torch.arange(7, dtype=torch.uint8).reshape(1, 7),
+        "word": torch.tensor([1, 2**32 - 1], dtype=torch.uint32),  # of a generator's state
         "wide": torch.arange(6, dtype=torch.float64).reshape(2, 3),
     }
     later = Later((2, 2), torch.float32, lambda: torch.eye(2))
