@@ -51,6 +51,14 @@ NEXUS = [
     ("actor_lr 3e-5", 3e-5, "optim.actor.lr"),
     ("critic_lr 3e-5", 3e-5, "optim.critic.lr"),
     ("ema_decay 0.98", pytest.approx(1 - 0.98), "behavior.critic.slow_rate"),
+    # "Mathematical Formulation" and "Actor Loss (with gradient flow through dynamics)".
+    ("a max(KL(q||p), f) + (1 - a) max(KL(p||q), f)", "forward_reverse", "world.kl"),
+    ("(symlog(r) - x)^2", "symexp_mse", "world.reward.output", "behavior.critic.output"),
+    ("mse(symlog(obs), obs_rec)", True, "world.decoder.symlog_images"),
+    ("w = product of cont", "cont", "behavior.weights"),
+    ("-(weights * symlog(lambda_returns))", "symlog", "behavior.actor.return_transform"),
+    ("target values (no gradient)", False, "behavior.actor.value_gradient"),
+    ("gradients flow through dynamics", "dynamics", "behavior.actor.gradient"),
 ]
 # "Config Reference" and "Key Hyperparameters", column V1. Steps there are the simulator's, two for
 # each of the agent's.
@@ -143,6 +151,10 @@ SEED003 = [
     ("4-layer actor and critic", 4, "behavior.actor.layers", "behavior.critic.layers"),
     ("tanh-squashed Normal", "tanh_normal", "behavior.actor.output"),
     ("Gumbel-Softmax", "gumbel", "world.latent.gradient"),
+    ("using distribution mean", "mean", "behavior.actor.tanh_mode"),
+    ("rsample through the trajectory", "dynamics", "behavior.actor.gradient"),
+    ("symlog of rewards", "symexp_mse", "world.reward.output"),
+    ("symlog of observations", True, "world.encoder.symlog_images", "world.decoder.symlog_images"),
     ("walker-walk", "dmc/walker-walk", "env.id"),
 ]
 TABLES = {
