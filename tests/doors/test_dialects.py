@@ -16,6 +16,7 @@ from dreamer_plugin.errors import UsageError
 NUMBERS = {  # what derive and translate know
     *("env", "env_object", "backend", "version", "time_limit", "load", "run_name", "prefill"),
     *("total_steps", "eval_every", "log_every", "save_every", "kl_scale", "kl_balance"),
+    "kl_forward",
     *("train_every", "train_steps", "behavior_steps"),
 }
 DIALECTS = [(name, version) for name in dialect_names() for version in read_dialect(name).presets]
@@ -118,13 +119,30 @@ def test_a_word_means_what_its_document_says(dialect, words, expected):
         ("torchwm", {"algo": "Dreamerv2", "kl_alpha": 0.7}, 0.3, 0.7),
         ("torchwm", {"algo": "Dreamerv2", "kl_loss_coeff": 10.0}, 2.0, 8.0),
         ("torchwm", {"kl_loss_coeff": 2.0}, 2.0, 2.0),
-        ("danijar_v2", {"kl.balance": 0.5}, 0.5, 0.5),
+        ("danijar_v2", {"kl.balance": 0.4}, 0.4, 0.6),
         ("danijar_v2", {"loss_scales": {"kl": 0.1}}, 0.08, 0.02),
     ],
 )
 def test_a_balance_weighs_the_halves_of_its_document(dialect, words, dyn, rep):
     values = final(dialect, **words)
     assert (values["loss_scales.dyn"], values["loss_scales.rep"]) == pytest.approx((dyn, rep))
+
+
+# At a balance of 0.5 the author's code has one divergence, not two halves, and floors each step:
+# KL[q || p], or with `forward` KL[p || q] (danijar/dreamerv2 @ 07d906e9, common/nets.py, kl_loss).
+@pytest.mark.parametrize(
+    ("forward", "form", "dyn", "rep"),
+    [(False, "plain", 0.1, 0.1), (True, "forward_reverse", 0.0, 0.1)],
+)
+def test_half_a_balance_of_dreamerv2_is_one_divergence(forward, form, dyn, rep):
+    kl = {"balance": 0.5, "forward": forward, "free_avg": False}
+    values = final("danijar_v2", kl=kl, loss_scales={"kl": 0.1})
+    assert (values["world.kl"], values["world.free_over"]) == (form, "each")
+    assert (values["loss_scales.dyn"], values["loss_scales.rep"]) == (dyn, rep)
+
+
+def test_the_default_direction_of_dreamerv2_changes_nothing():
+    assert final("danijar_v2", **{"kl.forward": False}) == final("danijar_v2")
 
 
 def test_steps_of_a_simulator_become_steps_of_the_agent():
@@ -269,6 +287,7 @@ MISTAKES = [
     ("rlox", {"kl_balance": "much"}, "'much' is not a number"),
     ("torchwm", {"batch_size": "many"}, "replay.batch_size expects a whole number"),
     ("torchwm", {"env": "walker-walc"}, "walker-walk"),
+    ("danijar_v2", {"kl.forward": True}, "kl.forward=true at kl.balance=0.8: .*kl.balance=0.5"),
     ("danijar_v1", {"action_dist": "tanh"}, "Unknown action_dist 'tanh'. Did you mean"),
     ("torchvm", {}, "Unknown dialect 'torchvm'. Did you mean 'torchwm'"),
 ]

@@ -11,6 +11,7 @@ from typing import Any
 
 from dreamer_plugin.errors import UsageError, choose
 
+ALGOS = {"Dreamerv1": "v1", "Dreamerv2": "v2", "Dreamerv3": "v3"}  # other documents' words
 DIGITS = 9  # of a horizon: 1 / (1 - 0.997) is 333.333333333
 
 
@@ -46,9 +47,7 @@ def version(value: Any) -> str:
         UsageError: naming the nearest.
     """
     word = str(value).lower().replace("_", "").replace("-", "").removeprefix("dreamer")
-    known = {"v1": "v1", "v2": "v2", "v3": "v3"}
-    names = {f"Dreamer{name}": name for name in known}
-    return known[word] if word in known else choose(names, str(value), "algo")
+    return word if word in ALGOS.values() else choose(ALGOS, str(value), "algo")
 
 
 def _words(kind: str, **meanings: Any) -> Callable[[Any], Any]:
@@ -67,6 +66,7 @@ FORMS: Mapping[str, Callable[[Any], Any]] = {
     "bits": _words("precision", **{"16": "bfloat16", "32": "float32"}),
     "cpu": _words("no_gpu", true="cpu", false="auto"),
     "discount": horizon,
+    "flag": _words("choice", true=True, false=False),
     "gradient": _words(
         "actor_grad", dynamics="dynamics", reinforce="reinforce", both="mixed", auto="auto"
     ),

@@ -12,6 +12,12 @@ The two halves of a balanced KL, where dyn trains the prior and rep the posterio
     plain       dyn = rep = scale
     prior       dyn = scale * balance          rep = scale * (1 - balance)
     posterior   dyn = scale * (1 - balance)    rep = scale * balance
+
+DreamerV2's own code (prior_or_plain) is `prior`, but at a balance of 0.5 it stops no gradient and
+floors each step: one divergence of weight `scale`, or the reversed one:
+
+    KL[q, p]    world.kl plain             dyn = scale
+    KL[p, q]    world.kl forward_reverse   dyn = 0         rep = scale
 """
 
 from __future__ import annotations
@@ -41,7 +47,7 @@ def derive(
     Args:
         numbers: of the plan, by the words of the files in `names/`.
         unit: `"simulator"` or `"agent"`, of the steps among them.
-        kl: `"plain"`, `"prior"` or `"posterior"`, see above.
+        kl: `"plain"`, `"prior"`, `"posterior"` or `"prior_or_plain"`, see above.
         cfg: everything else, for batches and envs. repeat: simulator steps per agent step.
 
     Raises:
@@ -106,7 +112,18 @@ def _kl(numbers: Mapping[str, Any], kl: str) -> dict[str, Any]:
     scale, balance = _number(scale), _number(balance)
     if not 0 <= balance <= 1:
         raise UsageError(f"a KL balance of {balance}: it must lie between 0 and 1")
-    shares = {"prior": (balance, 1 - balance), "posterior": (1 - balance, balance)}
+    forward = numbers.get("kl_forward", False)
+    if kl == "prior_or_plain" and balance == 0.5:
+        weights = {"loss_scales.dyn": 0.0 if forward else scale, "loss_scales.rep": scale}
+        form = "forward_reverse" if forward else "plain"
+        return {**weights, "world.kl": form, "world.free_over": "each"}
+    if forward:
+        raise UsageError(
+            f"kl.forward=true at kl.balance={balance}: the reversed divergence is here without "
+            "stopped gradients only, which is kl.balance=0.5"
+        )
+    shares = dict.fromkeys(("prior", "prior_or_plain"), (balance, 1 - balance))
+    shares["posterior"] = (1 - balance, balance)
     dyn, rep = (round(scale * share, DIGITS) for share in choose(shares, kl, "kl"))
     return {"loss_scales.dyn": dyn, "loss_scales.rep": rep}
 

@@ -14,7 +14,10 @@ from dreamer_plugin.doors.dialects.plan import derive
 from dreamer_plugin.doors.dialects.settings import DreamerConfig
 from dreamer_plugin.errors import UsageError
 
-TOGETHER = (("kl_scale", "kl_balance"), ("train_every", "train_steps"))  # say one, need both
+TOGETHER = (
+    ("kl_scale", "kl_balance", "kl_forward"),
+    ("train_every", "train_steps"),
+)  # say one, need all
 LIMITS = ("length", "time_limit")  # what suites call the most steps of an episode
 
 

@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from dreamer_plugin.errors import UsageError, nearest
+from dreamer_plugin.doors.dialects import forms
+from dreamer_plugin.errors import UsageError
 
 MODEL = "dreamer"  # the only one that `train MODEL` can mean here
-ALGOS = {"Dreamerv1": "v1", "Dreamerv2": "v2", "Dreamerv3": "v3"}
 _MOMENT = re.compile(r"(?:.*[_-])?(?:(best|latest)|step[_-]?(\d+))")
 
 
@@ -40,10 +40,7 @@ def configs(algo: str | None, config: Sequence[str] | None) -> list[str]:
     given = list(config or [])
     if algo is None:
         return given
-    valid = {name.lower(): preset for name, preset in ALGOS.items()}
-    preset = valid.get(algo.lower())
-    if preset is None:
-        raise UsageError(nearest(algo, ALGOS, "algo"))
+    preset = forms.version(algo)
     from dreamer_plugin.config import presets
 
     agents = {each: _agent(presets, each) for each in given}
