@@ -196,12 +196,17 @@ def test_the_latent_state_is_as_wide_as_the_documents_say(values):
 
 
 def test_the_page_without_numbers_has_v3s():
-    """Document 004 states forms: normal actions, gradients through the dream, no slow critic."""
+    """Document 004 states forms alone; its VAE's code has "32-256 dimensions"."""
     published = compose("dmc/walker-walk").history
     stated = compose("dmc/walker-walk", config=["capabilities"]).history
     changed = {k: v[-1][0] for k, v in stated.items() if v[-1][0] != published[k][-1][0]}
     changed.pop("protocol")
+    assert 32 <= changed.pop("world.encoder.vae_dim") <= 256
     assert changed == {
+        "world.loss_balance": "harmony",
+        "world.reward.output": "learned_symexp_mse",
+        "behavior.critic.output": "learned_symexp_mse",
+        "behavior.imag_start": "prior",
         "behavior.actor.output": "normal",
         "behavior.actor.gradient": "dynamics",
         "behavior.critic.slow_reg": 0.0,
