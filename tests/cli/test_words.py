@@ -94,6 +94,45 @@ def test_the_walker_of_other_documents(trained, line):
     assert (cfg.agent, cfg.env.id) == ("v1", "dmc/walker-walk")
 
 
+@pytest.mark.parametrize(
+    ("line", "agent", "env", "needs"),
+    [
+        # Document 002.
+        (
+            "train dreamer --env dmc/walker-walk --algo Dreamerv1 --device cuda",
+            "v1",
+            "dmc/walker-walk",
+            "dm_control",
+        ),
+        (
+            "train dreamer --env atari/PongNoFrameskip-v4 --algo Dreamerv2 --device cuda",
+            "v2",
+            "atari/Pong",
+            "ale_py",
+        ),
+        (
+            "train dreamer --env dmc/walker-walk --device cuda",
+            "v3",
+            "dmc/walker-walk",
+            "dm_control",
+        ),
+        # Document 003, whose program knows one agent.
+        (
+            "train --config seed003 --device cuda --steps 500000",
+            "v3_2023",
+            "dmc/walker-walk",
+            "dm_control",
+        ),
+    ],
+)
+def test_lines_of_the_documents(trained, line, agent, env, needs):
+    pytest.importorskip(needs)
+    call(*line.split())
+    ((cfg, _),) = trained
+    assert (cfg.agent, cfg.env.id, cfg.device) == (agent, env, "cuda")
+    assert cfg.run.steps == 500_000 or "--steps" not in line
+
+
 def test_only_the_first_word_is_a_model(trained):
     message = call("train", "--env", "toy/catch", "optim.lr=1", "dreamer", code=2).stderr
     assert "'dreamer'" in message and not trained

@@ -271,6 +271,36 @@ def test_the_walkthrough_of_001_reaches_the_actor_through_the_dynamics(horizon):
     assert all(p.grad.abs().sum() > 0 for p in ac.actor.parameters())
 
 
+def test_gradients_through_the_dynamics_of_001():
+    wm = world()
+    ac = behavior(wm.rssm)
+    agent = Walkthrough(rssm=wm.rssm, world_model=wm, actor_critic=ac, imagination_horizon=H)
+    start = {"deter": torch.ones(B, 8), "stoch": torch.ones(B, 12)}
+
+    def imagine(actor, dynamics):
+        assert (actor, dynamics) == (agent.actor_critic.actor, agent.rssm)
+        return agent._imagine_trajectory(start)
+
+    def lambda_returns(imagined):
+        rewards, continues = symexp(imagined["rewards"]), imagined["continues"]
+        with torch.no_grad():
+            values = ac.get_target_value(imagined["features"]).unsqueeze(-1)
+        return compute_lambda_returns(rewards, continues, values)
+
+    actor, dynamics = ac.actor, wm.rssm
+    # WRONG: No gradient through dynamics
+    with torch.no_grad():
+        imagined_trajectory = imagine(actor, dynamics)
+    actor_loss = -lambda_returns(imagined_trajectory)
+    assert not actor_loss.requires_grad
+
+    # CORRECT: Gradient flows through dynamics
+    imagined_trajectory = imagine(actor, dynamics)  # No detach!
+    actor_loss = -lambda_returns(imagined_trajectory)
+    actor_loss.mean().backward()
+    assert all(p.grad.abs().sum() > 0 for p in actor.parameters())
+
+
 def test_observe_step_is_the_cores_filter_step():
     rssm = world().rssm
     core, rng = rssm.part, torch.Generator().manual_seed(2)

@@ -1,8 +1,37 @@
 """The documents' own Python, word for word, on networks of a few units and for a few steps.
 
 Only the names of the packages are replaced. What a snippet sets is compared before the widths and
-steps are cut down. Snippets of modules are in test_dialect_modules.py, those of command lines in
-tests/cli/test_words.py.
+steps are cut down. Every block of code, and formulas that are set as one:
+
+    document, place                      held by
+    000 Quick Start, CartPole, cheetah   test_a_snippet_trains
+    001 2.1, 5 (pseudocode)              modules.test_observe_step_is_the_cores_filter_step,
+                                         modules.test_each_dialects_words_make_its_rssm
+    001 2.3, 7.1 Symlog                  modules.test_symlog_and_symexp
+    001 3 World Model Losses             modules.test_the_training_loop_of_001
+    001 3 Actor-Critic Losses            modules.test_lambda_returns_by_hand, the walkthrough below
+    001 5 Training Loop                  modules.test_the_training_loop_of_001
+    001 6 RSSM Core                      modules.test_observe_step_is_the_cores_filter_step
+    001 6 Imagination, Actor Loss        modules.test_the_walkthrough_of_001_reaches_the_actor_*
+    001 7.2, 7.3 Free nats, balancing    modules.test_free_nats_and_balancing_of_001
+    001 7.4 Gradient through dynamics    modules.test_gradients_through_the_dynamics_of_001
+    001 7.5 Target critic                modules.test_ema_update_is_the_loop_of_001
+    001 10 Extensions                    not here yet, but for 10.2's ModuleDict of predictors:
+                                         modules.test_reward_predictors_in_a_module_dict
+    002 Examples, Using config directly  test_a_snippet_trains
+    002 command lines                    words.test_lines_of_the_documents
+    002 latents of V1 and V2             modules.test_gaussian_logits_are_mean_and_deviation,
+                                         modules.test_observe_step_is_the_cores_filter_step
+    002 CNN Encoder, Decoder             modules.test_conv_encoder_and_decoder_of_002
+    002 Detailed architecture, pictures  no code
+    002 Configuration and Checkpoints    test_the_snippet_of_checkpoints_saves_and_loads
+    002 Environment Support              test_the_snippet_of_environments_keeps_what_it_sets
+    002 Config Reference                 test_the_config_reference_is_the_default
+    003 training from the start          words.test_lines_of_the_documents
+    003 Resume, evaluate                 words.test_resume, words.test_evaluate
+    004                                  has no code; test_reference.py has what it says
+
+modules is test_dialect_modules.py, words is tests/cli/test_words.py.
 """
 
 import re
@@ -331,3 +360,11 @@ def test_the_config_reference_is_the_default(tmp_path):
     request = translate.translate_settings(run(REFERENCE, tmp_path)["config"])
     default = translate.translate_settings(run(DIRECTLY.partition("agent =")[0], tmp_path)["cfg"])
     assert request == default
+
+
+def test_the_tests_of_the_table_exist(repo):
+    files = {"modules": "doors/test_dialect_modules.py", "words": "cli/test_words.py"}
+    text = {name: (repo / "tests" / path).read_text() for name, path in files.items()}
+    named = re.findall(r"(modules|words)\.(test_\w+)", __doc__)
+    assert len(named) > 10
+    assert [(file, test) for file, test in named if f"def {test}" not in text[file]] == []
