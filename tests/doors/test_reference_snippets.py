@@ -29,7 +29,7 @@ steps are cut down. Every block of code, and formulas that are set as one:
     002 Config Reference                 test_the_config_reference_is_the_default
     003 training from the start          words.test_lines_of_the_documents
     003 Resume, evaluate                 words.test_resume, words.test_evaluate
-    004                                  has no code; test_reference.py has what it says
+    004                                  has no code; test_the_forms_of_004_train_together
 
 modules is test_dialect_modules.py, words is tests/cli/test_words.py.
 """
@@ -360,6 +360,15 @@ def test_the_config_reference_is_the_default(tmp_path):
     request = translate.translate_settings(run(REFERENCE, tmp_path)["config"])
     default = translate.translate_settings(run(DIRECTLY.partition("agent =")[0], tmp_path)["cfg"])
     assert request == default
+
+
+def test_the_forms_of_004_train_together():
+    widths = {"world.encoder.embed_size": 0, "world.encoder.vae_dim": 4, "model.depth": 2}
+    dreamer = api.Dreamer("toy/catch", "capabilities", **SMALL | widths)
+    dreamer.learn(30, False)
+    agent = dreamer.agent
+    assert agent.updates > 0 and "vae" in agent.scales
+    assert all(p.isfinite().all() for p in agent.parameters())
 
 
 def test_the_tests_of_the_table_exist(repo):
