@@ -6,26 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from typer.testing import CliRunner
 
 from dreamer_plugin.config import compose, load_config, save_config
-from dreamer_plugin.config.machine import Machine
 from dreamer_plugin.doors import cli_config
-from dreamer_plugin.doors.cli import app
 from dreamer_plugin.run import loop
 from dreamer_plugin.study import evaluation
+from tests.cli.calling import call
 
-
-def call(*words, code=0):
-    result = CliRunner().invoke(app, [str(word) for word in words])
-    assert result.exit_code == code, (result.output, result.exception)
-    return result
-
-
-@pytest.fixture(autouse=True)
-def laptop(monkeypatch):
-    monkeypatch.setattr(cli_config, "probe", lambda *gpu: Machine(2, 6 * 10**9, *gpu))
-    monkeypatch.setattr(cli_config, "find_gpu", lambda device: ("", 0))
+pytestmark = pytest.mark.usefixtures("laptop")
 
 
 @pytest.fixture

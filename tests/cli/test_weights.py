@@ -10,9 +10,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
-from typer.testing import CliRunner
 
-from dreamer_plugin.doors.cli import app
+from tests.cli.calling import call
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "data"
 F32 = np.float32
@@ -97,12 +96,6 @@ def official(request, tmp_path, monkeypatch):
         np.savez("weights.npz", **arrays)
     yield arrays, ["--env", f"gym/{monkey}", *settings(case)]
     del gym.registry[monkey]
-
-
-def call(*words, code=0):
-    result = CliRunner().invoke(app, [str(word) for word in words])
-    assert result.exit_code == code, (result.output, result.exception)
-    return result
 
 
 def refused(*words):
