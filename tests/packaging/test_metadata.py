@@ -73,9 +73,9 @@ def test_all_names_every_extra_but_the_developers(project):
 
 def test_folders_of_the_checkout_are_no_modules(tmp_path):
     code = "import importlib.util as u; print([n for n in ('envs', 'configs') if u.find_spec(n)])"
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    # Isolated: what PYTHONPATH names is not what is installed.
+    command = [sys.executable, "-I", "-c", code]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 
 
