@@ -13,13 +13,13 @@ Trained = Callable[..., Path]
 
 @pytest.fixture
 def train(tmp_path: Path) -> Trained:
-    """`train("toy/catch", seed=1, **{"run.steps": 5000})` trains to the end; returns the run."""
+    """`train("toy/catch", "v2", seed=1, **{"run.steps": 99})` trains to the end; gives the run."""
     from dreamer_plugin.config import compose
     from dreamer_plugin.run import loop
 
-    def run(env: str, seed: int = 0, **options: Any) -> Path:
+    def run(env: str, agent: str = "v3", seed: int = 0, **options: Any) -> Path:
         base = {"seed": seed, "device": "cpu", "run.logdir": str(tmp_path / "run")}
-        result = loop.train(compose(env, options=base | options).config)
+        result = loop.train(compose(env, config=[agent], options=base | options).config)
         assert result.run_dir is not None
         return result.run_dir
 

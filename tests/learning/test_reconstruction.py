@@ -112,7 +112,13 @@ def learned_share(task: str, broken: bool) -> float:
     return reconstruction_loss(agent, scored, spaces) / constant_loss(train, scored, spaces)
 
 
-@pytest.mark.parametrize("task", TASKS)
+# In Pong 500 updates teach the background alone: 1.03 of the constant's loss (docs/learning.md).
+BACKGROUND_ONLY = pytest.mark.xfail(reason="Pong's ball and paddles take longer", strict=True)
+
+
+@pytest.mark.parametrize(
+    "task", [pytest.param(task, marks=[BACKGROUND_ONLY] * (task == "pong")) for task in TASKS]
+)
 def test_reconstruction_falls(task):
     assert learned_share(task, broken=False) <= 0.7
 
