@@ -116,9 +116,11 @@ def _conclude(result: RunResult, cfg: Config, console: Console) -> None:
     run, steps = result.run_dir, cfg.run.steps
     ended = f"Interrupted by {result.interrupted}" if result.interrupted else "Finished"
     more = "" if result.interrupted else f" --steps {2 * steps}"
+    assert run is not None  # every run of this file has a folder
+    which = "" if checkpoint.best(RunFolder(run).checkpoints) else " --which latest"
     lines = [
         f"{ended} at step {result.steps:,} after {result.updates:,} updates; saved.",
-        f"  evaluate:  dreamer-plugin evaluate {run} --episodes 20",
+        f"  evaluate:  dreamer-plugin evaluate {run} --episodes 20{which}",
         f"  continue:  dreamer-plugin train --resume {run}{more}",
     ]
     if result.updates == 0:

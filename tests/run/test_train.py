@@ -130,6 +130,13 @@ def test_without_logdir_the_folder_is_named_after_the_run(tiny, quiet, tmp_path,
     assert find_run("runs") == result.run_dir
 
 
+@pytest.mark.parametrize(("steps", "which"), [(8, " --which latest"), (40, "")])
+def test_the_next_command_names_a_checkpoint_that_is_there(tiny, quiet, steps, which):
+    """A recall episode has 9 steps, so after 8 of 2 envs none has ended and there is no best."""
+    result = train(tiny("toy/recall", **{"run.steps": steps}), console=quiet)
+    assert f"evaluate {result.run_dir} --episodes 20{which}\n" in quiet.export_text()
+
+
 def test_a_run_without_updates_says_so(tiny, quiet):
     result = train(tiny(**{"run.steps": 8}), console=quiet)
     assert result.updates == 0 and "Nothing was learned" in quiet.export_text()
