@@ -64,8 +64,9 @@ def main() -> None:
     loss, advantage = ClipPPOLoss(actor, critic), GAE(gamma=0.99, lmbda=0.95, value_network=critic)
     optimizer = torch.optim.Adam(loss.parameters(), lr=3e-4)
     for _ in range(args.rounds):
-        dreams = env.rollout(HORIZON, actor, break_when_any_done=False)
-        advantage(dreams)
+        with torch.no_grad():  # PPO learns from what was played, not through it
+            dreams = env.rollout(HORIZON, actor, break_when_any_done=False)
+            advantage(dreams)
         for _ in range(4):
             out = loss(dreams)
             optimizer.zero_grad()
