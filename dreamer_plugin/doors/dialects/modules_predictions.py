@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -35,7 +35,34 @@ def _learns_symlog(output: Output) -> bool:
     return isinstance(output, MSE) and output.symlog_target
 
 
-class RewardPredictor(nn.Module):
+class _Predictor(nn.Module):
+    """A head of the world under another name.
+
+    Args:
+        feature_dim: F. dialect, parts, words: as of `RSSM`; `world.<head>` describes the head.
+        part: a head to use instead of a new one.
+    """
+
+    head: ClassVar[str]
+
+    def __init__(
+        self,
+        feature_dim: int = 0,
+        *,
+        dialect: str = "",
+        parts: Mapping[str, Any] | None = None,
+        part: Head | None = None,
+        **words: Any,
+    ) -> None:
+        super().__init__()
+        if part is None:
+            cfg = read_call(dialect, words, parts).config
+            section = getattr(cfg.world, self.head)
+            part = make_head(cfg, section, known_size(feature_dim), f"world.{self.head}")
+        self.part = part
+
+
+class RewardPredictor(_Predictor):
     """Reward on arriving at a state, `[..., 1]` in symlog space: `symexp` of it is the reward.
 
     Args:
@@ -43,46 +70,20 @@ class RewardPredictor(nn.Module):
         part: a head to use instead of a new one.
     """
 
-    def __init__(
-        self,
-        feature_dim: int = 0,
-        *,
-        dialect: str = "",
-        parts: Mapping[str, Any] | None = None,
-        part: Head | None = None,
-        **words: Any,
-    ) -> None:
-        super().__init__()
-        if part is None:
-            cfg = read_call(dialect, words, parts).config
-            part = make_head(cfg, cfg.world.reward, known_size(feature_dim), "world.reward")
-        self.part = part
+    head = "reward"
 
     def forward(self, features: FeatureLike) -> Tensor:
         """Features or states in any form of `modules_states`."""
         return squashed(self.part(features_of(features))).unsqueeze(-1)
 
 
-class ContinuePredictor(nn.Module):
+class ContinuePredictor(_Predictor):
     """Logit `[..., 1]` of an episode going on; arguments as of `RewardPredictor`.
 
     `world.cont` describes the head.
     """
 
-    def __init__(
-        self,
-        feature_dim: int = 0,
-        *,
-        dialect: str = "",
-        parts: Mapping[str, Any] | None = None,
-        part: Head | None = None,
-        **words: Any,
-    ) -> None:
-        super().__init__()
-        if part is None:
-            cfg = read_call(dialect, words, parts).config
-            part = make_head(cfg, cfg.world.cont, known_size(feature_dim), "world.cont")
-        self.part = part
+    head = "cont"
 
     def forward(self, features: FeatureLike) -> Tensor:
         """Features or states in any form of `modules_states`."""
