@@ -25,21 +25,6 @@ from . import tiny
 IMAGE = gym.spaces.Dict({"image": gym.spaces.Box(0, 255, (48, 48, 3), np.uint8)})
 
 
-def _set(**values: Any) -> Callable[[Config], None]:
-    """A change of a config: `behavior__actor__unimix=0.01`."""
-
-    def change(cfg: Config) -> None:
-        for name, value in values.items():
-            *sections, key = name.split("__")
-            part: Any = cfg
-            for section in sections:
-                part = getattr(part, section)
-            assert hasattr(part, key), name
-            setattr(part, key, value)
-
-    return change
-
-
 def _losses(agent: Agent, batch: Any = None) -> dict[str, torch.Tensor]:
     return agent.losses(agent.unroll_context(tiny.batch() if batch is None else batch)).each
 
@@ -56,7 +41,7 @@ def _gradients(agent: Agent, loss: torch.Tensor) -> dict[str, torch.Tensor | Non
 def test_actor_unimix_floors_every_discrete_action() -> None:
     """One of three actions has at least 0.01 / 3 however sure the actor is."""
     for unimix, least in ((0.0, 0.0), (0.01, 0.01 / 3)):
-        actor = tiny.agent(_set(behavior__actor__unimix=unimix)).behavior.actor
+        actor = tiny.agent(tiny.setting(behavior__actor__unimix=unimix)).behavior.actor
         with torch.no_grad():
             actor.heads[1][0].bias.copy_(torch.tensor([500.0, 0.0, 0.0]))
             part = actor(torch.zeros(1, 16 + 16)).parts[1]
@@ -64,7 +49,7 @@ def test_actor_unimix_floors_every_discrete_action() -> None:
 
 
 def test_beta2_reaches_the_optimizer() -> None:
-    agent = tiny.agent(_set(optim__beta2=0.99))
+    agent = tiny.agent(tiny.setting(optim__beta2=0.99))
     agent.update(tiny.batch())
     param = agent.behavior.critic.layer.linear.bias
     square, grad = agent.optimizer.state[param]["square"], param.grad
@@ -81,9 +66,9 @@ def _image_agent(change: Callable[[Config], None]) -> Agent:
 def test_strided_convolutions_take_the_place_of_pooling_and_upsampling() -> None:
     """Same kernels, and so the same number of parameters, on maps of half the size."""
     strided = _image_agent(
-        _set(world__encoder__downsample="stride", world__decoder__upsample="transposed")
+        tiny.setting(world__encoder__downsample="stride", world__decoder__upsample="transposed")
     )
-    pooled = _image_agent(_set())
+    pooled = _image_agent(tiny.setting())
     counts = [sum(p.numel() for p in agent.parameters()) for agent in (strided, pooled)]
     assert counts[0] == counts[1]
     strides = [s.conv.stride for s in strided.world.encoder.cnn.stages]
@@ -95,7 +80,7 @@ def test_five_stages_with_an_outer_one_end_as_four_do() -> None:
     """The convolutions of 2024: depths 1 2 3 4 4, the first with stride 1."""
     mults = [1, 2, 3, 4, 4]
     agent = _image_agent(
-        _set(
+        tiny.setting(
             world__encoder__downsample="stride",
             world__encoder__outer=True,
             world__encoder__mults=mults,
@@ -112,7 +97,7 @@ def test_five_stages_with_an_outer_one_end_as_four_do() -> None:
 @pytest.mark.parametrize("true_start", [False, True])
 def test_a_true_start_weighs_dreams_by_the_recorded_end(true_start: bool) -> None:
     """Dreams from a terminal record lose all weight; others start with the head's target."""
-    agent, batch = tiny.agent(_set(behavior__true_start=true_start)), tiny.batch()
+    agent, batch = tiny.agent(tiny.setting(behavior__true_start=true_start)), tiny.batch()
     batch["is_terminal"][0, 2] = True  # record 1 once the context column is off
     value = _losses(agent, batch)["value"].unflatten(0, (3, 5))
     plain = _losses(tiny.agent(), batch)["value"].unflatten(0, (3, 5))
@@ -126,20 +111,22 @@ def test_a_true_start_weighs_dreams_by_the_recorded_end(true_start: bool) -> Non
 
 
 def test_nets_words_reach_every_layer() -> None:
-    agent = tiny.agent(_set(nets__norm="layer", nets__act="elu", nets__eps=1e-3, nets__fan="avg"))
+    agent = tiny.agent(
+        tiny.setting(nets__norm="layer", nets__act="elu", nets__eps=1e-3, nets__fan="avg")
+    )
     modules = list(agent.modules())
     norms = [m for m in modules if isinstance(m, torch.nn.RMSNorm | torch.nn.LayerNorm)]
     assert {type(m) for m in norms} == {LayerNorm} and {m.eps for m in norms} == {1e-3}
     assert not any(isinstance(m, torch.nn.SiLU) for m in modules)
     assert {m.fan for m in modules if hasattr(m, "fan")} == {"avg"}
-    image = _image_agent(_set(nets__norm="layer", nets__fan="avg"))
+    image = _image_agent(tiny.setting(nets__norm="layer", nets__fan="avg"))
     assert not any(isinstance(m, torch.nn.RMSNorm) for m in image.modules())
     assert {m.fan for m in image.modules() if hasattr(m, "fan")} == {"avg"}
 
 
 def _lost_biases(make: Callable[[Callable[[Config], None]], Agent], **values: Any) -> set[str]:
     whole, less = (
-        {name for name, _ in make(_set(nets__bias=word, **values)).named_parameters()}
+        {name for name, _ in make(tiny.setting(nets__bias=word, **values)).named_parameters()}
         for word in ("always", "unnormed")
     )
     assert less <= whole
@@ -178,14 +165,14 @@ def _units_of(mlps: dict[str, int]) -> set[str]:
 
 @pytest.mark.parametrize("core", ["block_gru", "gru"])
 def test_an_agent_with_few_biases_is_trained(core: str) -> None:
-    agent = tiny.agent(_set(nets__bias="unnormed", world__core__kind=core))
+    agent = tiny.agent(tiny.setting(nets__bias="unnormed", world__core__kind=core))
     before = {k: v.detach().clone() for k, v in agent.named_parameters()}
     agent.update(tiny.batch())
     assert [k for k, v in agent.named_parameters() if v.equal(before[k])] == []
 
 
 def test_encoder_and_decoder_can_have_a_width_of_their_own() -> None:
-    change = _set(world__encoder__units=6, world__decoder__units=7)
+    change = tiny.setting(world__encoder__units=6, world__decoder__units=7)
     world = tiny.agent(change).world
     assert (world.encoder.mlp.out_features, world.decoder.vector.mlp.out_features) == (6, 7)
     assert world.reward.mlp.out_features == 8
@@ -194,7 +181,7 @@ def test_encoder_and_decoder_can_have_a_width_of_their_own() -> None:
 
 
 def test_the_dense_core_and_its_learned_start_are_trained() -> None:
-    agent = tiny.agent(_set(world__core__kind="gru", world__learned_start=True))
+    agent = tiny.agent(tiny.setting(world__core__kind="gru", world__learned_start=True))
     assert isinstance(agent.world.rssm.core, GRU)
     batch = tiny.batch()
     batch["is_first"][0, 3] = True
@@ -205,7 +192,7 @@ def test_the_dense_core_and_its_learned_start_are_trained() -> None:
 
 def test_image_words_reach_encoder_and_decoder() -> None:
     agent = _image_agent(
-        _set(
+        tiny.setting(
             world__encoder__residual=1,
             world__decoder__residual=2,
             world__decoder__stem="linear",
@@ -220,7 +207,9 @@ def test_image_words_reach_encoder_and_decoder() -> None:
 
 def test_reward_and_value_can_be_two_hot_in_symlog_space() -> None:
     agent = tiny.agent(
-        _set(world__reward__output="symlog_twohot", behavior__critic__output="symlog_twohot")
+        tiny.setting(
+            world__reward__output="symlog_twohot", behavior__critic__output="symlog_twohot"
+        )
     )
     for head in (agent.world.reward, agent.behavior.critic):
         assert head.layer.bins.tolist() == torch.linspace(-20, 20, 41).tolist()
@@ -229,7 +218,7 @@ def test_reward_and_value_can_be_two_hot_in_symlog_space() -> None:
 
 @pytest.mark.parametrize("threshold", [False, True])
 def test_thresholded_dreams_go_on_or_end(threshold: bool) -> None:
-    agent = tiny.agent(_set(behavior__cont_threshold=threshold))
+    agent = tiny.agent(tiny.setting(behavior__cont_threshold=threshold))
     feat = torch.randn(50, agent.world.rssm.feat_size)
     cont = agent.world.judge(feat)[1]
     logit = agent.world.cont(feat).logit
@@ -239,12 +228,12 @@ def test_thresholded_dreams_go_on_or_end(threshold: bool) -> None:
 
 def test_the_discount_stands_in_the_returns_or_in_the_head() -> None:
     learned = tiny.agent().behavior.settings
-    explicit = tiny.agent(_set(behavior__cont_discount=False)).behavior.settings
+    explicit = tiny.agent(tiny.setting(behavior__cont_discount=False)).behavior.settings
     assert (learned.dream_discount, explicit.dream_discount) == (1.0, 1 - 1 / 333)
 
 
 def test_without_a_scale_the_replay_value_loss_is_not_computed() -> None:
-    agent = tiny.agent(_set(loss_scales__repval=0.0))
+    agent = tiny.agent(tiny.setting(loss_scales__repval=0.0))
     assert "repval" not in _losses(agent) and "repval" in _losses(tiny.agent())
     _, metrics = agent.update(tiny.batch())
     assert "loss/repval" not in metrics and metrics["loss/value"].isfinite()
@@ -252,7 +241,7 @@ def test_without_a_scale_the_replay_value_loss_is_not_computed() -> None:
 
 def test_without_context_every_row_begins_anew() -> None:
     """All columns are trained on, from the initial state and without an action before."""
-    agent, batch = tiny.agent(_set(replay__context=0)), tiny.batch()
+    agent, batch = tiny.agent(tiny.setting(replay__context=0)), tiny.batch()
     inputs = agent.unroll_context(batch)
     assert inputs.batch_size == (3, 6) and inputs["reward"].equal(batch["reward"])
     assert inputs["is_first"].tolist() == [[True] + [False] * 5] * 3
@@ -275,7 +264,7 @@ def test_without_context_every_row_begins_anew() -> None:
 def test_a_gradient_through_the_dream_trains_the_actor_alone(precision: str) -> None:
     """In bfloat16 too, where autocast keeps copies of weights that were made before the freeze."""
     agent = tiny.agent(
-        _set(
+        tiny.setting(
             behavior__actor__gradient="dynamics",
             behavior__actor__entropy=0.0,
             precision=precision,
@@ -289,7 +278,7 @@ def test_a_gradient_through_the_dream_trains_the_actor_alone(precision: str) -> 
 
 def test_the_gradient_through_the_dream_is_that_of_the_advantage() -> None:
     """Finite differences on the bias of a continuous action's mean."""
-    change = _set(
+    change = tiny.setting(
         behavior__actor__gradient="dynamics",
         behavior__actor__entropy=0.0,
         behavior__imag_horizon=2,
@@ -326,7 +315,7 @@ def test_the_gradient_through_the_dream_is_that_of_the_advantage() -> None:
 def test_a_mixed_gradient_is_the_weighted_sum() -> None:
     grads = []
     for word in ("dynamics", "reinforce", "mixed"):
-        agent = tiny.agent(_set(behavior__actor__gradient=word, behavior__actor__mix=0.3))
+        agent = tiny.agent(tiny.setting(behavior__actor__gradient=word, behavior__actor__mix=0.3))
         grads.append(_gradients(agent, _losses(agent)["policy"]))
     through, score, mixed = grads
     for name, grad in mixed.items():
@@ -346,7 +335,7 @@ def test_a_mixed_gradient_is_the_weighted_sum() -> None:
 def test_auto_goes_through_the_dream_for_continuous_actions(
     action: gym.Space[Any], share: float
 ) -> None:
-    cfg = tiny.config(_set(behavior__actor__gradient="auto"))
+    cfg = tiny.config(tiny.setting(behavior__actor__gradient="auto"))
     spaces = Spaces.from_gym(tiny.OBS, action)
     assert build_behavior(cfg, spaces, 32).settings.dynamics == share
 
@@ -358,7 +347,7 @@ def test_separate_groups_with_equal_numbers_change_nothing() -> None:
     """LaProp clips each parameter by itself, so who stands in which group does not matter."""
     joint = tiny.agent()
     apart = tiny.agent(
-        _set(optim__groups="separate", optim__actor__lr=1e-3, optim__critic__lr=1e-3)
+        tiny.setting(optim__groups="separate", optim__actor__lr=1e-3, optim__critic__lr=1e-3)
     )
     for agent in (joint, apart):
         agent.update(tiny.batch())
@@ -368,7 +357,7 @@ def test_separate_groups_with_equal_numbers_change_nothing() -> None:
 
 def test_each_group_follows_its_own_rate() -> None:
     agent = tiny.agent(
-        _set(
+        tiny.setting(
             optim__kind="adam",
             optim__agc=0.0,
             optim__groups="separate",
@@ -395,7 +384,7 @@ def test_each_group_follows_its_own_rate() -> None:
 
 
 def test_adam_in_groups_goes_on_bit_by_bit_after_a_reload() -> None:
-    change = _set(optim__kind="adam", optim__groups="separate", optim__clip=0.1)
+    change = tiny.setting(optim__kind="adam", optim__groups="separate", optim__clip=0.1)
     agent = tiny.agent(change)
     agent.update(tiny.batch())
     saved = {k: v.clone() for k, v in agent.training_state().items()}
@@ -426,10 +415,10 @@ def test_adam_in_groups_goes_on_bit_by_bit_after_a_reload() -> None:
 )
 def test_words_that_name_no_part_name_the_nearest(values: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as caught:
-        tiny.agent(_set(**values))
+        tiny.agent(tiny.setting(**values))
     assert str(caught.value).startswith(message)
 
 
 def test_an_unknown_stem_names_the_valid_ones() -> None:
     with pytest.raises(UsageError, match="Unknown world.decoder.stem 'liner'"):
-        _image_agent(_set(world__decoder__stem="liner"))
+        _image_agent(tiny.setting(world__decoder__stem="liner"))

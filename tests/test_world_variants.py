@@ -19,7 +19,6 @@ from torch.distributions import Categorical, Normal, kl_divergence
 
 from dreamer_plugin.agent import Agent
 from dreamer_plugin.compiling import compile_agent
-from dreamer_plugin.config.schema import Config
 from dreamer_plugin.data.ratio import TrainRatio
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.world.recompute import RecomputingScan
@@ -27,21 +26,6 @@ from dreamer_plugin.world.rssm import plain_scan
 from dreamer_plugin.world.scan import DeferredScan
 
 from . import tiny
-
-
-def change(**values: Any) -> Callable[[Config], None]:
-    """A change of a config: `world__free_nats=3.0`."""
-
-    def apply(cfg: Config) -> None:
-        for name, value in values.items():
-            *sections, key = name.split("__")
-            part: Any = cfg
-            for section in sections:
-                part = getattr(part, section)
-            assert hasattr(part, key), name
-            setattr(part, key, value)
-
-    return apply
 
 
 def kl_part(agent: Agent, post: Tensor, prior: Tensor) -> Tensor:
@@ -122,7 +106,7 @@ KL_ROWS = {
 def test_kl_losses_have_the_value_and_gradients_of_their_formula(row: str, spread: float) -> None:
     """Far apart, most divergences are above the free nats; near each other all are below."""
     values, formula = KL_ROWS[row]
-    agent = tiny.agent(change(**values))
+    agent = tiny.agent(tiny.setting(**values))
     rng = torch.Generator().manual_seed(0)
     q, p = (torch.randn(3, 5, 4, 4, generator=rng).mul(spread).requires_grad_() for _ in "qp")
     seen = []
@@ -139,7 +123,7 @@ def test_kl_losses_have_the_value_and_gradients_of_their_formula(row: str, sprea
 
 def test_nats_free_for_each_variable_of_a_gaussian_state() -> None:
     cfg = {"world__latent__kind": "gaussian", "world__free_over": "variable"}
-    agent = tiny.agent(change(**cfg, world__free_nats=0.5, world__kl="plain"))
+    agent = tiny.agent(tiny.setting(**cfg, world__free_nats=0.5, world__kl="plain"))
     params = [torch.cat([torch.randn(3, 5, 4), 0.5 + torch.rand(3, 5, 4)], -1) for _ in "qp"]
     loss = agent.world.rssm.kl(dict(zip(("post", "prior"), params, strict=True)))["dyn"]
     each = kl_divergence(*(Normal(*x.chunk(2, -1)) for x in params))
@@ -149,7 +133,7 @@ def test_nats_free_for_each_variable_of_a_gaussian_state() -> None:
 
 @pytest.mark.parametrize("kind", ["forward_reverse", "plain"])
 def test_an_agent_with_another_kl_is_trained(kind: str) -> None:
-    agent = tiny.agent(change(world__kl=kind))
+    agent = tiny.agent(tiny.setting(world__kl=kind))
     _, metrics = agent.update(tiny.batch())
     assert ("loss/rep" in metrics) is (kind != "plain")
     assert all(value.isfinite() for value in metrics.values())
@@ -157,7 +141,7 @@ def test_an_agent_with_another_kl_is_trained(kind: str) -> None:
 
 def test_a_form_of_the_kl_that_is_none_names_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"Unknown world\.kl 'reverse'\. Did you mean 'forward_r"):
-        tiny.agent(change(world__kl="reverse"))
+        tiny.agent(tiny.setting(world__kl="reverse"))
 
 
 # Rewards and values.
@@ -170,7 +154,7 @@ def symlog(x: Tensor) -> Tensor:
 @pytest.mark.parametrize("output", ["symexp_mse", "learned_symexp_mse"])
 def test_squared_errors_in_symlog_space_predict_in_value_space(output: str) -> None:
     """`(symlog(x) - mean)^2`, and symexp(mean) is the prediction; the learned scale begins as 1."""
-    agent = tiny.agent(change(world__reward__output=output, behavior__critic__output=output))
+    agent = tiny.agent(tiny.setting(world__reward__output=output, behavior__critic__output=output))
     feat, target = torch.randn(3, 5, agent.world.rssm.feat_size), 30 * torch.randn(3, 5)
     for head in (agent.world.reward, agent.behavior.critic):
         if output != "symexp_mse":
@@ -185,7 +169,7 @@ def test_squared_errors_in_symlog_space_predict_in_value_space(output: str) -> N
 @pytest.mark.parametrize("output", ["symexp_mse", "learned_symexp_mse", "symlog_twohot"])
 def test_predicted_rewards_are_clipped_in_symlog_space(output: str) -> None:
     """A mean of 3 or -3 gives what 2 or -2 would; the loss knows of no clip."""
-    agent = tiny.agent(change(world__reward__output=output, world__reward_clip=2.0))
+    agent = tiny.agent(tiny.setting(world__reward__output=output, world__reward_clip=2.0))
     layer, target = agent.world.reward.layer, torch.tensor([1.0])
     layer.linear.weight.data.zero_()
     for mean, clipped in ((3.0, 2.0), (-3.0, -2.0), (1.0, 1.0)):
@@ -205,12 +189,12 @@ def test_a_clip_that_reaches_no_prediction_is_refused() -> None:
     with pytest.raises(
         UsageError, match=r"world\.reward_clip is 2, but world\.reward\.output=twohot"
     ):
-        tiny.agent(change(world__reward_clip=2.0))
+        tiny.agent(tiny.setting(world__reward_clip=2.0))
 
 
 def test_a_learned_scale_squashes_and_is_undone() -> None:
     """`sign(x) log(1 + s |x|)` with s = softplus(theta); the prediction is its inverse."""
-    agent = tiny.agent(change(world__reward__output="learned_symexp_mse"))
+    agent = tiny.agent(tiny.setting(world__reward__output="learned_symexp_mse"))
     layer = agent.world.reward.layer
     layer.theta.data.fill_(1.5)
     layer.linear.weight.data.zero_()
@@ -227,7 +211,7 @@ def test_the_scale_learns_from_its_head_alone(gradient: str) -> None:
     """Of all losses, only that of the head whose scale it is."""
     output = "learned_symexp_mse"
     agent = tiny.agent(
-        change(
+        tiny.setting(
             world__reward__output=output,
             behavior__critic__output=output,
             behavior__actor__gradient=gradient,
@@ -251,7 +235,7 @@ def test_heads_have_the_layers_that_are_asked_for() -> None:
     heads = ("world__reward", "world__cont", "behavior__actor", "behavior__critic")
     for agent, layers in (
         (tiny.agent(), [1, 1, 3, 3]),
-        (tiny.agent(change(**{f"{head}__layers": 4 for head in heads})), [4] * 4),
+        (tiny.agent(tiny.setting(**{f"{head}__layers": 4 for head in heads})), [4] * 4),
     ):
         parts = [agent.get_submodule(head.replace("__", ".")) for head in heads]
         assert [len(part.mlp) for part in parts] == layers
@@ -271,7 +255,7 @@ def _heads_at(agent: Agent, batch: TensorDict) -> tuple[TensorDict, dict[str, Te
 def test_images_can_be_seen_and_told_in_symlog_space() -> None:
     """`(symlog(o) - prediction)^2` of images from 0 to 1; predictions come back from there."""
     squash = {"world__encoder__symlog_images": True, "world__decoder__symlog_images": True}
-    agent, batch = tiny.image_agent(change(**squash)), tiny.image_batch()
+    agent, batch = tiny.image_agent(tiny.setting(**squash)), tiny.image_batch()
     seen = []
     agent.world.encoder.cnn.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     states, losses = _heads_at(agent, batch)
@@ -286,7 +270,7 @@ def test_images_can_be_seen_and_told_in_symlog_space() -> None:
 
 
 def test_reconstructions_can_be_measured_by_their_absolute_error() -> None:
-    agent, batch = tiny.image_agent(change(world__decoder__output="mae")), tiny.image_batch()
+    agent, batch = tiny.image_agent(tiny.setting(world__decoder__output="mae")), tiny.image_batch()
     states, losses = _heads_at(agent, batch)
     outputs = agent.world.outputs(states)
     image = batch["obs", "image"][:, 1:].float() / 255
@@ -300,7 +284,7 @@ def test_reconstructions_can_be_measured_by_their_absolute_error() -> None:
 def test_the_code_of_images_is_a_normal_that_is_pulled_to_the_standard_one(std: float) -> None:
     """One number in `vae_std` fixes the deviation; the vector beside the image is no code."""
     words = {"world__encoder__vae_dim": 6, "world__encoder__vae_std": std}
-    agent = tiny.image_agent(change(**words, loss_scales__vae=0.25))
+    agent = tiny.image_agent(tiny.setting(**words, loss_scales__vae=0.25))
     encoder, obs = agent.world.encoder, tiny.image_batch()["obs"]
     encoded = encoder.encode(obs)
     width = encoder.mlp.out_features
@@ -321,7 +305,7 @@ def test_the_code_of_images_is_a_normal_that_is_pulled_to_the_standard_one(std: 
 
 def test_the_code_is_learned_from_draws() -> None:
     """An update moves every parameter; the loss `vae` reaches the image encoder and no more."""
-    agent = tiny.image_agent(change(world__encoder__vae_dim=6))
+    agent = tiny.image_agent(tiny.setting(world__encoder__vae_dim=6))
     losses = agent.losses(agent.unroll_context(tiny.image_batch()))
     again = agent.losses(agent.unroll_context(tiny.image_batch()))
     assert not torch.equal(losses.each["image"], again.each["image"])  # new noise, new codes
@@ -350,14 +334,14 @@ def test_a_code_that_cannot_be_is_refused(
     make: Callable[..., Agent], values: dict[str, int], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        make(change(**{f"world__encoder__{key}": value for key, value in values.items()}))
+        make(tiny.setting(**{f"world__encoder__{key}": value for key, value in values.items()}))
 
 
 @pytest.mark.parametrize("targets", [True, False])
 def test_images_are_moved_at_random_and_edges_repeated(targets: bool) -> None:
     """As padding by 3 repeated pixels and cutting at a corner from 0..6, one per row of a batch."""
     words = {"world__encoder__shift": 3, "world__encoder__shift_targets": targets}
-    agent, batch = tiny.image_agent(change(**words)), tiny.image_batch()
+    agent, batch = tiny.image_agent(tiny.setting(**words)), tiny.image_batch()
     records, drawn = agent.unroll_context(batch), agent.generator.clone_state()
     torch.rand(3, 5, 4, generator=drawn)  # of the latents
     corner = (7 * torch.rand(3, 2, generator=drawn)).long()
@@ -381,7 +365,7 @@ def test_images_are_moved_at_random_and_edges_repeated(targets: bool) -> None:
 
 def test_a_shift_without_images_is_refused() -> None:
     with pytest.raises(UsageError, match=r"world\.encoder\.shift is 4, but there is no image"):
-        tiny.agent(change(world__encoder__shift=4))
+        tiny.agent(tiny.setting(world__encoder__shift=4))
 
 
 # Dreams, the sum of losses, filtering.
@@ -389,7 +373,7 @@ def test_a_shift_without_images_is_refused() -> None:
 
 @pytest.mark.parametrize("start", ["posterior", "prior"])
 def test_dreams_start_from_what_was_seen_or_from_what_was_expected(start: str) -> None:
-    agent = tiny.agent(change(behavior__imag_start=start))
+    agent = tiny.agent(tiny.setting(behavior__imag_start=start))
     records, drawn = agent.unroll_context(tiny.batch()), agent.generator.clone_state()
     seen: dict[str, TensorDict] = {}
     dream = agent.dream
@@ -407,12 +391,12 @@ def test_dreams_start_from_what_was_seen_or_from_what_was_expected(start: str) -
 
 def test_an_unknown_start_of_dreams_names_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"behavior\.imag_start 'priors'\. Did you mean 'prior'"):
-        tiny.agent(change(behavior__imag_start="priors"))
+        tiny.agent(tiny.setting(behavior__imag_start="priors"))
 
 
 def test_harmony_weighs_groups_of_losses_by_numbers_that_it_learns() -> None:
     """`exp(-s) L + log(1 + exp(s))` for reconstruction, reward and KL; the rest as it was."""
-    agent = tiny.agent(change(world__loss_balance="harmony"))
+    agent = tiny.agent(tiny.setting(world__loss_balance="harmony"))
     agent.world.balance.s.data.copy_(torch.tensor([0.0, 1.0, -2.0]))
     losses = agent.losses(agent.unroll_context(tiny.batch()))
     each = {name: agent.scales[name] * loss.mean() for name, loss in losses.each.items()}
@@ -432,14 +416,14 @@ def test_harmony_weighs_groups_of_losses_by_numbers_that_it_learns() -> None:
 
 @pytest.mark.parametrize("kl", ["balanced", "plain"])
 def test_harmony_begins_with_equal_weights_and_is_saved(kl: str) -> None:
-    agent = tiny.agent(change(world__loss_balance="harmony", world__kl=kl))
+    agent = tiny.agent(tiny.setting(world__loss_balance="harmony", world__kl=kl))
     agent.world.balance.s.data.zero_()  # the test's agent is disturbed
     losses = agent.losses(agent.unroll_context(tiny.batch()))
     plain = sum(agent.scales[name] * loss.mean() for name, loss in losses.each.items())
     assert losses.total.item() == pytest.approx(plain.item() + 3 * math.log(2), rel=1e-5)
     agent.update(tiny.batch())
     assert agent.world.balance.s.all()  # it moved
-    other = tiny.agent(change(world__loss_balance="harmony", world__kl=kl), seed=3)
+    other = tiny.agent(tiny.setting(world__loss_balance="harmony", world__kl=kl), seed=3)
     other.load_training_state(agent.training_state())
     assert torch.equal(other.world.balance.s, agent.world.balance.s)
 
@@ -463,7 +447,7 @@ def _kept_bytes(run: Callable[[], Any]) -> int:
 def test_recomputed_filtering_has_the_same_losses_and_gradients(steps: int, kind: str) -> None:
     found = []
     for recompute in (0, steps):
-        agent = tiny.agent(change(world__recompute=recompute, world__core__kind=kind))
+        agent = tiny.agent(tiny.setting(world__recompute=recompute, world__core__kind=kind))
         agent.world.rssm.scan = agent.world.rssm.scan if recompute else plain_scan
         losses = agent.losses(agent.unroll_context(tiny.batch()))
         losses.total.backward()
@@ -481,7 +465,7 @@ def test_recomputed_filtering_keeps_less() -> None:
     """Of 32 steps in pieces of 8, less than a third; what is kept of a piece is its inputs."""
     kept = {}
     for recompute in (0, 8):
-        rssm = tiny.agent(change(world__recompute=recompute)).world.rssm
+        rssm = tiny.agent(tiny.setting(world__recompute=recompute)).world.rssm
         rssm.scan = rssm.scan if recompute else plain_scan
         given = torch.randn(4, 32, 8), torch.randn(4, 32, 5), torch.zeros(4, 32, dtype=torch.bool)
         noise = torch.rand(4, 32, 4)
@@ -496,7 +480,7 @@ def test_recomputed_filtering_keeps_less() -> None:
 def test_recomputing_scans_are_not_replaced_by_compiled_ones(monkeypatch: Any) -> None:
     monkeypatch.setattr("dreamer_plugin.compiling._compiled", lambda function: function)
     for recompute, scan in ((8, RecomputingScan), (0, DeferredScan)):
-        agent = tiny.agent(change(world__recompute=recompute))
+        agent = tiny.agent(tiny.setting(world__recompute=recompute))
         compile_agent(agent)
         assert type(agent.world.rssm.scan) is scan
         assert agent.update(tiny.batch())[1]["loss/dyn"].isfinite()
@@ -505,7 +489,7 @@ def test_recomputing_scans_are_not_replaced_by_compiled_ones(monkeypatch: Any) -
 @pytest.mark.parametrize("unimix", [0.0, 0.01])
 def test_categorical_states_with_and_without_a_uniform_share(unimix: float) -> None:
     """Straight through: the draw forwards, `(1 - u) softmax + u / K` backwards."""
-    latent = tiny.agent(change(world__latent__unimix=unimix)).world.rssm.latent
+    latent = tiny.agent(tiny.setting(world__latent__unimix=unimix)).world.rssm.latent
     raw = torch.randn(2, 16, requires_grad=True)
     probs = latent.params(raw).exp()
     mixed = (1 - unimix) * raw.unflatten(-1, (4, 4)).softmax(-1) + unimix / 4
@@ -519,7 +503,9 @@ def test_categorical_states_with_and_without_a_uniform_share(unimix: float) -> N
 def test_gumbel_states_at_a_temperature() -> None:
     """One-hot of the largest `logit + G` forwards, `softmax((logits + G) / tau)` backwards."""
     words = {"gradient": "gumbel", "gumbel_tau": 0.7, "unimix": 0.0}
-    agent = tiny.agent(change(**{f"world__latent__{key}": word for key, word in words.items()}))
+    agent = tiny.agent(
+        tiny.setting(**{f"world__latent__{key}": word for key, word in words.items()})
+    )
     latent, raw = agent.world.rssm.latent, torch.randn(2, 16, requires_grad=True)
     noise = torch.rand(2, *latent.noise_shape)
     draw, weights = latent.sample(latent.params(raw), noise), torch.randn(2, 4, 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -38,6 +39,21 @@ def config(change: Callable[[Config], None] | None = None) -> Config:
     if change is not None:
         change(cfg)
     return cfg
+
+
+def setting(**values: Any) -> Callable[[Config], None]:
+    """A change of a config: `behavior__actor__unimix=0.01`."""
+
+    def apply(cfg: Config) -> None:
+        for name, value in values.items():
+            *sections, key = name.split("__")
+            part: Any = cfg
+            for section in sections:
+                part = getattr(part, section)
+            assert hasattr(part, key), name
+            setattr(part, key, value)
+
+    return apply
 
 
 def agent(change: Callable[[Config], None] | None = None, seed: int = 0) -> Agent:
