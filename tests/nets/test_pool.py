@@ -29,3 +29,11 @@ def test_same_values_and_gradients(dtype, channels_last):
         results.append((pooled.detach(), leaf.grad))
     assert torch.equal(results[0][0], results[1][0])
     assert torch.equal(results[0][1], results[1][1])
+
+
+def test_compiles_without_a_break():
+    # The tracer refuses what it cannot follow, forward and backward; no code is generated here.
+    compiled = torch.compile(max_pool, backend="aot_eager", fullgraph=True)
+    leaf = torch.randn(1, 2, 4, 4, requires_grad=True)
+    compiled(leaf).sum().backward()
+    assert leaf.grad.count_nonzero() == leaf.numel() / 4
