@@ -153,23 +153,42 @@ class Agent(nn.Module):
         Returns:
             Actions `[N, A]` encoded, unclipped; the next state.
         """
-        rssm = self.world.rssm
-        latent_noise = rssm.noise_size
+        kept = state["deter"], state["stoch"], state["prev_action"]
         with self.autocast(acting=True):
-            prev_action = rssm.core.embed_action(state["prev_action"] * (~is_first).unsqueeze(-1))
-            embed = self.world.encoder(obs)
-            deter, post = rssm.filter_step(
-                state["deter"], state["stoch"], prev_action, embed, is_first
-            )
-            if deterministic:
-                stoch = rssm.latent.mode(post)
-            else:
-                z_noise = noise[:, :latent_noise].unflatten(-1, rssm.latent.noise_shape)
-                stoch = rssm.latent.sample(post, z_noise)
-            policy = self.behavior.actor(rssm.feat(deter, stoch))
-            action = policy.mode() if deterministic else policy.sample(noise[:, latent_noise:])
+            action, deter, stoch = self.decide(obs, is_first, kept, noise, deterministic)
         after = {"deter": deter, "stoch": stoch, "prev_action": action}
         return action, TensorDict(after, batch_size=state.batch_size)
+
+    def decide(
+        self,
+        obs: Mapping[str, Tensor] | TensorDict,
+        is_first: Tensor,
+        state: tuple[Tensor, Tensor, Tensor],
+        noise: Tensor,
+        deterministic: bool = False,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What `act` computes, of plain tensors.
+
+        Args:
+            obs, is_first, noise, deterministic: as of `act`.
+            state: deter `[N, D]`, stoch `[N, *latent]`, prev_action `[N, A]`.
+
+        Returns:
+            Action, which is the next prev_action, next deter and stoch.
+        """
+        rssm = self.world.rssm
+        deter, stoch, prev_action = state
+        prev_action = rssm.core.embed_action(prev_action * (~is_first).unsqueeze(-1))
+        embed = self.world.encoder(obs)
+        deter, post = rssm.filter_step(deter, stoch, prev_action, embed, is_first)
+        if deterministic:
+            stoch = rssm.latent.mode(post)
+        else:
+            z_noise = noise[:, : rssm.noise_size].unflatten(-1, rssm.latent.noise_shape)
+            stoch = rssm.latent.sample(post, z_noise)
+        policy = self.behavior.actor(rssm.feat(deter, stoch))
+        action = policy.mode() if deterministic else policy.sample(noise[:, rssm.noise_size :])
+        return action, deter, stoch
 
     def latents(self, states: TensorDict) -> TensorDict:
         """Latents of any states as replay stores them, detached: deter and stoch."""

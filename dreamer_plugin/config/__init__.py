@@ -3,7 +3,14 @@
 from dreamer_plugin.config.changes import changes
 from dreamer_plugin.config.history import explain
 from dreamer_plugin.config.layers import EnvFacts, MachineLayer
-from dreamer_plugin.config.load import Resolved, compose, config_text, load_config, save_config
+from dreamer_plugin.config.load import (
+    Resolved,
+    compose,
+    config_text,
+    load_config,
+    parse_config,
+    save_config,
+)
 from dreamer_plugin.config.report import LayersReport
 from dreamer_plugin.config.schema import Config
 
@@ -18,5 +25,6 @@ __all__ = [
     "config_text",
     "explain",
     "load_config",
+    "parse_config",
     "save_config",
 ]

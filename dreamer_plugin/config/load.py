@@ -12,7 +12,8 @@ from dreamer_plugin.config.history import History, explain
 from dreamer_plugin.config.report import LayersReport, deviations
 from dreamer_plugin.config.schema import Config
 from dreamer_plugin.config.stack import Layer, Request, Stack, config_path, merge_layers
-from dreamer_plugin.config.yamlfile import read_yaml, write_text, yaml_text
+from dreamer_plugin.config.yamlfile import kind, parse_yaml, read_yaml, write_text, yaml_text
+from dreamer_plugin.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,15 @@ def load_config(path: str | Path) -> Config:
     Raises:
         UsageError: when it is missing, not plain YAML, or has an unknown key or a wrong type.
     """
-    source = str(path)
-    values = flatten(read_yaml(config_path(Path(path)) or Path(path)), source)
-    check_values(values, dict.fromkeys(values, source))
-    return merge_layers([Layer(source, values)])
+    return _from_tree(read_yaml(config_path(Path(path)) or Path(path)), str(path))
+
+
+def parse_config(text: str, source: str) -> Config:
+    """The inverse of `config_text`; errors as of `load_config`, which name `source`."""
+    tree = parse_yaml(text, source)
+    if not isinstance(tree, dict):
+        raise UsageError(f"{source} holds {kind(tree)}, not a configuration.")
+    return _from_tree(tree, source)
 
 
 def config_text(cfg: Config) -> str:
@@ -93,3 +99,9 @@ def config_text(cfg: Config) -> str:
 def save_config(cfg: Config, path: str | Path) -> None:
     """Write `config_text` to a file, whole or not at all."""
     write_text(config_text(cfg), Path(path))
+
+
+def _from_tree(tree: dict[str, Any], source: str) -> Config:
+    values = flatten(tree, source)
+    check_values(values, dict.fromkeys(values, source))
+    return merge_layers([Layer(source, values)])

@@ -30,6 +30,7 @@ from dreamer_plugin.run.devices import choose_device
 from dreamer_plugin.run.display import Display
 from dreamer_plugin.run.envs import EnvSource, source_of
 from dreamer_plugin.run.evaluate import EvalReport, evaluate, find_checkpoint, load_agent
+from dreamer_plugin.run.export import read_weights
 from dreamer_plugin.run.folder import RunFolder, find_run
 from dreamer_plugin.run.native import NativeForm
 from dreamer_plugin.run.parts import build_parts
@@ -219,7 +220,8 @@ class Dreamer:
         """Read an agent from what `save` or a run left. Nothing in it is unpickled or imported.
 
         Args:
-            path: folder given to `save`, run folder, or one checkpoint.
+            path: folder given to `save`, run folder, one checkpoint, or a file of weights that
+                `dreamer-plugin export` made: without optimiser and replay.
             env: needed to `learn` or `evaluate` when the agent was made with an env object.
             which: `"latest"`, `"best"` or a step, when `path` is not a checkpoint.
             device: where the agent runs.
@@ -228,15 +230,14 @@ class Dreamer:
             UsageError: when there is no run, or the env has other spaces.
             CheckpointError: when no checkpoint is whole.
         """
-        run = find_run(path)
-        if run is None:
-            raise UsageError(f"{path} is neither a run folder nor a checkpoint of one.")
-        found = Path(path)
-        if not checkpoint.is_checkpoint(found):
-            found = find_checkpoint(RunFolder(run), which)
-        cfg = load_config(RunFolder(run).config_path)
+        run, found = None, None
+        if Path(path).is_file():
+            cfg, agent, native, _ = read_weights(path, device)
+        else:
+            run, found = _saved(Path(path), which)
+            cfg = load_config(RunFolder(run).config_path)
+            agent, native = load_agent(cfg, found, device)
         cfg = replace(cfg, device=device, run=replace(cfg.run, logdir=""))
-        agent, native = load_agent(cfg, found, device)
         source = None
         if env is not None:
             source, given = makers_of(cfg, env)
@@ -245,7 +246,7 @@ class Dreamer:
         loaded = cls.__new__(cls)
         loaded._set_up(cfg, source, native, agent)
         loaded._checkpoint, loaded._run = found, run
-        if "predict" in checkpoint.part_names(found):
+        if found is not None and "predict" in checkpoint.part_names(found):
             state = checkpoint.read(found, ["predict"])["predict"]["rng"]
             loaded._rng.bit_generator.state = state
         return loaded
@@ -294,6 +295,14 @@ class Dreamer:
             "step": self.num_timesteps,
             "updates": self.agent.updates,
         }
+
+
+def _saved(path: Path, which: str) -> tuple[Path, Path]:
+    """The run at a path, and the checkpoint that is meant."""
+    run = find_run(path)
+    if run is None:
+        raise UsageError(f"{path} is neither a run folder nor a checkpoint of one.")
+    return run, path if checkpoint.is_checkpoint(path) else find_checkpoint(RunFolder(run), which)
 
 
 def make_env(env_id: str, **options: Any) -> Any:

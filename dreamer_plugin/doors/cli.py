@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, import-weights, export-weights, show, envs, bench, version.
+"""The command line: train, evaluate, export, weights in and out, show, envs, bench, version.
 
 Only Typer is loaded here, everything else by the command that needs it, so that help and mistakes
 answer at once.
@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dreamer_plugin.doors import cli_evaluate, cli_help
+from dreamer_plugin.doors import cli_evaluate, cli_export, cli_help
 from dreamer_plugin.doors.cli_usage import OneLineGroup
 from dreamer_plugin.doors.dialects import words_cli
 from dreamer_plugin.errors import UsageError
@@ -168,6 +168,7 @@ def train(
 
 
 app.command(help=cli_help.EVALUATE)(cli_evaluate.evaluate)
+app.command(help=cli_help.EXPORT_AGENT)(cli_export.export)
 
 
 @app.command("import-weights", help=cli_help.IMPORT)

@@ -39,6 +39,18 @@ docs/evaluate.md says what the numbers mean.
   dreamer-plugin evaluate --checkpoint runs/mine/checkpoints/best --no-quality
 """
 
+EXPORT_AGENT = """Write the agent of a run to one file, for programs with or without this package.
+
+onnx is one decision for any ONNX runtime: (obs, state, is_first, noise) -> (action, state). \
+safetensors holds all weights, settings and spaces: Dreamer.load reads it. docs/export.md says more.
+
+[bold]Examples[/bold]
+
+  dreamer-plugin export runs/mine mine.onnx
+  dreamer-plugin export runs/mine --format onnx --deterministic
+  dreamer-plugin export runs/mine mine.safetensors --dtype bfloat16
+"""
+
 IMPORT = """Make a run folder of weights from the official JAX code.
 
 FILE is an npz of float32 arrays by the names of that code, such as dyn/dyngru/kernel; \

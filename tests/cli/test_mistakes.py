@@ -7,7 +7,7 @@ from dreamer_plugin.doors.cli import app
 
 MISTAKES = {
     "trian": "Unknown command 'trian'. Did you mean 'train'?",
-    "xyz": "Unknown command 'xyz'. Valid: train, evaluate, import-weights, export-weights, show, e",
+    "xyz": "Unknown command 'xyz'. Valid: train, evaluate, export, import-weights, export-weig",
     "--vresion": "Unknown option '--vresion'.",
     "train --stpes 3": "Unknown option '--stpes'. Did you mean '--steps'? See ",
     "train --num_envs 3": "Unknown option '--num_envs'. Did you mean '--num-envs'?",
@@ -40,6 +40,14 @@ MISTAKES = {
     "evaluate nowhere": "There is no run folder 'nowhere'.",
     "evaluate . --episodes few": "Invalid value for '--episodes'",
     "evaluate . --episodes 0": "Invalid value for '--episodes'",
+    "export": "Missing argument 'RUN'",
+    "export nowhere": "There is no run folder 'nowhere'.",
+    "export . --format onxn": "Unknown format 'onxn'. Did you mean 'onnx'?",
+    "export . a.pt": "a.pt does not say its format: end it in .onnx or .safetensors.",
+    "export . a.onnx --format safetensors": "a.onnx ends in .onnx: leave one of them out.",
+    "export . a.onnx --dtype bfloat16": "--dtype is of safetensors",
+    "export . a.safetensors --sampled": "weights act both ways",
+    "export . a.safetensors": ". is not a run folder: it has no config.yaml.",
     "import-weights": "Missing argument 'FILE.npz'",
     "import-weights w.npz": "Which env were the weights trained on? Say --env atari/Pong.",
     "import-weights w.npz --env toy/catch": "no file 'w.npz' to import weights from",

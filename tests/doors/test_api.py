@@ -293,6 +293,16 @@ def test_stable_baselines_evaluates_it():
     assert len(returns) == 3 and returns == lengths
 
 
+def test_stable_baselines_evaluates_it_on_one_env():
+    evaluation = pytest.importorskip("stable_baselines3.common.evaluation")
+    from stable_baselines3.common.monitor import Monitor
+
+    env = Monitor(gym.make("Pendulum-v1"))
+    agent = small(gym.make("Pendulum-v1"))
+    mean, std = evaluation.evaluate_policy(agent, env, n_eval_episodes=1, deterministic=True)
+    assert mean == pytest.approx(env.get_episode_rewards()[0], abs=1e-5) and std == 0
+
+
 def test_importing_the_package_loads_no_torch():
     code = "import dreamer_plugin, sys; dir(dreamer_plugin); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
