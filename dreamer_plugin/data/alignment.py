@@ -57,6 +57,10 @@ class Frames(Protocol):
         """`[N]`, only where `is_last`."""
 
     @property
+    def success(self) -> npt.NDArray[np.int8]:
+        """`[N]`, 1 or 0 where the env says whether the task is solved, else -1."""
+
+    @property
     def present(self) -> npt.NDArray[np.bool_]:
         """`[N]`, false where an env is down and the row is not a frame."""
 

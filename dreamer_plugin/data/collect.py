@@ -29,11 +29,13 @@ class EpisodeStats:
     Args:
         env: its number in the vector. ret: undiscounted sum of rewards.
         length: transitions, in agent steps.
+        success: what the env said of it with the last frame; None where it says nothing.
     """
 
     env: int
     ret: float
     length: int
+    success: bool | None = None
 
 
 class Vector(Protocol):
@@ -151,7 +153,12 @@ class VectorCollector:
         self._returns = np.where(frames.is_first, 0, self._returns + frames.reward)
         self._lengths = np.where(frames.is_first, 0, self._lengths + 1)
         return [
-            EpisodeStats(int(env), float(self._returns[env]), int(self._lengths[env]))
+            EpisodeStats(
+                int(env),
+                float(self._returns[env]),
+                int(self._lengths[env]),
+                None if frames.success[env] < 0 else bool(frames.success[env]),
+            )
             for env in np.flatnonzero(frames.is_last & frames.present)
         ]
 

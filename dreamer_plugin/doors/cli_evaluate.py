@@ -97,6 +97,7 @@ def _returns(report: dict[str, Any]) -> str:
         f"  interquartile mean {report['iqm']:.2f}, "
         f"95 % interval {report['iqm_low']:.2f} to {report['iqm_high']:.2f}\n"
         f"  mean length {report['length_mean']:.1f} steps"
+        + (f", success in {report['success']:.0%} of the episodes" if "success" in report else "")
     )
 
 

@@ -33,6 +33,7 @@ class EvalReport:
 
     Args:
         returns, lengths: per episode, in the order of the envs; a length counts agent steps.
+        successes: per episode, what the env said with its last frame; None where it says nothing.
         deterministic: modes instead of samples. seed: of envs and noise.
         run, checkpoint, step, env: what was evaluated; empty for an agent in memory.
     """
@@ -45,6 +46,7 @@ class EvalReport:
     checkpoint: str = ""
     step: int | None = None
     env: str = ""
+    successes: list[bool] | None = None
 
     @property
     def mean(self) -> float:
@@ -57,8 +59,12 @@ class EvalReport:
         return statistics.pstdev(self.returns)
 
     def summary(self) -> dict[str, float]:
-        """Statistics of returns and lengths by name; `iqm` is the interquartile mean."""
+        """Statistics of returns and lengths by name; `iqm` is the interquartile mean.
+
+        `success`, the share of episodes, is there where the env says whether its task was solved.
+        """
         low, high = interval(self.returns)
+        rate = {} if self.successes is None else {"success": statistics.fmean(self.successes)}
         return {
             "mean": self.mean,
             "std": self.std,
@@ -69,6 +75,7 @@ class EvalReport:
             "iqm_low": low,
             "iqm_high": high,
             "length_mean": statistics.fmean(self.lengths),
+            **rate,
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -119,11 +126,13 @@ def evaluate(
     finally:
         vector.close()
     counted = [e for done, n in zip(played, quota, strict=True) for e in done[:n]]
+    told = [episode.success for episode in counted if episode.success is not None]
     return EvalReport(
         returns=[float(episode.ret) for episode in counted],
         lengths=[int(episode.length) for episode in counted],
         seed=seed,
         deterministic=deterministic,
+        successes=told if len(told) == len(counted) else None,
     )
 
 

@@ -45,7 +45,7 @@ def write(found: Evaluation, folder: Path, video: bool = False) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / "evaluation.json", folder / "episodes.csv"]
     files[0].write_text(json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n")
-    _write_rows(files[1], ("policy", "episode", "return", "length"), _episodes(found))
+    _write_rows(files[1], ("policy", "episode", "return", "length", "success"), _episodes(found))
     if found.quality is not None:
         loops = found.quality
         files.append(folder / "open_loop.csv")
@@ -79,8 +79,11 @@ def _write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]
 def _episodes(found: Evaluation) -> Iterable[Sequence[Any]]:
     for report in found.reports:
         policy = "mode" if report.deterministic else "sampled"
-        for number, pair in enumerate(zip(report.returns, report.lengths, strict=True)):
-            yield policy, number, *pair
+        told = report.successes
+        success = [""] * len(report.returns) if told is None else [str(int(each)) for each in told]
+        rows = zip(report.returns, report.lengths, success, strict=True)
+        for number, row in enumerate(rows):
+            yield policy, number, *row
 
 
 def _films(found: Evaluation) -> dict[str, Tensor]:

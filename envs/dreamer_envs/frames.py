@@ -15,7 +15,7 @@ The caller says which envs reset: those whose last frame was `is_last`, and all 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,8 @@ class Frames:
         present: bool `[N]`, false where there is no frame because the env is down. The episode it
             was in is cut; the row is `is_last`, so that it is reset when it is back, and otherwise
             means nothing.
+        success: int8 `[N]`, what the env's info says with this frame: 1 or 0, and -1 where it says
+            nothing (`told_success`).
     """
 
     obs: dict[str, NDArray[Any]]
@@ -52,6 +54,7 @@ class Frames:
     is_last: Bools
     terminated: Bools
     present: Bools
+    success: NDArray[np.int8]
 
     @classmethod
     def empty(cls, space: spaces.Dict, num_envs: int) -> Frames:
@@ -62,14 +65,16 @@ class Frames:
         }
         first, last, terminated = (np.zeros(num_envs, np.bool_) for _ in range(3))
         present = np.ones(num_envs, np.bool_)
-        return cls(obs, np.zeros(num_envs, np.float32), first, last, terminated, present)
+        success = np.full(num_envs, -1, np.int8)
+        return cls(obs, np.zeros(num_envs, np.float32), first, last, terminated, present, success)
 
     def copy(self) -> Frames:
         """Frames in memory of their own."""
         obs = {key: array.copy() for key, array in self.obs.items()}
         first, last = self.is_first.copy(), self.is_last.copy()
         terminated, present = self.terminated.copy(), self.present.copy()
-        return Frames(obs, self.reward.copy(), first, last, terminated, present)
+        success = self.success.copy()
+        return Frames(obs, self.reward.copy(), first, last, terminated, present, success)
 
 
 class VectorEnv(ABC):
@@ -184,16 +189,28 @@ def advance(
 ) -> None:
     """Resets or steps one env and writes its frame into a row of `frames`."""
     if reset:
-        obs, _ = env.reset(seed=seed)
+        obs, info = env.reset(seed=seed)
         reward, terminated, truncated = 0.0, False, False
     else:
-        obs, reward, terminated, truncated, _ = env.step(action)  # type: ignore[assignment]
+        obs, reward, terminated, truncated, info = env.step(action)  # type: ignore[assignment]
     for key, array in frames.obs.items():
         array[row] = obs[key]
     frames.reward[row] = reward
     frames.is_first[row] = reset
     frames.is_last[row] = terminated or truncated
     frames.terminated[row] = terminated
+    frames.success[row] = told_success(info)
+
+
+def told_success(info: Mapping[str, Any]) -> int:
+    """Whether the task is solved as an info says it: 1, 0, or -1 where it says nothing.
+
+    Gymnasium-Robotics says `is_success`, Meta-World `success`.
+    """
+    for key in ("is_success", "success"):
+        if key in info:
+            return int(bool(info[key]))
+    return -1
 
 
 def env_seed(seed: int, index: int, restarts: int = 0) -> int:

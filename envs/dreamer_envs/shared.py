@@ -28,7 +28,8 @@ def layout(observation: spaces.Dict, action: spaces.Space[Any], num_envs: int) -
     flags = [
         (name, (num_envs,), np.dtype(np.bool_)) for name in ("is_first", "is_last", "terminated")
     ]
-    return [*fields, ("reward", (num_envs,), np.dtype(np.float32)), *flags]
+    numbers = [("reward", (num_envs,), np.dtype(np.float32))]
+    return [*fields, *numbers, *flags, ("success", (num_envs,), np.dtype(np.int8))]
 
 
 def nbytes(fields: Sequence[Field]) -> int:
@@ -67,7 +68,8 @@ def as_frames(arrays: Arrays) -> Frames:
         if name.startswith("obs/")
     }
     reward, first, last = arrays["reward"], arrays["is_first"], arrays["is_last"]
-    return Frames(obs, reward, first, last, arrays["terminated"], np.ones(len(last), np.bool_))
+    present, success = np.ones(len(last), np.bool_), arrays["success"]
+    return Frames(obs, reward, first, last, arrays["terminated"], present, success)
 
 
 def action_leaves(space: spaces.Space[Any]) -> dict[str, spaces.Space[Any]]:

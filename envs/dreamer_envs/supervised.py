@@ -192,3 +192,4 @@ def _blank(frames: Frames, last: Frames | None) -> None:
     frames.reward[absent] = 0
     frames.is_first[absent] = frames.terminated[absent] = False
     frames.is_last[absent] = True
+    frames.success[absent] = -1

@@ -21,7 +21,7 @@ from dreamer_envs.vector import Frames, ProcessVector, SerialVector
 
 IDS = ["CartPole-v1", "toy/catch", "toy/mixed", "toy/reach"]
 BOTH = pytest.mark.parametrize("kind", [SerialVector, ProcessVector])
-FIELDS = ("reward", "is_first", "is_last", "terminated")
+FIELDS = ("reward", "is_first", "is_last", "terminated", "success")
 
 
 def roll(vector, steps, reset=None, seed=1) -> list[Frames]:
@@ -67,6 +67,13 @@ def test_frames_follow_the_table():
     assert [f.terminated[0] for f in frames] == last.tolist()
     assert reward[first].tolist() == [0.0, 0.0] and set(np.abs(reward[last])) == {1.0}
     assert frames[0].obs["image"].shape == (2, 64, 64, 3) and frames[0].reward.dtype == np.float32
+
+
+@BOTH
+def test_success_is_what_the_info_says(kind, odd_envs):
+    with kind([odd_envs.telling]) as vector:
+        frames = roll(vector, 9)  # twice a reset and three steps, and a reset
+    assert [int(f.success[0]) for f in frames] == [-1, 0, 0, 0, -1, 0, 0, 1, -1]
 
 
 def test_time_limits_are_last_but_not_terminated():

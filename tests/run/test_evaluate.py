@@ -3,8 +3,11 @@
 import json
 import statistics
 
+import gymnasium as gym
+import numpy as np
 import pytest
 
+from dreamer_plugin import Dreamer
 from dreamer_plugin.errors import CheckpointError, UsageError
 from dreamer_plugin.run import checkpoint
 from dreamer_plugin.run.envs import source_of
@@ -76,3 +79,34 @@ def test_without_a_finished_episode_there_is_no_best(tiny, quiet):
     with pytest.raises(CheckpointError, match="no episode ended.*--which latest"):
         evaluate_run(run, 1, which="best")
     assert evaluate_run(run, 1).step == 10
+
+
+class Reaching(gym.Env):
+    """Two steps an episode; the first of every three episodes is solved, says its info."""
+
+    observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self):
+        self.episode, self.count = 0, 0
+
+    def reset(self, *, seed=None, options=None):
+        self.episode, self.count = self.episode + 1, 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.count += 1
+        done = self.count == 2
+        return np.zeros(2, np.float32), 1.0, done, False, {"success": self.episode % 3 == 1}
+
+
+def test_success_is_counted_where_the_env_tells_it(repo):
+    agent = Dreamer(Reaching, config=repo / "tests" / "run" / "tiny.yaml")
+    report = agent.evaluate(episodes=6, num_envs=1)
+    assert report.successes == [True, False, False, True, False, False]
+    assert report.summary()["success"] == 1 / 3
+
+
+def test_without_a_word_of_the_env_there_is_no_rate(finished):
+    report = evaluate_run(finished, episodes=1)
+    assert report.successes is None and "success" not in report.to_dict()

@@ -51,6 +51,7 @@ def _terminal_on_timeout() -> np.ndarray:
         reward=np.zeros(1, np.float32),
         **{name: np.array([value]) for name, value in flags.items()},
         present=np.ones(1, np.bool_),
+        success=np.full(1, -1, np.int8),
     )
     latents = {"deter": torch.zeros(1, 1), "stoch": torch.zeros(1, 1, dtype=torch.uint8)}
     record = aligner.from_frames(frames, torch.zeros(1, spaces.action_size), latents)
