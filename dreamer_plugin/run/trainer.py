@@ -150,8 +150,8 @@ class DreamerTrainer(Trainer):  # type: ignore[misc]
         frame_skip: frames that TorchRL counts per agent step.
         logger: of TorchRL. log_interval: frames between two rows.
         progress_bar: show one.
-        checkpoint: of TorchRL; made where only `save_trainer_file` is given. Agent, replay and
-            loop become components in our own format.
+        checkpoint: of TorchRL; made where none is given. All that the trainer puts into it, hooks
+            and logger included, is written in our own format.
         options: `checkpoint_rotation`, `checkpoint_metadata`, `save_trainer_file`,
             `save_trainer_interval` and `log_timings` of `Trainer`.
 
@@ -173,11 +173,13 @@ class DreamerTrainer(Trainer):  # type: ignore[misc]
     ) -> None:
         if training.cfg.run.eval_every:
             raise UsageError("run.eval_every: TorchRL's trainer does not evaluate; set it to 0.")
-        if checkpoint is None and options.get("save_trainer_file") is not None:
-            checkpoint = Checkpoint()
+        checkpoint = Checkpoint() if checkpoint is None else checkpoint
         self.training = training
-        if checkpoint is not None:
-            _register_parts(checkpoint, training)
+        _register_parts(checkpoint, training)
+        counters = NativePart(self._counters, lambda t: self._checkpoint_state.load_state_dict(t))
+        _register(checkpoint, "trainer_state", counters)
+        if logger is not None:
+            _register(checkpoint, "logger", _of_state_dict(logger))
         super().__init__(
             collector=LoopCollector(training),
             total_frames=total_frames or training.cfg.run.steps * frame_skip,
@@ -197,6 +199,26 @@ class DreamerTrainer(Trainer):  # type: ignore[misc]
         self.register_op("process_optim_batch", self._sample)
         self.register_op("post_steps_log", self._means)
         self.register_op("shutdown", self._keep)
+
+    def register_module(self, module_name: str, module: Any) -> None:
+        """Note a hook whose state belongs into checkpoints."""
+        if hasattr(module, "state_dict") and hasattr(module, "load_state_dict"):
+            _register(self.checkpoint, f"trainer_module.{module_name}", _of_state_dict(module))
+        super().register_module(module_name, module)
+
+    def load_from_file(self, file: str | Path, **kwargs: Any) -> Trainer:
+        """Continue from a folder or archive that such a trainer has written.
+
+        Raises:
+            UsageError: for a file of TorchRL's older formats, which may have to be unpickled.
+        """
+        if not Checkpoint.is_checkpoint(file):
+            raise UsageError(f"{file} is no checkpoint that torchrl.checkpoint has written")
+        return super().load_from_file(file, **kwargs)
+
+    def _counters(self) -> dict[str, Any]:
+        state: dict[str, Any] = self._checkpoint_state.state_dict()
+        return state
 
     def _plan(self) -> None:
         """As many updates as the train ratio makes due."""
@@ -240,8 +262,17 @@ def _register_parts(checkpoint: Checkpoint, training: Training) -> None:
         ),
     }
     for name, part in own.items():
-        if name not in checkpoint:
-            checkpoint.register(name, part)
+        _register(checkpoint, name, part)
+
+
+def _register(checkpoint: Checkpoint, name: str, part: NativePart) -> None:
+    """Name a part before TorchRL does, whose reader of state dicts unpickles what is put there."""
+    if name not in checkpoint:
+        checkpoint.register(name, part)
+
+
+def _of_state_dict(component: Any) -> NativePart:
+    return NativePart(component.state_dict, component.load_state_dict)
 
 
 def _resume_loop(training: Training, tree: Mapping[str, Any]) -> None:

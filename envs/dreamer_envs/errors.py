@@ -15,6 +15,18 @@ class EnvOptionError(EnvsError, ValueError):
     """An option is unknown to the suite, or its value is out of range."""
 
 
+class UnknownOptionError(EnvOptionError):
+    """An option that the suite has not.
+
+    Args:
+        message: what to tell the user. option: its name.
+    """
+
+    def __init__(self, message: str, option: str) -> None:
+        super().__init__(message)
+        self.option = option
+
+
 class UnsupportedSpaceError(EnvsError, ValueError):
     """An observation or action space that cannot be turned into the common form."""
 

@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium as gym
 
 from dreamer_envs import names
-from dreamer_envs.errors import EnvOptionError, MissingPackageError
+from dreamer_envs.errors import MissingPackageError, UnknownOptionError
 from dreamer_envs.spec import SuiteInfo, SuiteSpec, load
 from dreamer_envs.suites import BUILTIN
 from dreamer_envs.transforms import wrap
@@ -168,7 +168,16 @@ def register_with_gymnasium() -> None:
 
 
 def _make_registered(env_id: str, **options: Any) -> gym.Env[Any, Any]:
-    return make(env_id, **options)
+    """What Gymnasium calls for our ids.
+
+    Raises:
+        TypeError: an option that the suite has not, in the words of a function that lacks an
+            argument: TorchRL's `GymEnv` offers `frameskip` and takes it back on reading them.
+    """
+    try:
+        return make(env_id, **options)
+    except UnknownOptionError as error:
+        raise TypeError(f"unexpected keyword argument {error.option!r}: {error}") from error
 
 
 def _known() -> dict[str, SuiteSpec]:
@@ -221,9 +230,8 @@ def _check_options(suite: SuiteSpec, id: str, given: dict[str, Any]) -> None:
         if option not in declared:
             close = names.nearest(option, {name: name for name in declared})
             hint = f" Did you mean {close!r}?" if close else ""
-            raise EnvOptionError(
-                f"{id} has no option {option!r}.{hint} It has: {', '.join(declared)}."
-            )
+            message = f"{id} has no option {option!r}.{hint} It has: {', '.join(declared)}."
+            raise UnknownOptionError(message, option)
 
 
 def _parameters(suite: SuiteSpec) -> dict[str, inspect.Parameter]:

@@ -1,11 +1,16 @@
 """The loop as TorchRL's Trainer: the command line's numbers, exact counts, resume, refusals."""
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
-from torchrl.checkpoint import Checkpoint, CheckpointRotation
+from tensordict import NonTensorData, TensorDict
+from torchrl.checkpoint import Checkpoint, CheckpointRotation, StateDictCheckpointAdapter
 from torchrl.envs import GymEnv, SerialEnv, StepCounter, TransformedEnv
 from torchrl.record.loggers import CSVLogger
-from torchrl.trainers import Trainer
+from torchrl.trainers import CountFramesLog, Trainer
 
 from dreamer_plugin.config import load_config
 from dreamer_plugin.errors import UsageError
@@ -137,6 +142,75 @@ def test_a_doctored_replay_is_refused(tiny, tmp_path):
     with pytest.raises(Exception, match=r"state\.json is (damaged|cut short)"):
         fresh.load_from_file(tmp_path / "saved")
     fresh.shutdown()
+
+
+class Harm:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)
+
+
+class Stateful:
+    """Stands for any part that TorchRL would read back by its own adapter."""
+
+    def load_state_dict(self, state_dict):
+        self.state = state_dict
+
+
+def as_torchrl_reads_it(folder, mark):
+    """Puts a state dict in TorchRL's format in the place of a part; reading it does harm."""
+    shutil.rmtree(folder)
+    harm = TensorDict({"x": NonTensorData(Harm(mark))}, [])
+    harm.memmap(str(folder / "state"))
+    (folder / "state.json").write_text(json.dumps({"kind": "dict", "items": []}))
+
+
+def test_no_part_of_a_checkpoint_is_ever_unpickled(tiny, tmp_path):
+    cfg = tiny(**{"run.logdir": "", "run.steps": 30})
+    mark, saved = tmp_path / "harmed", tmp_path / "saved"
+    hook = CountFramesLog(frame_skip=1, log_pbar=False)
+    options = {"logger": CSVLogger("csv", log_dir=str(tmp_path / "logs"))}
+    trainer = trainer_of(cfg, save_trainer_file=saved, **options)
+    hook.register(trainer)
+    trainer.train()
+    manifest = json.loads((saved / "manifest.json").read_text())
+    parts = {name: saved / record["path"] for name, record in manifest["components"].items()}
+    assert {"trainer_state", "logger", "collector", "loss_module", "replay_buffer"} < set(parts)
+    assert any(name.startswith("trainer_module.") for name in parts)
+    for name, record in manifest["components"].items():
+        whole = tmp_path / "whole"
+        shutil.copytree(parts[name], whole)
+        as_torchrl_reads_it(parts[name], mark)
+        with pytest.warns(FutureWarning, match="pickled"):
+            StateDictCheckpointAdapter().load(
+                Stateful(), parts[name], map_location=None, tensor_load_kwargs={}, args=(), kwargs={}
+            )
+        assert mark.exists(), "the part would do no harm to anyone"
+        mark.unlink()
+        for adapter in (record["adapter"], StateDictCheckpointAdapter.adapter_id):
+            changed = {**manifest["components"], name: {**record, "adapter": adapter}}
+            text = json.dumps({**manifest, "components": changed})
+            (saved / "manifest.json").write_text(text)
+            fresh = trainer_of(cfg, **options)
+            CountFramesLog(frame_skip=1, log_pbar=False).register(fresh)
+            with pytest.raises(Exception, match="manifest"):
+                fresh.load_from_file(saved)
+            fresh.shutdown()
+            assert not mark.exists(), name
+        shutil.rmtree(parts[name])
+        shutil.move(whole, parts[name])
+
+
+def test_older_formats_of_torchrl_are_not_read(tiny, tmp_path):
+    trainer = trainer_of(tiny(**{"run.logdir": "", "run.steps": 30}))
+    torch.save({}, tmp_path / "old.pt")
+    with pytest.raises(UsageError, match=r"old\.pt is no checkpoint"):
+        trainer.load_from_file(tmp_path / "old.pt")
+    trainer.shutdown()
 
 
 def test_a_run_folder_is_left_for_the_other_doors(tiny):
