@@ -187,7 +187,12 @@ def test_no_part_of_a_checkpoint_is_ever_unpickled(tiny, tmp_path):
         as_torchrl_reads_it(parts[name], mark)
         with pytest.warns(FutureWarning, match="pickled"):
             StateDictCheckpointAdapter().load(
-                Stateful(), parts[name], map_location=None, tensor_load_kwargs={}, args=(), kwargs={}
+                Stateful(),
+                parts[name],
+                map_location=None,
+                tensor_load_kwargs={},
+                args=(),
+                kwargs={},
             )
         assert mark.exists(), "the part would do no harm to anyone"
         mark.unlink()
