@@ -5,16 +5,27 @@ from __future__ import annotations
 import re
 import runpy
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torchrl
 
 
-def test_the_code_of_the_page_runs(repo: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def scripts(repo: Path, tmp_path: Path) -> list[Path]:
+    """The Python of the page, each block in a file of its own."""
     text = (repo / "docs" / "torchrl.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    script = tmp_path / "page.py"
-    script.write_text(block, encoding="utf-8")
-    names = runpy.run_path(str(script))
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    made = [tmp_path / f"block_{number}.py" for number in range(len(blocks))]
+    for script, block in zip(made, blocks, strict=True):
+        script.write_text(block, encoding="utf-8")
+    return made
+
+
+def test_the_code_of_the_page_runs(scripts: list[Path]) -> None:
+    names: dict[str, Any] = {}
+    for script in scripts:
+        names |= runpy.run_path(str(script))
     assert names["value"].shape == (2, 5)
 
 
