@@ -217,7 +217,8 @@ class Agent(nn.Module):
         self.optimizer.step()
         if behavior:
             self.behavior.follow(turns.made("behavior", update))
-        return self.latents(losses.states), losses.metrics
+        norms = {f"grad_norm/{name or 'all'}": norm for name, norm in self.optimizer.norms.items()}
+        return self.latents(losses.states), losses.metrics | norms
 
     def unroll_context(self, batch: TensorDict) -> TensorDict:
         """Cut the context column off: `[B, 1+T]` records to the `[B, T]` the world observes.

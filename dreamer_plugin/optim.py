@@ -48,22 +48,24 @@ def learning_rate(
     raise ValueError(f"unknown optim.schedule {schedule!r}; valid: constant, linear, cosine")
 
 
-def clip_adaptive_(grads: list[Tensor], params: list[Tensor], clip: float, floor: float) -> None:
+def clip_adaptive_(grads: list[Tensor], params: list[Tensor], clip: float, floor: float) -> Tensor:
     """Shrink each gradient to at most `clip` times the norm of its parameter, in place.
 
-    Norms are of whole tensors, the parameter's at least `floor`. Source: Brock et al. 2021 (AGC),
-    per tensor instead of per unit as in `opt.py`.
+    Returns the norm of them all before that. Limits go by whole tensors, the parameter's norm is at
+    least `floor`. Source: Brock et al. 2021 (AGC), per tensor instead of per unit as in `opt.py`.
     """
     norms = torch.stack(torch._foreach_norm(grads))
     limits = clip * torch.stack(torch._foreach_norm(params)).clamp(min=floor)
     shrink = 1 / torch.clamp(norms / limits, min=1.0)
     torch._foreach_mul_(grads, list(shrink.unbind()))
+    return norms.norm()
 
 
-def clip_global_(grads: list[Tensor], clip: float) -> None:
-    """Shrink gradients together so that the norm of them all is at most `clip`, in place."""
+def clip_global_(grads: list[Tensor], clip: float) -> Tensor:
+    """Shrink gradients together so that the norm of them all, returned, is at most `clip`."""
     norm = torch.stack(torch._foreach_norm(grads)).norm()
     torch._foreach_mul_(grads, clip / norm.clamp(min=clip))
+    return norm
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,10 @@ class GroupedOptimizer(torch.optim.Optimizer):
         decay_by_rate: whether the learning rate scales the decay, too (V2: no).
         turns: who learns when. The group named `model` is the model, all others are the behavior,
             unless they learn together; rates and averages go by a group's own updates.
+
+    Attributes:
+        norms: of the last update's gradients before they were clipped, by name of the group, 0-d;
+            only of groups that are clipped.
     """
 
     def __init__(
@@ -138,6 +144,7 @@ class GroupedOptimizer(torch.optim.Optimizer):
             learning_rate, warmup=warmup, anneal=anneal, schedule=schedule, lr_end=lr_end
         )
         self.updates = 0
+        self.norms: dict[str, Tensor] = {}
         defaults = {"lr": lr, "eps": eps, "clip": clip, "weight_decay": weight_decay, "name": ""}
         super().__init__(params, defaults)
 
@@ -156,18 +163,22 @@ class GroupedOptimizer(torch.optim.Optimizer):
                 self._step_group(group, params, self.turns.made(part, self.updates))
 
     def _clip_groups(self) -> None:
+        self.norms = {}
         for name in dict.fromkeys(group["name"] for group in self.param_groups):
             groups = [group for group in self.param_groups if group["name"] == name]
             grads = [p.grad for g in groups for p in g["params"] if p.grad is not None]
             if grads and groups[0]["clip"]:
-                clip_global_(grads, groups[0]["clip"])
+                self.norms[name] = clip_global_(grads, groups[0]["clip"])
 
     def _step_group(self, group: dict[str, Any], params: list[Tensor], updates: int) -> None:
         """One step of the group's parameters that have a gradient, its `updates`-th, from 1."""
         rate, weight_decay = self.schedule(updates - 1, group["lr"]), group["weight_decay"]
         grads = [p.grad for p in params if p.grad is not None]
         if self.agc:
-            clip_adaptive_(grads, params, self.agc, self.agc_min)
+            norm = clip_adaptive_(grads, params, self.agc, self.agc_min)
+            if not group["clip"]:
+                before = self.norms.get(group["name"])
+                self.norms[group["name"]] = norm if before is None else torch.hypot(before, norm)
         squares = [self._slot(p, "square") for p in params]
         momenta = [self._slot(p, "momentum") for p in params]
         torch._foreach_mul_(squares, self.beta2)

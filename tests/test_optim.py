@@ -173,3 +173,22 @@ def test_decay_can_leave_the_learning_rate_alone() -> None:
         mine.step()
         other.step()
         assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize(("agc", "clip"), [(0.3, 0.0), (0.0, 0.1), (0.3, 0.1)])
+def test_the_norm_before_clipping_is_kept(agc: float, clip: float) -> None:
+    first, second = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(1))
+    groups = [{"params": [first], "lr": 0.1}, {"params": [second], "lr": 0.2}]
+    opt = LaProp(groups, agc=agc, clip=clip, warmup=0)
+    first.grad, second.grad = torch.tensor([3.0, 0.0]), torch.tensor([4.0])
+    opt.step()
+    # 5 is the hypotenuse of 3 and 4; groups without a name are one.
+    assert {name: norm.item() for name, norm in opt.norms.items()} == {"": pytest.approx(5.0)}
+
+
+def test_without_clipping_no_norm_is_computed() -> None:
+    param = nn.Parameter(torch.ones(2))
+    opt = Adam([param], agc=0.0)
+    param.grad = torch.ones(2)
+    opt.step()
+    assert opt.norms == {}

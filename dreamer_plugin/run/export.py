@@ -69,7 +69,7 @@ def export_onnx(
     agent, native = load_agent(chosen.cfg, chosen.path, "cpu")
     modes = chosen.cfg.behavior.eval_mode if deterministic is None else deterministic
     env = {"options": chosen.cfg.env.options}
-    facts = chosen.facts | env | _interface(agent, native, modes)
+    facts = _origin(chosen) | env | _interface(agent, native, modes)
     program = _onnx_program(agent, native, modes)
     program.model.metadata_props[KEY] = json.dumps(facts)
     _write(file, program.save)
@@ -95,7 +95,7 @@ def export_weights(
     require_new(file)
     chosen = evaluate.choose(run, which)
     agent, native = load_agent(chosen.cfg, chosen.path, "cpu")
-    facts = chosen.facts | {"version": version("dreamer-plugin"), "dtype": dtype}
+    facts = _origin(chosen) | {"version": version("dreamer-plugin"), "dtype": dtype}
     arrays, spaces = pack(native.to_dict())
     weights = {name: _narrow(tensor, stored) for name, tensor in agent.state_dict().items()}
     tensors = weights | {f"{_SPACES}{name}": array for name, array in arrays.items()}
@@ -146,6 +146,11 @@ def require_new(file: str | Path) -> None:
         raise UsageError(f"{path} exists already: name another file, or remove it.")
     if not path.parent.is_dir():
         raise UsageError(f"Cannot write {path}: there is no folder {path.parent}.")
+
+
+def _origin(chosen: evaluate.Chosen) -> dict[str, Any]:
+    """What the file is of; not where that lies on this machine."""
+    return {name: value for name, value in chosen.facts.items() if name != "run"}
 
 
 def _interface(agent: Agent, native: NativeForm, deterministic: bool) -> dict[str, Any]:

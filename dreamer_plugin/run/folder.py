@@ -1,6 +1,7 @@
 """The folder of one run: what it is called, what lies in it, and who may write there.
 
-<run>/config.yaml  metrics.jsonl  events.out.tfevents.*  checkpoints/  records/  .lock
+<run>/config.yaml  machine.jsonl  metrics.jsonl  events.out.tfevents.*  checkpoints/  records/
+      .lock
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from dreamer_plugin.run.devices import choose_device
 from dreamer_plugin.run.display import Display, describe
 from dreamer_plugin.run.envs import EnvMaker, source_of
 from dreamer_plugin.run.folder import RunFolder, new_folder, resumed_folder
+from dreamer_plugin.run.machine import note_machine
 from dreamer_plugin.run.parts import build_parts, facts
 from dreamer_plugin.run.signals import StopSignals
 from dreamer_plugin.run.snapshot import EXACT
@@ -72,6 +73,7 @@ def train(
                 layers_report.save(folder.path)
             if layers_report is not None:
                 console.print(layers_report)
+            note_machine(folder.path, training.parts.device, training.step)
             console.print(describe(facts(cfg, training.parts)))
             console.print(f"run folder  {folder.path}", highlight=False, soft_wrap=True)
             display = Display(training.progress, console)

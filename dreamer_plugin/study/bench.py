@@ -15,7 +15,8 @@ from dreamer_plugin.config import Config
 from dreamer_plugin.errors import UsageError, nearest
 from dreamer_plugin.run.allocator import keep_memory
 from dreamer_plugin.run.devices import choose_device
-from dreamer_plugin.study import bench_envs, bench_policy, bench_replay, hardware
+from dreamer_plugin.run.machine import device_name
+from dreamer_plugin.study import bench_envs, bench_policy, bench_replay
 from dreamer_plugin.study.bench_update import Tell, measure_update
 from dreamer_plugin.study.workloads import Workload, find
 
@@ -77,7 +78,7 @@ def about(workload: Workload, cfg: Config, device: torch.device) -> dict[str, An
         "workload": workload.name,
         "device": str(device),
         "precision": str(precision).removeprefix("torch."),
-        "device_name": hardware.device_name(device),
+        "device_name": device_name(device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "dreamer_plugin": version("dreamer-plugin"),

@@ -1,9 +1,8 @@
-"""What this machine is and reaches: its name, its rate in matrix products, memory used."""
+"""What this machine reaches: its rate in matrix products, memory used."""
 
 from __future__ import annotations
 
 import platform
-from pathlib import Path
 
 import torch
 
@@ -15,18 +14,6 @@ except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-def device_name(device: torch.device) -> str:
-    """Name of the GPU or of the processor."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def matmul_rate(device: torch.device, precision: str, size: int = 0, rounds: int = 5) -> float:

@@ -176,7 +176,7 @@ def test_the_example_plays_without_torch(repo, tmp_path):
     pytest.importorskip("onnxscript")
     made(repo, tmp_path / "run", "gym/CartPole-v1")
     facts = export.export_onnx(tmp_path / "run", tmp_path / "a.onnx", "latest")
-    assert json.loads(json.dumps(facts)) == facts
+    assert str(tmp_path) not in json.dumps(facts)  # files travel
     example = repo / "examples" / "play_onnx.py"
     code = (
         f"import runpy, sys; sys.argv = ['play', {str(tmp_path / 'a.onnx')!r}]; "

@@ -100,7 +100,7 @@ def test_a_run_on_disk_is_the_run_in_memory_and_goes_on_exactly(tiny, quiet, tmp
     assert "on disk when full" in quiet.export_text(clear=False)
     assert hashes(disk, 80) == hashes(memory, 80)
     assert sorted(path.name for path in disk.iterdir() if "tfevents" not in path.name) == [
-        ".lock", "checkpoints", "config.yaml", "metrics.jsonl", "records"
+        ".lock", "checkpoints", "config.yaml", "machine.jsonl", "metrics.jsonl", "records"
     ]  # fmt: skip
     # From the middle, by a run that was on disk and now lies elsewhere on it.
     shutil.rmtree(disk / "checkpoints" / checkpoint.step_name(80))

@@ -1,0 +1,66 @@
+"""What a run is made on: versions and hardware, a line of JSON each time it begins or goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+FILE = "machine.jsonl"
+PACKAGES = ("dreamer-plugin", "torch", "torchrl", "tensordict", "gymnasium", "numpy")
+
+
+def machine_facts(device: torch.device) -> dict[str, str | int]:
+    """Versions, hardware and time, by name."""
+    return {
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **{name: _version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "device": device_name(device),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def note_machine(folder: Path, device: torch.device, step: int) -> None:
+    """Append where a run goes on, and from which agent step."""
+    line = json.dumps({"step": step, **machine_facts(device)})
+    with (folder / FILE).open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+def read_machines(folder: Path) -> list[dict[str, Any]]:
+    """All whole lines of a run's file; empty where it is of an older version."""
+    path, lines = folder / FILE, []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            lines.append(json.loads(line))
+        except ValueError:  # cut by a kill
+            continue
+    return lines
+
+
+def device_name(device: torch.device) -> str:
+    """Name of the GPU or of the processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
