@@ -1,6 +1,6 @@
 """Configuration: the schema, its layers, and who set what."""
 
-from dreamer_plugin.config.changes import changes
+from dreamer_plugin.config.changes import changed_keys, changes
 from dreamer_plugin.config.history import explain
 from dreamer_plugin.config.layers import EnvFacts, MachineLayer
 from dreamer_plugin.config.load import (
@@ -20,6 +20,7 @@ __all__ = [
     "LayersReport",
     "MachineLayer",
     "Resolved",
+    "changed_keys",
     "changes",
     "compose",
     "config_text",

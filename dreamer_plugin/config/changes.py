@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -43,6 +43,14 @@ def changes(saved: Config, now: Config) -> list[str]:
         for key in keys
         if before.get(key) != after.get(key)
     ]
+
+
+def changed_keys(configs: Sequence[Config]) -> dict[str, list[Any]]:
+    """Settings that are not the same in all configurations: dotted name -> value in each."""
+    flat = [_flat(asdict(cfg)) for cfg in configs]
+    keys = dict.fromkeys(key for each in flat for key in each)
+    values = {key: [each.get(key, "not set") for each in flat] for key in keys}
+    return {key: each for key, each in values.items() if any(v != each[0] for v in each)}
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, export, weights in and out, show, envs, bench, version.
+"""The command line.
 
 Only Typer is loaded here, everything else by the command that needs it, so that help and mistakes
 answer at once.
@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dreamer_plugin.doors import cli_evaluate, cli_export, cli_help
+from dreamer_plugin.doors import cli_compare, cli_evaluate, cli_export, cli_help, cli_report
 from dreamer_plugin.doors.cli_usage import OneLineGroup
 from dreamer_plugin.doors.dialects import words_cli
 from dreamer_plugin.errors import UsageError
@@ -168,6 +168,9 @@ def train(
 
 
 app.command(help=cli_help.EVALUATE)(cli_evaluate.evaluate)
+app.command(help=cli_report.ABOUT_REPORT)(cli_report.report)
+app.command(help=cli_report.ABOUT_DIFF)(cli_report.diff)
+app.command(help=cli_compare.ABOUT)(cli_compare.compare)
 app.command(help=cli_help.EXPORT_AGENT)(cli_export.export)
 
 

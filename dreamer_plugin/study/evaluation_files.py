@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def write(found: Evaluation, folder: Path, video: bool = False) -> list[Path]:
             _draw(files[-1], found.quality, found.foreseen)
     for name, frames in films.items():
         files.append(folder / f"{name.replace('/', '-')}.gif")
-        _write_film(files[-1], frames)
+        write_film(files[-1], frames)
     return files
 
 
@@ -97,13 +98,19 @@ def _films(found: Evaluation) -> dict[str, Tensor]:
     return films
 
 
-def _write_film(path: Path, frames: Tensor) -> None:
+def write_film(file: Path | BytesIO, frames: Tensor) -> None:
     """Write frames uint8 `[T, H, W, C]` as an animated GIF, small ones enlarged."""
     times = -(-_LEAST_SIDE // frames.shape[1])
     large = frames.repeat_interleave(times, 1).repeat_interleave(times, 2)
     images = [Image.fromarray(_colour(frame).numpy()) for frame in large]
     images[0].save(
-        path, save_all=True, append_images=images[1:], duration=_FRAME_MS, loop=0, optimize=False
+        file,
+        format="GIF",
+        save_all=True,
+        append_images=images[1:],
+        duration=_FRAME_MS,
+        loop=0,
+        optimize=False,
     )
 
 

@@ -21,7 +21,7 @@ FACES = {"__init__", "__main__"}  # the public face and `python -m`: they open d
 TORCHRL_ROOMS = {"data", "interop", "run", "doors"}
 OPTIONAL = {
     "ale_py", "cloudpickle", "crafter", "cv2", "dm_control", "hydra", "matplotlib", "minari",
-    "mujoco", "pygame", "ray", "stable_baselines3", "wandb",
+    "mujoco", "pygame", "ray", "rliable", "stable_baselines3", "wandb",
 }  # fmt: skip
 
 

@@ -43,7 +43,12 @@ def test_every_file_of_settings_is_listed_as_data(project, repo):
         for path in (repo / roots.get(package, package.replace(".", "/"))).glob(pattern)
     }
     folders_with_data = (repo / "configs", repo / "dreamer_plugin", repo / "envs")
-    found = {path for folder in folders_with_data for path in folder.rglob("*.yaml")}
+    found = {
+        path
+        for folder in folders_with_data
+        for kind in ("*.yaml", "*.csv")
+        for path in folder.rglob(kind)
+    }
     assert found and found <= listed
 
 

@@ -1,0 +1,116 @@
+"""`dreamer-plugin compare`: Dreamer beside agents of Stable-Baselines3 on one env."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dreamer_plugin.errors import UsageError, nearest
+
+ABOUT = """Train several agents on one env, and compare how well and how fast they learn.
+
+Agents are dreamer (V3), dreamer-v1, dreamer-v2, and those of Stable-Baselines3: ppo, a2c, dqn, \
+sac, td3, ddpg, and with sb3-contrib tqc, trpo, qrdqn. All see and are measured on the same env. \
+Each seed of each agent is made once: the same command goes on where it was cut, and more agents \
+or seeds may be added. KEY=VALUE settings are those of the Dreamers. docs/compare.md says more.
+
+[bold]Examples[/bold]
+
+  dreamer-plugin compare --env gym/CartPole-v1 --agents dreamer,ppo,dqn --seeds 3 --steps 50000
+  dreamer-plugin compare --env gym/Pendulum-v1 --agents dreamer,sac --steps 20000 --out pendulum
+"""
+
+
+def compare(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings of the Dreamers.")
+    ] = None,
+    env: Annotated[str | None, typer.Option("--env", metavar="ID", help="Suite and task.")] = None,
+    agents: Annotated[str, typer.Option(metavar="NAME,...", help="Which agents.")] = "dreamer,ppo",
+    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Trainings of each.")] = 3,
+    steps: Annotated[int, typer.Option(metavar="N", min=1, help="Of each training.")] = 50_000,
+    eval_every: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Steps between evaluations; a tenth of --steps."),
+    ] = None,
+    episodes: Annotated[int, typer.Option(metavar="N", min=1, help="Of each evaluation.")] = 10,
+    size: Annotated[str | None, typer.Option(metavar="SIZE", help="Of the Dreamers.")] = None,
+    device: Annotated[str | None, typer.Option(metavar="DEVICE", help="auto, cpu, cuda.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where; compare/<env> by default.")
+    ] = None,
+) -> None:
+    """Compare agents."""
+    if env is None:
+        raise UsageError("Which env? Say --env gym/CartPole-v1; `dreamer-plugin envs` lists all.")
+    names = _names(agents)
+    every = eval_every or max(1, steps // 10)
+    if every > steps:
+        raise UsageError(f"--eval-every {every} is more than --steps {steps}: nothing is measured.")
+    given = {"size": size, "device": device}
+    options = {key: value for key, value in given.items() if value is not None}
+    configs = _configs(env, names, overrides or [], options | {"run.steps": steps})
+    from dreamer_plugin.study import contest as cells
+    from dreamer_plugin.study.contest_results import require_rliable, write_results
+
+    require_rliable()
+    any_config = next(iter(configs.values()))
+    _require_agents(names, any_config)
+    env_id = any_config.env.id
+    folder = out or Path("compare") / env_id.replace("/", "-")
+    origins = {name: cells.origin(name, env_id) for name in names}
+    contest = cells.Contest(env_id, names, seeds, steps, every, episodes, origins)
+    cells.enter(contest, folder)
+    failed = cells.run_cells(contest, folder, lambda cell: configs[cell.agent], typer.echo)
+    files = write_results(cells.read_contest(folder), folder)
+    typer.echo(f"{folder}: {', '.join(file.name for file in files)}")
+    if failed:
+        typer.echo(f"failed: {', '.join(failed)}; the same command tries them again", err=True)
+        raise typer.Exit(1)
+
+
+def _names(agents: str) -> list[str]:
+    """The agents that are named, each once.
+
+    Raises:
+        UsageError: one is unknown.
+    """
+    from dreamer_plugin.study.contest_names import AGENTS
+
+    names = [name.strip() for name in agents.split(",") if name.strip()]
+    for name in names:
+        if name not in AGENTS:
+            raise UsageError(nearest(name, AGENTS, "agent"))
+    if not names:
+        raise UsageError("--agents names none: say --agents dreamer,ppo.")
+    return list(dict.fromkeys(names))
+
+
+def _configs(
+    env: str, names: Sequence[str], overrides: Sequence[str], options: dict[str, Any]
+) -> dict[str, Any]:
+    """Settings of each agent; baselines take env and device from those of V3."""
+    from dreamer_plugin.doors.cli_config import resolve
+    from dreamer_plugin.study.contest_names import DREAMERS
+
+    presets = {name: DREAMERS.get(name, "v3") for name in names}
+    made = {
+        preset: resolve(env, [preset], overrides, options).config for preset in presets.values()
+    }
+    return {name: made[preset] for name, preset in presets.items()}
+
+
+def _require_agents(names: Sequence[str], cfg: Any) -> None:
+    """Refuse agents that cannot act in the env before anything is trained."""
+    import dreamer_envs
+    from dreamer_plugin.study.baselines import require_baseline
+    from dreamer_plugin.study.contest_names import BASELINES
+
+    made = dreamer_envs.make(cfg.env.id, **cfg.env.options)
+    made.close()
+    for name in names:
+        if name in BASELINES:
+            require_baseline(name, made.action_space)

@@ -1,0 +1,201 @@
+"""Several agents on one env: every seed of every agent is a cell of its own, done once.
+
+    DIR/contest.json              what is compared; the same again when it goes on
+    DIR/<agent>-s<seed>/          a cell: a run folder of Dreamer, or numbers alone
+        metrics.jsonl             its evaluations, rows with `eval/mean`
+        done.json | failed.json   how it ended
+
+A cell that is done is not made again. Dreamer goes on where it was cut, others begin anew. A cell
+that fails leaves its reason and the next one begins.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from dreamer_plugin.config import Config
+from dreamer_plugin.errors import UsageError
+from dreamer_plugin.run.loop import train
+from dreamer_plugin.run.metrics import JSONL, read_metrics
+from dreamer_plugin.study.baselines import settings_of, train_baseline
+from dreamer_plugin.study.contest_names import DREAMERS
+
+FILE = "contest.json"
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What is compared, and how.
+
+    Args:
+        env: id of it. agents: of `contest_names.AGENTS`. seeds: 0 to one less. steps: of each cell.
+        eval_every: steps between evaluations. episodes: of each.
+        settings: agent -> where its settings come from, in words.
+    """
+
+    env: str
+    agents: list[str]
+    seeds: int
+    steps: int
+    eval_every: int
+    episodes: int
+    settings: dict[str, str]
+
+    def cells(self) -> list[Cell]:
+        """One per agent and seed; all agents of a seed before the next one."""
+        return [Cell(agent, seed) for seed in range(self.seeds) for agent in self.agents]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training."""
+
+    agent: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"{self.agent}-s{self.seed}"
+
+
+def origin(agent: str, env: str) -> str:
+    """Where the settings of an agent come from, in words."""
+    if agent in DREAMERS:
+        return f"preset {DREAMERS[agent]} and the protocol of the suite"
+    return settings_of(agent, env)[1]
+
+
+def enter(contest: Contest, folder: Path) -> None:
+    """Begin in a folder, or go on in it.
+
+    Raises:
+        UsageError: when something else is compared there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FILE
+    if path.is_file():
+        before, now = json.loads(path.read_text("utf-8")), asdict(contest)
+        # Agents and seeds may be added: the cells that are there stay as they are.
+        fixed = ("env", "steps", "eval_every", "episodes")
+        other = [f"{key} {before[key]} there, {now[key]} here" for key in fixed
+                 if before[key] != now[key]]  # fmt: skip
+        if other:
+            raise UsageError(f"{folder} compares something else: {'; '.join(other)}. Use --out.")
+        agents = list(dict.fromkeys([*before["agents"], *contest.agents]))
+        contest = replace(
+            contest,
+            agents=agents,
+            seeds=max(before["seeds"], contest.seeds),
+            settings=before["settings"] | contest.settings,
+        )
+    elif any(folder.iterdir()):
+        raise UsageError(f"{folder} holds other files: name an empty folder with --out.")
+    path.write_text(json.dumps(asdict(contest), indent=1) + "\n", encoding="utf-8")
+
+
+def run_cells(
+    contest: Contest,
+    folder: Path,
+    config: Callable[[Cell], Config],
+    tell: Callable[[str], None] = print,
+) -> list[str]:
+    """Make every cell that is not done.
+
+    Args:
+        contest: what is compared. folder: where. config: settings of a cell; of a baseline its
+            env, seed and device alone. tell: takes lines of progress.
+
+    Returns:
+        Names of the cells that failed now.
+    """
+    failed, cells = [], contest.cells()
+    for number, cell in enumerate(cells, 1):
+        place = folder / cell.name
+        title = f"[{number}/{len(cells)}] {cell.name}"
+        if (place / "done.json").is_file():
+            tell(f"{title}: done before")
+            continue
+        tell(f"{title}: {contest.settings[cell.agent]}")
+        try:
+            _make(contest, cell, place, config(cell), tell)
+        except Exception as error:
+            _note(place, "failed.json", error=f"{type(error).__name__}: {error}",
+                  trace=traceback.format_exc())  # fmt: skip
+            tell(f"{title}: failed, {type(error).__name__}: {error}")
+            failed.append(cell.name)
+    return failed
+
+
+def _make(
+    contest: Contest, cell: Cell, place: Path, cfg: Config, tell: Callable[[str], None]
+) -> None:
+    run = replace(
+        cfg.run,
+        logdir=str(place),
+        steps=contest.steps,
+        eval_every=contest.eval_every,
+        eval_episodes=contest.episodes,
+    )
+    cfg = replace(cfg, seed=cell.seed, run=run)
+    (place / "failed.json").unlink(missing_ok=True)
+    if cell.agent in DREAMERS:
+        result = train(cfg, resume="auto", console=Console(quiet=True))
+        if result.interrupted:
+            raise KeyboardInterrupt
+    else:
+        shutil.rmtree(place, ignore_errors=True)  # it cannot go on where it was cut
+        place.mkdir(parents=True)
+        train_baseline(
+            cell.agent, cfg, place, contest.steps, contest.eval_every, contest.episodes, tell
+        )
+    last = evaluations(place)[-1]
+    tell(f"  {cell.name}: {last['eval/mean']:.2f} after {last['seconds']:.0f} s")
+    _note(place, "done.json", step=last["step"], seconds=last["seconds"], mean=last["eval/mean"])
+
+
+def evaluations(place: Path) -> list[dict[str, Any]]:
+    """Rows of a cell's evaluations, oldest first; none where nothing was measured yet."""
+    if not (place / JSONL).is_file():
+        return []
+    return [row for row in read_metrics(place) if row.get("eval/mean") is not None]
+
+
+def read_contest(folder: Path) -> Contest:
+    """What a folder compares.
+
+    Raises:
+        UsageError: when it is no such folder.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        raise UsageError(f"{folder} compares nothing: it has no {FILE}.")
+    return Contest(**json.loads(path.read_text("utf-8")))
+
+
+def failures(contest: Contest, folder: Path) -> dict[str, str]:
+    """Cells that failed -> why."""
+    files = {cell.name: folder / cell.name / "failed.json" for cell in contest.cells()}
+    return {
+        name: json.loads(path.read_text("utf-8"))["error"]
+        for name, path in files.items()
+        if path.is_file()
+    }
+
+
+def grid(contest: Contest) -> Sequence[int]:
+    """Steps at which every cell was evaluated, about."""
+    return range(contest.eval_every, contest.steps + 1, contest.eval_every)
+
+
+def _note(place: Path, name: str, **facts: Any) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    (place / name).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,158 @@
+"""What a world model makes of an episode: shown, reconstructed, imagined; which classes it uses.
+
+frame          0  1  …  c-1        c   c+1  …
+reconstructed  from the posterior at each frame
+imagined       -           posterior   prior, drawn one after the other with the actions taken
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dreamer_plugin.nets.codec import ImageOutput
+from dreamer_plugin.ops.distributions import DiscreteTarget
+from dreamer_plugin.run.envs import source_of
+from dreamer_plugin.run.evaluate import Chosen, EvalReport, evaluate, load_agent
+from dreamer_plugin.run.recording import Recorder
+from dreamer_plugin.study.evaluation_files import write_film
+from dreamer_plugin.study.quality import CONTEXT, Filtered, Quality, foresee, measure, observe
+from dreamer_plugin.world.model import WorldModel
+
+RECORDS, FRAMES = 2048, 300  # looked at for the quality; of the shown episode
+DIMENSIONS = 4  # of a vector that are drawn
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A number along the shown episode; `[T]` each, `imagined` from the last context frame on."""
+
+    name: str
+    real: list[float]
+    reconstructed: list[float]
+    imagined: list[float]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen.
+
+    Args:
+        report: of the returns. quality: of the model, None where episodes are too short.
+        films: by image, GIFs with real | reconstructed | imagined | error side by side.
+        traces: of numbers of the observations, and the reward.
+        usage: of a categorical state, `[S][K]` share of the frames by group and class; of a
+            Gaussian one, one row with the spread of each number, the largest 1.
+        categorical: which of the two. context: frames seen before the imagined ones.
+    """
+
+    report: EvalReport
+    quality: Quality | None
+    films: dict[str, bytes]
+    traces: list[Trace]
+    usage: list[list[float]]
+    categorical: bool
+    context: int = CONTEXT
+
+    def in_use(self) -> float:
+        """Mean over the groups of how many classes are in use, exp of the entropy of the shares."""
+        shares = torch.tensor(self.usage).clamp(min=1e-12)
+        return float((-(shares * shares.log()).sum(-1)).exp().mean())
+
+
+def look(chosen: Chosen, episodes: int = 3, seed: int = 0, device: str = "auto") -> Look:
+    """Play with a checkpoint and look at what its world model makes of it.
+
+    Args:
+        chosen: the checkpoint. episodes: to play. seed: of envs and noise. device: of the agent.
+    """
+    agent, _ = load_agent(chosen.cfg, chosen.path, device)
+    recorder = Recorder(RECORDS, FRAMES)
+    modes = chosen.cfg.behavior.eval_mode
+    source = source_of(chosen.cfg)
+    report = evaluate(agent, source, episodes, seed, modes, records=recorder)
+    played = recorder.episodes()
+    longest = max(played, key=len)[:FRAMES]
+    world = agent.world
+    generator = torch.Generator(agent.device).manual_seed(seed)
+    seen = observe(world, [longest], generator)
+    outputs, ahead = _outputs(world, seen), _imagined(world, seen, generator)
+    all_seen = observe(world, played, generator)
+    return Look(
+        report=replace(report, **chosen.facts),
+        quality=measure(world, played, seed=seed) if len(longest) >= CONTEXT else None,
+        films=_films(seen, outputs, ahead),
+        traces=_traces(seen, outputs, ahead),
+        usage=_usage(all_seen.stoch),
+        categorical=all_seen.stoch.ndim == 3,
+    )
+
+
+@torch.no_grad()
+def _outputs(world: WorldModel, seen: Filtered) -> dict[str, Any]:
+    feat = world.rssm.feat(seen.deter, seen.stoch)
+    return world.outputs({"deter": seen.deter, "stoch": seen.stoch, "feat": feat})
+
+
+@torch.no_grad()
+def _imagined(world: WorldModel, seen: Filtered, generator: torch.Generator) -> dict[str, Any]:
+    """Outputs from the last context frame to the end of the episode, without looking."""
+    start = min(CONTEXT, len(seen.last)) - 1
+    begin = seen.last.new_tensor([start])
+    steps = list(foresee(world, seen, begin, len(seen.last), generator))
+    deter, stoch = (torch.cat(parts) for parts in list(zip(*steps, strict=True))[2:])
+    feat = world.rssm.feat(deter, stoch)
+    return world.outputs({"deter": deter, "stoch": stoch, "feat": feat})
+
+
+def _films(seen: Filtered, outputs: dict[str, Any], ahead: dict[str, Any]) -> dict[str, bytes]:
+    films = {}
+    for name, output in outputs.items():
+        if not isinstance(output, ImageOutput):
+            continue
+        real = seen.records["obs", name].float() / 255
+        imagined = torch.full_like(real, 0.5)
+        drawn = ahead[name].pred().clamp(0, 1)
+        imagined[-len(drawn) :] = drawn
+        error = torch.full_like(real, 0.5)
+        error[-len(drawn) :] = (drawn - real[-len(drawn) :] + 1) / 2
+        film = torch.cat([real, output.pred().clamp(0, 1), imagined, error], -2)
+        file = io.BytesIO()
+        write_film(file, (255 * film).round().to(torch.uint8).cpu())
+        films[name] = file.getvalue()
+    return films
+
+
+def _traces(seen: Filtered, outputs: dict[str, Any], ahead: dict[str, Any]) -> list[Trace]:
+    traces = []
+    for name, output in outputs.items():
+        if isinstance(output, (ImageOutput, DiscreteTarget)) or name == "cont":
+            continue
+        real = seen.records["reward"] if name == "reward" else seen.records["obs", name]
+        shown = (_columns(each) for each in (real, output.pred(), ahead[name].pred()))
+        columns = zip(*shown, strict=True)
+        for number, (truth, again, drawn) in enumerate(columns):
+            label = name if real.ndim == 1 else f"{name}[{number}]"
+            traces.append(Trace(label, truth, again, drawn))
+    return traces
+
+
+def _columns(values: Tensor) -> Sequence[list[float]]:
+    """The first few numbers of `[T, ...]`, each as a list over time."""
+    flat = values.float().flatten(1) if values.ndim > 1 else values.float().unsqueeze(1)
+    return [flat[:, i].tolist() for i in range(min(flat.shape[1], DIMENSIONS))]
+
+
+def _usage(stoch: Tensor) -> list[list[float]]:
+    """See `Look`; of states `[F, S, K]` or `[F, S]`."""
+    if stoch.ndim == 3:
+        shares: list[list[float]] = stoch.float().mean(0).tolist()
+        return shares
+    spread = stoch.float().std(0, correction=0)
+    row: list[float] = (spread / spread.max().clamp(min=1e-12)).tolist()
+    return [row]

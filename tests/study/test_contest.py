@@ -1,0 +1,180 @@
+"""A contest is made cell by cell, goes on where it was cut, and survives a cell that fails."""
+
+import csv
+import json
+from dataclasses import replace
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from dreamer_plugin import Dreamer
+from dreamer_plugin.config import compose
+from dreamer_plugin.errors import UsageError
+from dreamer_plugin.run.evaluate import evaluate
+from dreamer_plugin.study import baselines, contest, contest_results
+from dreamer_plugin.study.contest import Contest
+
+TASK = Contest("gym/CartPole-v1", ["ppo", "dqn"], 2, 30, 10, 2, {"ppo": "zoo", "dqn": "zoo"})
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Cells that are made in no time; those in `broken` fail."""
+    calls, broken = [], set()
+
+    def train(agent, cfg, folder, steps, eval_every, episodes, tell):
+        calls.append(f"{agent}-s{cfg.seed}")
+        if calls[-1] in broken:
+            raise ArithmeticError("the pole fell")
+        score = 100.0 * cfg.seed + (50 if agent == "ppo" else 0)
+        rows = [
+            {"step": step, "seconds": step / 10, "eval/mean": score + step}
+            for step in range(eval_every, steps + 1, eval_every)
+        ]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    monkeypatch.setattr(contest, "train_baseline", train)
+    return calls, broken
+
+
+def go(task, folder):
+    contest.enter(task, folder)
+    cfg = compose(task.env).config
+    lines = []
+    return contest.run_cells(task, folder, lambda cell: cfg, lines.append), lines
+
+
+def test_every_cell_is_made_once_and_more_can_be_added(made, tmp_path):
+    calls, _ = made
+    assert go(TASK, tmp_path / "c")[0] == []
+    assert calls == ["ppo-s0", "dqn-s0", "ppo-s1", "dqn-s1"]
+    _, lines = go(replace(TASK, seeds=3), tmp_path / "c")
+    assert calls[4:] == ["ppo-s2", "dqn-s2"] and lines[0] == "[1/6] ppo-s0: done before"
+    go(replace(TASK, agents=["a2c"], settings={"a2c": "defaults"}), tmp_path / "c")
+    assert contest.read_contest(tmp_path / "c").agents == ["ppo", "dqn", "a2c"]
+    assert contest.read_contest(tmp_path / "c").seeds == 3
+
+
+def test_a_failure_leaves_the_rest_and_is_tried_again(made, tmp_path):
+    calls, broken = made
+    broken.add("dqn-s0")
+    failed, lines = go(TASK, tmp_path / "c")
+    assert failed == ["dqn-s0"] and calls[-1] == "dqn-s1"
+    assert contest.failures(TASK, tmp_path / "c") == {"dqn-s0": "ArithmeticError: the pole fell"}
+    assert any("failed, ArithmeticError: the pole fell" in line for line in lines)
+    broken.clear()
+    assert go(TASK, tmp_path / "c")[0] == [] and calls[4:] == ["dqn-s0"]
+    assert contest.failures(TASK, tmp_path / "c") == {}
+
+
+def test_another_contest_is_refused(made, tmp_path):
+    go(TASK, tmp_path / "c")
+    with pytest.raises(UsageError, match="steps 30 there, 40 here"):
+        contest.enter(replace(TASK, steps=40), tmp_path / "c")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "thesis.tex").write_text("")
+    with pytest.raises(UsageError, match="holds other files"):
+        contest.enter(TASK, tmp_path / "d")
+    with pytest.raises(UsageError, match="compares nothing"):
+        contest.read_contest(tmp_path / "d")
+
+
+def test_curves_are_read_at_steps(made, tmp_path):
+    go(TASK, tmp_path / "c")
+    (first, *_) = contest_results.read_curves(TASK, tmp_path / "c")
+    assert (first.agent, first.seed, first.means) == ("ppo", 0, [60.0, 70.0, 80.0])
+    assert first.at(15) == 70.0 and np.isnan(first.at(31))
+
+
+def test_estimates_of_agents_that_do_not_overlap():
+    pytest.importorskip("rliable")
+    scores = {"a": np.array([[4.0], [5.0], [6.0], [20.0]]), "b": np.array([[1.0], [2.0]])}
+    found = contest_results.estimates(scores, draws=200)
+    # The middle half of 4, 5, 6, 20; of two values both.
+    assert found.iqm["a"][0] == 5.5 and found.iqm["b"][0] == 1.5
+    assert 4.0 <= found.iqm["a"][1] <= 5.5 <= found.iqm["a"][2] <= 20.0
+    assert found.improvement[("a", "b")] == (1.0, 1.0, 1.0)
+    assert found.improvement[("b", "a")][0] == 0.0
+    share = found.profiles["a"][0]
+    assert found.taus[0] == 1.0 and share[0] == 1.0 and share[-1] == 0.0
+    assert contest_results.estimates({}).iqm == {}
+
+
+def test_the_files_tell_what_was_found(made, tmp_path):
+    pytest.importorskip("rliable")
+    made[1].add("dqn-s1")
+    go(TASK, tmp_path / "c")
+    files = contest_results.write_results(TASK, tmp_path / "c", draws=100)
+    assert [file.name for file in files] == ["curves.csv", "summary.csv", "report.html"]
+    with files[0].open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 9 and float(rows[-1]["mean"]) == 180.0
+    with files[1].open() as file:
+        ppo, dqn = csv.DictReader(file)
+    assert (ppo["seeds"], ppo["mean"], dqn["seeds"], dqn["iqm"]) == ("2", "130.0", "1", "30.0")
+    text = files[2].read_text()
+    assert "ArithmeticError: the pole fell" in text and text.count("<svg") == 3
+
+
+def test_without_rliable_nothing_begins(monkeypatch):
+    monkeypatch.setattr(contest_results, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"needs the package rliable: pip install"):
+        contest_results.require_rliable()
+
+
+def test_agents_that_cannot_act_are_refused(monkeypatch):
+    pytest.importorskip("stable_baselines3")
+    box, discrete = gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(3)
+    baselines.require_baseline("ppo", box)
+    with pytest.raises(UsageError, match="dqn takes discrete actions.*These can: dreamer, ppo"):
+        baselines.require_baseline("dqn", box)
+    with pytest.raises(UsageError, match="sac takes continuous actions"):
+        baselines.require_baseline("sac", discrete)
+    monkeypatch.setattr(baselines, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="needs the package sb3_contrib: pip install sb3-contrib"):
+        baselines.require_baseline("tqc", box)
+
+
+def test_settings_are_the_zoos_where_it_has_them():
+    settings, origin = baselines.settings_of("ppo", "gym/CartPole-v1")
+    assert (settings["n_envs"], settings["learning_rate"], origin) == (
+        8,
+        "lin_0.001",
+        "RL Baselines3 Zoo",
+    )
+    assert baselines.settings_of("sac", "dmc/walker-walk") == (
+        {},
+        "defaults of Stable-Baselines3",
+    )
+    assert contest.origin("dreamer-v1", "toy/catch").startswith("preset v1")
+
+
+class Constant:
+    """A model that always does the same, whatever it sees."""
+
+    def __init__(self, action):
+        self.action = np.asarray(action)
+
+    def predict(self, obs, deterministic):
+        assert deterministic
+        count = len(next(iter(obs.values())))
+        return np.stack([self.action] * count), None
+
+
+@pytest.mark.parametrize("action", [0, 1])
+def test_a_baseline_is_evaluated_as_a_dreamer_is(repo, action):
+    """CartPole falls within 8 to 11 steps when it is always pushed to one side."""
+    agent = Dreamer("gym/CartPole-v1", config=repo / "tests" / "run" / "tiny.yaml")
+    policy = baselines.Baseline(Constant(action), agent._native.spaces)
+    report = evaluate(policy, agent._envs(), 4, deterministic=True)
+    assert all(8 <= length <= 11 for length in report.lengths)
+
+
+def test_a_real_agent_is_trained_and_measured(tmp_path):
+    pytest.importorskip("stable_baselines3")
+    cfg = compose("gym/CartPole-v1", options={"env.processes": False, "device": "cpu"}).config
+    baselines.train_baseline("ppo", cfg, tmp_path, 512, 200, 2)
+    rows = contest.evaluations(tmp_path)
+    assert [row["step"] for row in rows] == [200, 400]
+    assert 0 < rows[0]["seconds"] < rows[1]["seconds"] and rows[0]["eval/mean"] >= 8
