@@ -89,6 +89,14 @@ class Encoder(nn.Module):
         """
         return encoded
 
+    def losses(self, encoded: Tensor) -> dict[str, Tensor]:
+        """What the encoder itself is trained on, each `[*batch]`; nothing here.
+
+        Args:
+            encoded: `[*batch, P]` from `encode`, of an encoder that draws its embeddings.
+        """
+        return {}
+
     def encode(self, obs: Mapping[str, Tensor]) -> Tensor:
         """All that the networks make of the observations, `[*batch, P]`; here `P = E`."""
         parts = []

@@ -51,6 +51,10 @@ class VAEEncoder(Encoder):
         drawn = code.mode() if noise is None else code.sample(noise)
         return torch.cat([vectors, drawn.to(vectors.dtype)], -1)
 
+    def losses(self, encoded: Tensor) -> dict[str, Tensor]:
+        """See `Encoder.losses`: `vae`, the code's divergence."""
+        return {"vae": self.kl(encoded)}
+
     def kl(self, encoded: Tensor) -> Tensor:
         """`KL(code || standard normal)` in nats, `[*batch, P] -> [*batch]`, dimensions summed."""
         _, code = self._code(encoded)

@@ -17,7 +17,6 @@ from dreamer_plugin.keys import Fields
 from dreamer_plugin.nets.codec import Decoder, Encoder
 from dreamer_plugin.nets.heads import Head
 from dreamer_plugin.nets.twin import as_data
-from dreamer_plugin.nets.vae import VAEEncoder
 from dreamer_plugin.ops.distributions import Output
 from dreamer_plugin.world.balance import Harmony
 from dreamer_plugin.world.rssm import RSSM
@@ -80,7 +79,7 @@ class WorldModel(nn.Module):
         encoded = self.encode(batch["obs"])
         embed = self.encoder.draw(encoded, code_noise)
         states = self.rssm.observe(embed, batch["prev_action"], batch["is_first"], start, noise)
-        if isinstance(self.encoder, VAEEncoder):
+        if self.encoder.noise_size:
             states["encoded"] = encoded
         return states
 
@@ -89,7 +88,7 @@ class WorldModel(nn.Module):
         return self.encoder.encode(obs)
 
     def losses(self, states: Fields, batch: Fields) -> dict[str, Tensor]:
-        """Losses of every head, both KL halves and `vae` of such an encoder, each `[B, T]`.
+        """Losses of every head, both KL halves and those of the encoder, each `[B, T]`.
 
         Args:
             states: from `observe`. batch: `[B, T]` with obs, reward, is_terminal.
@@ -101,8 +100,8 @@ class WorldModel(nn.Module):
             "cont": self.cont_target(batch["is_terminal"]),
         }
         losses = {name: output.loss(targets[name]) for name, output in outputs.items()}
-        if isinstance(self.encoder, VAEEncoder):
-            losses["vae"] = self.encoder.kl(states["encoded"])
+        if "encoded" in states:
+            losses |= self.encoder.losses(states["encoded"])
         return losses | self.rssm.kl(states)
 
     def cont_target(self, is_terminal: Tensor) -> Tensor:
