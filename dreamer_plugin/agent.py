@@ -30,6 +30,7 @@ from dreamer_plugin.behavior.imagine import (
     imagine_through,
     with_true_start,
 )
+from dreamer_plugin.errors import NotFiniteUpdate
 from dreamer_plugin.ops.shift import shifted
 from dreamer_plugin.optim import GroupedOptimizer
 from dreamer_plugin.world.model import WorldModel
@@ -208,17 +209,40 @@ class Agent(nn.Module):
 
         Returns:
             Fresh latents `[B, T]` to write back, and metrics (0-d tensors, not synchronised).
+
+        Raises:
+            NotFiniteUpdate: when the loss or a gradient is not finite; then nothing was changed but
+                the noise that was drawn.
         """
         turns, update = self.optimizer.turns, self.updates
         model, behavior = (turns.learns(part, update) for part in ("model", "behavior"))
+        before = [buffer.clone() for buffer in self.buffers()]  # the losses move normalisers
         losses = self.losses(self.unroll_context(batch), model, behavior)
         self.optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
+        if not self._all_finite(losses.total):
+            for buffer, old in zip(self.buffers(), before, strict=True):
+                buffer.copy_(old)
+            raise self._not_finite(losses)
         self.optimizer.step()
         if behavior:
             self.behavior.follow(turns.made("behavior", update))
         norms = {f"grad_norm/{name or 'all'}": norm for name, norm in self.optimizer.norms.items()}
         return self.latents(losses.states), losses.metrics | norms
+
+    def _all_finite(self, total: Tensor) -> bool:
+        """Whether loss and gradients are; the one place where an update waits for its device."""
+        grads = [param.grad for param in self.parameters() if param.grad is not None]
+        # The largest magnitude, since a sum of squares overflows where the numbers do not.
+        largest = torch._foreach_norm(grads, torch.inf)
+        return bool(torch.stack([total.detach(), *largest]).isfinite().all())
+
+    def _not_finite(self, losses: Losses) -> NotFiniteUpdate:
+        means = {name: float(value.detach().mean()) for name, value in losses.each.items()}
+        grads = {name: p.grad for name, p in self.named_parameters() if p.grad is not None}
+        odd = [name for name, grad in grads.items() if not grad.isfinite().all()]
+        self.optimizer.zero_grad(set_to_none=True)
+        return NotFiniteUpdate(means, odd)
 
     def unroll_context(self, batch: TensorDict) -> TensorDict:
         """Cut the context column off: `[B, 1+T]` records to the `[B, T]` the world observes.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
@@ -29,6 +30,24 @@ class DiskFullError(UsageError):
     """What a run writes has no room; the last checkpoint stands."""
 
     exit_code = 4
+
+
+class DeviceMemoryError(UsageError):
+    """Updates do not fit into the memory of the device; the last checkpoint stands."""
+
+
+class NotFiniteUpdate(ArithmeticError):
+    """An update met a number that is not finite. It changed nothing.
+
+    Args:
+        losses: mean of every loss by name. gradients: parameters whose gradient is not finite.
+    """
+
+    def __init__(self, losses: Mapping[str, float], gradients: Iterable[str]) -> None:
+        self.losses, self.gradients = dict(losses), list(gradients)
+        odd = [name for name, value in self.losses.items() if not math.isfinite(value)]
+        odd += [f"the gradient of {name}" for name in self.gradients[:3]]
+        super().__init__(f"not finite: {', '.join(odd) or 'the sum of the losses'}")
 
 
 def nearest(value: str, valid: Iterable[str], kind: str) -> str:

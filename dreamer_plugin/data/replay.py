@@ -122,7 +122,7 @@ class WindowSampler(Sampler):  # type: ignore[misc]  # torchrl has no types
 
     def __init__(self, windows: Line, storage: SegmentStorage, seed: int) -> None:
         self.windows, self._storage = windows, storage
-        self._numpy_rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, 2])))
+        self.reseed([seed, 2])
         self._columns = np.arange(windows.length)
 
     def sample(self, storage: Storage, batch_size: int) -> tuple[Tensor, dict[str, Any]]:
@@ -131,6 +131,10 @@ class WindowSampler(Sampler):  # type: ignore[misc]  # torchrl has no types
             raise UsageError(f"the replay holds {len(storage)} records, {self.windows.lacking}")
         starts = self.windows.draw(batch_size, self._numpy_rng)
         return torch.from_numpy(starts[:, None] + self._columns), {}
+
+    def reseed(self, words: Sequence[int]) -> None:
+        """Begin the drawing anew from these numbers."""
+        self._numpy_rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
 
     def extend(self, index: Tensor) -> None:
         """Register the windows that new records complete."""
@@ -213,6 +217,10 @@ class RecordReplay(ReplayBuffer):  # type: ignore[misc]  # torchrl has no types
         values = {key: latents.get(key).detach().cpu() for key in (keys.DETER, keys.STOCH)}
         with self._replay_lock:
             self._storage.write(index.cpu().numpy(), values)
+
+    def reseed(self, words: Sequence[int]) -> None:
+        """Draw other windows from here on."""
+        self._sampler.reseed(words)
 
     def facts(self) -> dict[str, Any]:
         """What another replay must share with this one to take its state; JSON-able.

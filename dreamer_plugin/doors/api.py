@@ -32,6 +32,7 @@ from dreamer_plugin.run.envs import EnvSource, source_of
 from dreamer_plugin.run.evaluate import EvalReport, evaluate, find_checkpoint, load_agent
 from dreamer_plugin.run.export import read_weights
 from dreamer_plugin.run.folder import RunFolder, find_run
+from dreamer_plugin.run.limits import limits_told
 from dreamer_plugin.run.native import NativeForm
 from dreamer_plugin.run.parts import build_parts
 from dreamer_plugin.run.records import RecordFiles
@@ -114,7 +115,8 @@ class Dreamer:
         training.callbacks = [] if callback is None else [lambda _: callback(self)]
         display = Display(training.progress, Console(quiet=not progress))
         lock = training.folder.locked() if training.folder else nullcontext()
-        with lock, StopSignals((signal.SIGINT,)) as signals:
+        run = training.folder.path if training.folder else None
+        with lock, limits_told(self.config, run), StopSignals((signal.SIGINT,)) as signals:
             result = training.run(training.step + total_timesteps, display, signals)
         if result.interrupted:
             raise KeyboardInterrupt

@@ -67,6 +67,7 @@ class Progress:
         """The inverse of `state_dict`."""
         for name in _KEPT:
             setattr(self, name, state[name])
+        self.returns.clear()
         self.returns.extend(state["returns"])
 
 

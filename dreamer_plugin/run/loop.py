@@ -15,6 +15,7 @@ from dreamer_plugin.run.devices import choose_device
 from dreamer_plugin.run.display import Display, describe
 from dreamer_plugin.run.envs import EnvMaker, source_of
 from dreamer_plugin.run.folder import RunFolder, new_folder, resumed_folder
+from dreamer_plugin.run.limits import limits_told
 from dreamer_plugin.run.machine import note_machine
 from dreamer_plugin.run.parts import build_parts, facts
 from dreamer_plugin.run.signals import StopSignals
@@ -60,7 +61,7 @@ def train(
     if folder is not None:
         _check_changes(cfg, folder, allow_config_change, console)
     folder = folder or new_folder(cfg)
-    with folder.locked(), StopSignals() as signals:
+    with folder.locked(), limits_told(cfg, folder.path), StopSignals() as signals:
         source = source_of(cfg, env_makers)
         if cfg.run.keep_memory and choose_device(cfg.device).type == "cpu":
             keep_memory()

@@ -53,7 +53,7 @@ def import_run(
                 layers_report.save(folder.path)
             training.save()
             # So that `evaluate` finds it; the first measured result replaces it.
-            snapshot.save_best(training.state, folder, None, MEASURE)
+            snapshot.take_best(training.state, None, MEASURE).write(folder)
     return folder.path, sum(array.size for array in arrays.values())
 
 

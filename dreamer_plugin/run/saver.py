@@ -1,21 +1,23 @@
-"""Checkpoints written beside the training: one thread, one checkpoint at a time.
+"""Checkpoints written beside the training, in threads that follow each other.
 
 training   take ------- steps, updates ------- take, waits if it must -------
 thread          segments, parts, publish, prune     segments, parts ...
+
+The best agent is written the same way, after what is already waiting.
 """
 
 from __future__ import annotations
 
-import errno
-import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from dreamer_plugin.errors import DiskFullError
 from dreamer_plugin.run import checkpoint
 from dreamer_plugin.run.folder import RunFolder
+from dreamer_plugin.run.limits import FULL, full_text
 from dreamer_plugin.run.records import RecordFiles
-from dreamer_plugin.run.snapshot import Snapshot
+from dreamer_plugin.run.snapshot import Best, Snapshot
 
 
 class Saver:
@@ -28,7 +30,7 @@ class Saver:
     def __init__(self, folder: RunFolder, keep: int) -> None:
         self._folder, self._keep = folder, keep
         self._records = RecordFiles(folder.records)
-        self._thread: threading.Thread | None = None
+        self._thread: threading.Thread | None = None  # the last one
         self._snapshot: Snapshot | None = None
         self._failure: Exception | None = None
 
@@ -39,52 +41,77 @@ class Saver:
             self._folder.records, checkpoint.segments(path) if inside else None
         )
 
-    def save(self, snapshot: Snapshot) -> None:
-        """Begin to write; call `wait` first."""
-        self._snapshot = snapshot
-        # A daemon: who ends the process at once loses this checkpoint and never waits for it.
-        self._thread = threading.Thread(target=self._run, name="checkpoint", daemon=True)
-        self._thread.start()
-
-    def look(self) -> None:
-        """If the checkpoint is written, let the replay use its memory again.
+    def free(self) -> None:
+        """Wait for the checkpoint before: the replay is frozen once at a time.
 
         Raises:
-            DiskFullError: when it could not be written.
+            DiskFullError: when something could not be written.
+        """
+        if self._snapshot is not None:
+            self.wait()
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Begin to write; call `free` before the snapshot is taken."""
+        self._snapshot = snapshot
+        self._begin(lambda: self._write(snapshot), f"the checkpoint of step {snapshot.step:,}")
+
+    def save_best(self, best: Best) -> None:
+        """Begin to write the best agent, in the place of the one before."""
+        self._begin(lambda: best.write(self._folder), f"the best agent, of step {best.step:,}")
+
+    def look(self) -> None:
+        """If all is written, let the replay use its memory again.
+
+        Raises:
+            DiskFullError: when something could not be written.
         """
         if self._thread is not None and not self._thread.is_alive():
             self.wait()
 
     def wait(self, failing: bool = False) -> None:
-        """Until the checkpoint is written.
+        """Until all is written.
 
         Args:
             failing: another error is on its way; keep quiet about a failure here.
 
         Raises:
-            DiskFullError: when it could not be written.
+            DiskFullError: when something could not be written.
         """
-        if self._thread is None or self._snapshot is None:
+        if self._thread is None:
             return
         self._thread.join()
-        self._snapshot.replay.thaw()
+        if self._snapshot is not None:
+            self._snapshot.replay.thaw()
         self._thread = self._snapshot = None
         failure, self._failure = self._failure, None
         if failure is not None and not failing:
             raise failure
 
-    def _run(self) -> None:
-        try:
-            self._write()
-        except OSError as error:
-            self._failure = self._full(error) if error.errno == errno.ENOSPC else error
-        except Exception as error:
-            self._failure = error
+    def _begin(self, job: Callable[[], object], what: str) -> None:
+        # A daemon: who ends the process at once loses this checkpoint and never waits for it.
+        self._thread = threading.Thread(
+            target=self._run, args=(job, what, self._thread), name="checkpoint", daemon=True
+        )
+        self._thread.start()
 
-    def _write(self) -> None:
-        assert self._snapshot is not None
+    def _run(self, job: Callable[[], object], what: str, before: threading.Thread | None) -> None:
+        if before is not None:
+            before.join()
         try:
-            self._snapshot.write(self._folder, self._records)
+            job()
+        except OSError as error:
+            full = error.errno in FULL
+            self._note(DiskFullError(full_text(self._folder.path, what)) if full else error)
+        except Exception as error:
+            self._note(error)
+
+    def _note(self, failure: Exception) -> None:
+        """Keep the first failure for whoever waits."""
+        self._failure = self._failure or failure
+
+    def _write(self, snapshot: Snapshot) -> None:
+        try:
+            snapshot.write(self._folder, self._records)
         except OSError:
             # What this attempt wrote takes room and belongs to no checkpoint.
             checkpoint.drop_segments(self._folder.checkpoints)
@@ -92,14 +119,3 @@ class Saver:
             raise
         checkpoint.prune(self._folder.checkpoints, self._keep)
         checkpoint.drop_segments(self._folder.checkpoints)
-
-    def _full(self, error: OSError) -> DiskFullError:
-        assert self._snapshot is not None
-        free = shutil.disk_usage(self._folder.path).free
-        steps = checkpoint.steps(self._folder.checkpoints)
-        stands = f"the one of step {steps[0][0]:,} stands" if steps else "there is none yet"
-        return DiskFullError(
-            f"No room for the checkpoint of step {self._snapshot.meta['step']:,} on the disk of "
-            f"{self._folder.path} ({free:,} bytes free); {stands}. Free space, lower run.keep or "
-            f"set checkpoint.latents=false, then --resume {self._folder.path}."
-        )

@@ -32,6 +32,7 @@ from dreamer_plugin.run.display import Progress
 from dreamer_plugin.run.folder import RunFolder
 from dreamer_plugin.run.metrics import MeanMetrics
 from dreamer_plugin.run.native import NativeForm
+from dreamer_plugin.run.numerics import Numerics
 from dreamer_plugin.run.packing import pack
 from dreamer_plugin.run.parts import Parts
 from dreamer_plugin.run.records import RecordFiles, read_segments
@@ -47,11 +48,13 @@ class RunState:
     Args:
         parts: agent, replay, envs and what stands between them.
         progress: counters and recent returns. metrics: means not logged yet.
+        numerics: updates that were not finite.
     """
 
     parts: Parts
     progress: Progress
     metrics: MeanMetrics
+    numerics: Numerics
 
 
 @dataclass(frozen=True)
@@ -67,16 +70,47 @@ class Snapshot:
     meta: Mapping[str, Any]
     replay: FrozenReplay
 
+    @property
+    def step(self) -> int:
+        """Agent step of that moment."""
+        return int(self.meta["step"])
+
     def write(self, folder: RunFolder, records: RecordFiles) -> Path:
         """Write the step-numbered checkpoint, in any thread; needs `replay.thaw` afterwards.
 
         Raises:
             NotFiniteError: when the agent holds a number that is not finite; nothing was written.
         """
-        _check_finite(self.trees["agent"], self.meta["step"], folder)
+        check_finite(self.trees["agent"], self.step, folder.path)
         segments = records.write(self.replay.sealed)
-        path = folder.checkpoints / step_name(self.meta["step"])
+        path = folder.checkpoints / step_name(self.step)
         return checkpoint.write(path, self.trees, self.meta, segments)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best agent at one moment, without replay: to act and not to resume.
+
+    Args:
+        trees: parts of the checkpoint by name. meta: facts for the manifest.
+    """
+
+    trees: Trees
+    meta: Mapping[str, Any]
+
+    @property
+    def step(self) -> int:
+        """Agent step of that moment."""
+        return int(self.meta["step"])
+
+    def write(self, folder: RunFolder) -> Path:
+        """Replace the best agent, in any thread.
+
+        Raises:
+            NotFiniteError: when the agent holds a number that is not finite; nothing was written.
+        """
+        check_finite(self.trees["agent"], self.step, folder.path)
+        return checkpoint.write(folder.checkpoints / BEST, self.trees, self.meta)
 
 
 def take(state: RunState, latents: bool = True, extra: Trees | None = None) -> Snapshot:
@@ -108,16 +142,16 @@ def save(state: RunState, folder: RunFolder, extra: Trees | None = None) -> Path
         snapshot.replay.thaw()
 
 
-def save_best(state: RunState, folder: RunFolder, value: float | None, measure: str) -> Path:
-    """Replace the best agent by the one of this moment; without replay, to act and not to resume.
+def take_best(state: RunState, value: float | None, measure: str) -> Best:
+    """The agent of this moment, copied.
 
     Args:
-        state: of the run. folder: where to.
+        state: of the run.
         value: how good it is, None where nothing was measured. measure: what it is the value of.
     """
-    meta = _facts(state) | {"value": value, "measure": measure}
-    parts = state.parts
-    return save_agent(parts.agent, parts.native, folder, meta, {"best": meta}, BEST)
+    meta, parts = _facts(state) | {"value": value, "measure": measure}, state.parts
+    agent, spaces = parts.agent.training_state(), parts.native.to_dict()
+    return Best(copied({"agent": agent, "spaces": spaces, "best": meta}), meta)
 
 
 def save_agent(
@@ -126,17 +160,19 @@ def save_agent(
     folder: RunFolder,
     meta: Mapping[str, Any],
     trees: Trees,
-    name: str = "",
 ) -> Path:
     """Write a checkpoint of an agent, its spaces and other parts.
 
     Args:
         agent, native: what acts, and on what. folder: where to.
-        meta: facts for the manifest; its `step` is the name unless `name` is given.
-        trees: further parts by name.
+        meta: facts for the manifest; its `step` is the name. trees: further parts by name.
+
+    Raises:
+        NotFiniteError: when the agent holds a number that is not finite; nothing was written.
     """
     trees = {"agent": agent.training_state(), "spaces": native.to_dict(), **trees}
-    return checkpoint.write(folder.checkpoints / (name or step_name(meta["step"])), trees, meta)
+    check_finite(trees["agent"], meta["step"], folder.path)
+    return checkpoint.write(folder.checkpoints / step_name(meta["step"]), trees, meta)
 
 
 def restore(state: RunState, path: Path) -> str:
@@ -166,6 +202,7 @@ def loop_state(state: RunState) -> dict[str, Any]:
         "progress": state.progress.state_dict(),
         "num_envs": parts.vector.num_envs,
         "metrics": state.metrics.state_dict(),
+        "numerics": state.numerics.state_dict(),
         "ratio": parts.ratio.state_dict(),
         "collector": parts.collector.state_dict(),
         "envs": _env_states(parts.vector),
@@ -180,6 +217,8 @@ def load_loop_state(state: RunState, loop: Mapping[str, Any]) -> str:
     parts.collector.load_state_dict(loop["collector"])
     state.metrics.load_state_dict(loop["metrics"], parts.device)
     progress.load_state_dict(loop["progress"])
+    if "numerics" in loop:  # not in older checkpoints
+        state.numerics.load_state_dict(loop["numerics"])
     progress.windows = parts.replay.windows
     if loop["envs"] is None:
         parts.collector.truncate_open()
@@ -188,14 +227,21 @@ def load_loop_state(state: RunState, loop: Mapping[str, Any]) -> str:
     return EXACT
 
 
-def _check_finite(agent: Any, step: int, folder: RunFolder) -> None:
-    """Refuse to save an agent that nobody could go on with."""
+def check_finite(agent: Any, step: int, folder: Path) -> None:
+    """Refuse to save an agent that nobody could go on with.
+
+    Args:
+        agent: its training state. step: of this moment. folder: of the run.
+
+    Raises:
+        NotFiniteError: naming the first tensor that is not finite.
+    """
     tensors, _ = pack(agent)
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise NotFiniteError(
                 f"At step {step:,} {name} of the agent is not finite; this is not saved. The "
-                f"checkpoints before it stand: --resume {folder.path} goes on from the newest, "
+                f"checkpoints before it stand: --resume {folder} goes on from the newest, "
                 "with a lower optim.lr and --allow-config-change if it happens again."
             )
 

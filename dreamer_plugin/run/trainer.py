@@ -253,7 +253,7 @@ def _register_parts(checkpoint: Checkpoint, training: Training) -> None:
     """Name agent, replay and loop before TorchRL would save them its own way."""
     state, parts = training.state, training.parts
     own = {
-        "loss_module": NativePart(parts.agent.training_state, parts.agent.load_training_state),
+        "loss_module": NativePart(lambda: _finite(training), parts.agent.load_training_state),
         "replay_buffer": NativePart(
             lambda: rb_state(parts.replay), lambda tree: load_rb_state(parts.replay, tree)
         ),
@@ -273,6 +273,13 @@ def _register(checkpoint: Checkpoint, name: str, part: NativePart) -> None:
 
 def _of_state_dict(component: Any) -> NativePart:
     return NativePart(component.state_dict, component.load_state_dict)
+
+
+def _finite(training: Training) -> Any:
+    """The agent's training state, or an error where it is not finite."""
+    state = training.parts.agent.training_state()
+    snapshot.check_finite(state, training.step, Path(training.cfg.run.logdir or "."))
+    return state
 
 
 def _resume_loop(training: Training, tree: Mapping[str, Any]) -> None:

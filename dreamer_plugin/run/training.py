@@ -11,11 +11,12 @@ Source: `dreamerv3/embodied/run/train.py`; `Training.learn` is its `trainfn`.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tensordict import TensorDict
 from torch import Tensor
@@ -24,12 +25,13 @@ from dreamer_envs.errors import EnvError
 from dreamer_plugin.config import Config
 from dreamer_plugin.data.collect import EpisodeStats
 from dreamer_plugin.data.replay import write_back
-from dreamer_plugin.errors import UsageError
-from dreamer_plugin.run import snapshot
+from dreamer_plugin.errors import NotFiniteError, NotFiniteUpdate, UsageError
+from dreamer_plugin.run import checkpoint, snapshot
 from dreamer_plugin.run.display import NONE_YET, RECENT, Display, Progress
 from dreamer_plugin.run.evaluate import evaluate
 from dreamer_plugin.run.folder import RunFolder
 from dreamer_plugin.run.metrics import MeanMetrics, MetricsLog
+from dreamer_plugin.run.numerics import NotFiniteWarning, Numerics, describe, report, told
 from dreamer_plugin.run.parts import Parts
 from dreamer_plugin.run.saver import Saver
 from dreamer_plugin.run.signals import StopSignals
@@ -100,7 +102,7 @@ class Training:
             counted="windows" if cfg.replay.sampling == "windows" else "starts",
         )
         self.metrics = MeanMetrics()
-        self.state = RunState(parts, self.progress, self.metrics)
+        self.state = RunState(parts, self.progress, self.metrics, Numerics())
         self._log: MetricsLog | None = None
         self._saver = Saver(folder, cfg.run.keep) if folder else None
         self._saved_at = (-1, -1)
@@ -159,10 +161,10 @@ class Training:
                 wanted = all(callback(self) is not False for callback in self.callbacks)
             self.save()
             if self._saver is not None:
+                if self.progress.best == NONE_YET:
+                    # Too short a run to have chosen: its end is its best, until it is continued.
+                    self._save_best_by_returns()
                 self._saver.wait()
-            if self.folder is not None and self.progress.best == NONE_YET:
-                # Too short a run to have chosen: its end is its best, until it is continued.
-                self._save_best_by_returns()
         return RunResult(
             run_dir=self.folder.path if self.folder else None,
             steps=self.step,
@@ -205,10 +207,18 @@ class Training:
         """One update on a batch `[B, 1+T]` of the replay, whose latents become fresh there.
 
         Returns:
-            What is worth logging, 0-d tensors on the agent's device.
+            What is worth logging, 0-d tensors on the agent's device; nothing where the update was
+            not finite and was left out.
+
+        Raises:
+            NotFiniteError: when too many were, and going back to a checkpoint did not help.
         """
         parts, progress = self.parts, self.progress
-        latents, metrics = parts.agent.update(batch.to(parts.device))
+        try:
+            latents, metrics = parts.agent.update(batch.to(parts.device))
+        except NotFiniteUpdate as error:
+            self._leave_out(error, batch)
+            return {}
         if parts.agent.context:  # else nobody reads them
             write_back(parts.replay, batch["index"][:, 1:], latents)
         self.metrics.add(metrics)
@@ -216,13 +226,51 @@ class Training:
         progress.updates += 1
         return metrics
 
+    def _leave_out(self, error: NotFiniteUpdate, batch: TensorDict) -> None:
+        """Go on without an update; back at a checkpoint, or not at all, where there are many."""
+        progress, numerics = self.progress, self.state.numerics
+        progress.owed -= 1
+        text = f"Left out an update at step {self.step:,}: {error}"
+        warnings.warn(text, NotFiniteWarning, stacklevel=4)
+        if numerics.too_many(progress.updates):
+            found = describe(error, batch, self.parts.vector.ids)
+            if self._saver is None or not numerics.may_roll_back(progress.updates):
+                raise self._stop(found)
+            self._roll_back(found)
+
+    def _roll_back(self, found: dict[str, Any]) -> None:
+        """Go on from the newest checkpoint, with batches other than those that led here."""
+        assert self.folder is not None and self._saver is not None
+        self._saver.wait()
+        latest = checkpoint.newest(self.folder.checkpoints, quarantine=True)
+        if latest is None:
+            raise self._stop(found)
+        numerics, failed = self.state.numerics, self.step
+        tried, total = [*numerics.rolled_back, self.progress.updates], numerics.total
+        self.restore(latest)
+        numerics.skipped, numerics.rolled_back, numerics.total = [], tried, total
+        self.parts.replay.reseed([self.cfg.seed, 2, len(tried), self.progress.updates])
+        self._before = self.step  # what is due at this step was done before the save
+        if self._log is not None:
+            self._log.close()
+            self._log = MetricsLog(self.folder.path, resumed_at=self.step)
+        text = f"Too many updates are not finite at step {failed:,}: going on from {latest}"
+        warnings.warn(text, NotFiniteWarning, stacklevel=5)
+
+    def _stop(self, found: dict[str, Any]) -> NotFiniteError:
+        """The error that ends the run."""
+        numerics = self.state.numerics
+        if self.folder is None:
+            return NotFiniteError(f"{told(self.step, numerics)} Lower optim.lr: {found['losses']}")
+        return report(self.folder.path, self.step, numerics, found)
+
     def save(self) -> None:
         """Begin a checkpoint of this step, and write a new best one where the returns say so."""
         if self._saver is None or self._saved_at == self._moment:
             return
+        self._saver.free()
         if not self.cfg.run.eval_every and len(self.progress.returns) == RECENT:
             self._save_best_by_returns()
-        self._saver.wait()  # for the one before
         self._saver.save(snapshot.take(self.state, self.cfg.checkpoint.latents))
         self._saved_at = self._moment
 
@@ -275,7 +323,10 @@ class Training:
 
     def _log_metrics(self) -> None:
         self._show_losses()
-        self._write({**self.metrics.drain(), "replay/windows": self.progress.windows})
+        values = {**self.metrics.drain(), "replay/windows": self.progress.windows}
+        if self.state.numerics.total:
+            values["updates_left_out"] = self.state.numerics.total
+        self._write(values)
 
     def _show_losses(self) -> None:
         means = self.metrics.means()
@@ -296,7 +347,7 @@ class Training:
             self._save_best(sum(returns) / len(returns), measure, final=len(returns) == RECENT)
 
     def _save_best(self, value: float, measure: str, final: bool = True) -> None:
-        if self.folder is None or value <= self.progress.best:
+        if self._saver is None or value <= self.progress.best:
             return
         self.progress.best = value if final else NONE_YET
-        snapshot.save_best(self.state, self.folder, value, measure)
+        self._saver.save_best(snapshot.take_best(self.state, value, measure))

@@ -13,6 +13,7 @@ from dreamer_plugin.data.frozen import Later
 from dreamer_plugin.errors import CheckpointError, DiskFullError, NotFiniteError
 from dreamer_plugin.run import checkpoint, records, tensorfile
 from dreamer_plugin.run.loop import train
+from dreamer_plugin.run.numerics import NotFiniteWarning
 from tests.run.test_resume import interrupted_copy, rows_of, tensors_of
 
 OLD = Path(__file__).parent / "format_1"  # a run saved by the version before the two planes
@@ -153,10 +154,13 @@ def test_a_full_disk_ends_the_run_and_spares_the_last_checkpoint(tiny, quiet, mo
 
 def test_an_agent_that_is_not_finite_is_never_saved(tiny, quiet):
     def poison(training):
-        if training.step == 60:
+        if training.step == 78:
             next(iter(training.parts.agent.parameters())).data.view(-1)[0] = float("nan")
 
-    with pytest.raises(NotFiniteError, match=r"At step 80 .* not finite.*--resume") as error:
+    with (
+        pytest.warns(NotFiniteWarning),
+        pytest.raises(NotFiniteError, match=r"At step 80 .* not finite.*--resume") as error,
+    ):
         train(tiny(), console=quiet, callbacks=[poison])
     assert error.value.exit_code == 3
     folder = Path(tiny().run.logdir)
