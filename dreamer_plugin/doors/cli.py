@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from dreamer_plugin.doors import cli_compare, cli_evaluate, cli_export, cli_help, cli_report
+from dreamer_plugin.doors.cli_import import EnvImport
 from dreamer_plugin.doors.cli_usage import OneLineGroup
 from dreamer_plugin.doors.dialects import words_cli
 from dreamer_plugin.errors import UsageError
@@ -124,6 +125,7 @@ def train(
     logdir: Logdir = None,
     resume: Resume = "never",
     allow_config_change: AllowChange = False,
+    allow_env_import: EnvImport = None,
     eval_every: EvalEvery = None,
     eval_episodes: EvalEpisodes = None,
 ) -> None:
@@ -225,6 +227,7 @@ def show(
     config: Configs = None,
     size: Size = None,
     protocol: Protocol = None,
+    allow_env_import: EnvImport = None,
     why: Annotated[
         Text, typer.Option(metavar="KEY", help="Say who set this setting, and over what.")
     ] = None,

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dreamer_plugin.doors.cli_import import EnvImport
 from dreamer_plugin.doors.dialects import words_cli
 from dreamer_plugin.errors import UsageError
 
@@ -44,6 +45,7 @@ def evaluate(
         Path | None, typer.Option(metavar="DIR", help="Write JSON, CSV and a picture there.")
     ] = None,
     video: Annotated[bool, typer.Option("--video", help="Films too, as GIF.")] = False,
+    allow_env_import: EnvImport = None,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

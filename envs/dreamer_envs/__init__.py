@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dreamer_envs.registry import (
     Maker,
+    allow_import,
     available,
     canonical,
     make,
@@ -30,6 +31,7 @@ __all__ = [
     "Maker",
     "SuiteInfo",
     "SuiteSpec",
+    "allow_import",
     "available",
     "canonical",
     "make",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import inspect
 import warnings
@@ -13,7 +14,7 @@ from typing import Any
 import gymnasium as gym
 
 from dreamer_envs import names
-from dreamer_envs.errors import MissingPackageError, UnknownOptionError
+from dreamer_envs.errors import EnvIdError, MissingPackageError, UnknownOptionError
 from dreamer_envs.spec import SuiteInfo, SuiteSpec, load
 from dreamer_envs.suites import BUILTIN
 from dreamer_envs.transforms import wrap
@@ -102,6 +103,20 @@ def register(spec: SuiteSpec, *, replace: bool = False) -> None:
             f"Suite {spec.name!r} exists ({taken.summary}); pass replace=True to replace it."
         )
     _SUITES[spec.name] = spec
+
+
+def allow_import(module: str) -> None:
+    """Imports a module, whose envs may then be named `module:Id-v0`.
+
+    An id alone, which may stand in a file of somebody else, never imports anything.
+
+    Raises:
+        EnvIdError: the module cannot be imported.
+    """
+    try:
+        importlib.import_module(module)
+    except (ImportError, ValueError, TypeError) as error:
+        raise EnvIdError(f"Cannot import {module!r}: {error}.") from error
 
 
 def available() -> list[SuiteInfo]:

@@ -81,8 +81,8 @@ def test_importing_ale_py_does_not_change_what_an_id_means():
         ("Blackjack", ["ambiguous", "'atari/Blackjack'", "'gym/Blackjack-v1'"]),
         ("qqq/www", ["'qqq'", "dreamer-plugin envs"]),
         ("", ["'suite/task'", "dreamer-plugin envs"]),
-        ("no_such_module:Thing-v0", ["cannot import", "no_such_module"]),
-        ("json:Thing-v0", ["registers no such id"]),
+        ("no_such_module:Thing-v0", ["no_such_module", "--allow-env-import no_such_module"]),
+        ("json:Thing-v0", ["'json' is imported but registers no such id"]),
     ],
 )
 def test_error_names_the_value_the_nearest_and_the_listing(text, words):
@@ -92,6 +92,23 @@ def test_error_names_the_value_the_nearest_and_the_listing(text, words):
     assert "\n" not in message
     for word in words if text else ["dreamer-plugin envs"]:
         assert word in message
+
+
+def test_an_id_alone_imports_nothing(tmp_path, monkeypatch):
+    (tmp_path / "imported_by_id.py").write_text(
+        "import gymnasium\n"
+        "entry = 'gymnasium.envs.classic_control:CartPoleEnv'\n"
+        "gymnasium.register('Own-v0', entry_point=entry)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    name = "gym/imported_by_id:Own-v0"
+    with pytest.raises(EnvIdError, match="--allow-env-import imported_by_id"):
+        dreamer_envs.make(name)
+    assert "imported_by_id" not in sys.modules
+    dreamer_envs.allow_import("imported_by_id")
+    assert dreamer_envs.make(name).observation_space["vector"].shape == (4,)
+    with pytest.raises(EnvIdError, match="Cannot import 'no_such_module'"):
+        dreamer_envs.allow_import("no_such_module")
 
 
 def test_no_spelling_of_one_task_is_another_task():

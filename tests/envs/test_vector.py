@@ -140,6 +140,7 @@ def test_error_in_an_env_reaches_the_caller(kind, odd_envs):
 
 @BOTH
 def test_a_module_that_registers_an_env_is_imported_in_workers_too(kind, odd_envs):
+    dreamer_envs.allow_import("odd_registered")
     makers = [dreamer_envs.maker("gym/odd_registered:Odd-v0")] * 2
     try:
         with kind(makers) as vector:

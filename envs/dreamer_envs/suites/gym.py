@@ -33,7 +33,8 @@ def make(
     """Builds a registered Gymnasium env.
 
     Args:
-        task: its id, for example `CartPole-v1`; `module:Id-v0` imports the module first.
+        task: its id, for example `CartPole-v1`; of a module that
+            is imported already also `module:Id-v0`.
         obs: `vector` for the env's own observation, `pixels` for what it draws, `both`. An env
             whose own observation is an image shows that image, resized, whichever of the two is
             asked for.
@@ -123,12 +124,14 @@ def _foreign(gym_id: str) -> bool:
 
 
 def _from_module(module: str, text: str) -> str:
-    try:
-        importlib.import_module(module)
-    except ImportError as error:
-        raise EnvIdError(f"Env id {text!r}: cannot import {module!r}: {error}.") from error
+    """The id, where its module is imported already: a name, which may be a file's, imports none."""
+    if module not in sys.modules:
+        raise EnvIdError(
+            f"Env id {text!r} would import {module!r}, which runs its code: allow it with "
+            f"--allow-env-import {module}, or in Python with `import {module}` before."
+        )
     if text.partition(":")[2] not in gym.registry:
-        raise EnvIdError(f"Env id {text!r}: {module!r} was imported but registers no such id.")
+        raise EnvIdError(f"Env id {text!r}: {module!r} is imported but registers no such id.")
     return text
 
 
