@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from dreamer_plugin.config.schema import Config
+from dreamer_plugin.config.secrets import HIDDEN, hidden
 
 # What may change freely: how long, where, how often, on what machine. The number of envs and a
 # smaller replay are refused elsewhere, with the reason.
@@ -39,9 +40,9 @@ def changes(saved: Config, now: Config) -> list[str]:
     before, after = _flat(asdict(saved)), _flat(asdict(now))
     keys = [key for key in {**before, **after} if key not in FREE]
     return [
-        f"{key}: {before.get(key, 'not set')} -> {after.get(key, 'not set')}"
+        f"{key}: {_shown(key, before)} -> {_shown(key, after)}"
         for key in keys
-        if before.get(key) != after.get(key)
+        if before.get(key) != after.get(key) and before.get(key) != HIDDEN
     ]
 
 
@@ -51,6 +52,10 @@ def changed_keys(configs: Sequence[Config]) -> dict[str, list[Any]]:
     keys = dict.fromkeys(key for each in flat for key in each)
     values = {key: [each.get(key, "not set") for each in flat] for key in keys}
     return {key: each for key, each in values.items() if any(v != each[0] for v in each)}
+
+
+def _shown(key: str, settings: Mapping[str, Any]) -> Any:
+    return hidden(key, settings[key]) if key in settings else "not set"
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

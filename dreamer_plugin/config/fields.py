@@ -180,6 +180,7 @@ def _flatten_into(
 ) -> None:
     for key, value in tree.items():
         name = prefix + key
+        _refuse_interpolation(name, value, source)
         if name == OPTIONS or name in section_names():
             if not isinstance(value, Mapping):
                 raise _not_a_section(name, value, source)
@@ -192,6 +193,15 @@ def _flatten_into(
             flat[_option(name, source, known_options)] = value
         else:
             raise unknown_key(name, source)
+
+
+def _refuse_interpolation(name: str, value: Any, source: str) -> None:
+    """A value means itself, wherever it comes from; what merges the layers would look it up."""
+    if isinstance(value, list):
+        for item in value:
+            _refuse_interpolation(name, item, source)
+    elif isinstance(value, str) and "${" in value:
+        raise UsageError(f"{name} has '${{' in {value!r} ({source}); write the value itself.")
 
 
 def _option(name: str, source: str, known: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamer_plugin.config.fields import OPTIONS, unknown_key
+from dreamer_plugin.config.secrets import hidden
 from dreamer_plugin.errors import UsageError
 
 History = dict[str, list[tuple[Any, str]]]  # dotted name -> (value, source), the valid one last
@@ -28,7 +29,7 @@ def explain(history: Mapping[str, Sequence[tuple[Any, str]]], key: str) -> str:
     name = option if option in history and key not in history else key
     if name not in history:
         raise unknown_key(key, "--why", history)
-    *replaced, (value, source) = history[name]
+    *replaced, (value, source) = [(hidden(name, value), by) for value, by in history[name]]
     lines = [f"{name} = {value!r}, set by {source}"]
     lines += [f"  over {old!r} of {place}" for old, place in reversed(replaced)]
     return "\n".join(lines)

@@ -23,10 +23,20 @@ class EnvFacts:
     Args:
         replay_bytes: bytes of the replay that a configuration asks for.
         pixels: height times width over all images of one observation.
+        latent_bytes: the part of `replay_bytes` that is in each checkpoint; all by default.
     """
 
     replay_bytes: Callable[[Config], int]
     pixels: int = 0
+    latent_bytes: Callable[[Config], int] | None = None
+
+    def disk_bytes(self, cfg: Config) -> int:
+        """Bytes of a replay where it lies, with those of its checkpoints if they lie there too."""
+        replay = self.replay_bytes(cfg)
+        if not on_disk(cfg) or cfg.replay.folder:
+            return replay
+        latents = self.latent_bytes(cfg) if self.latent_bytes else replay
+        return replay + saved_bytes(cfg, replay - latents, latents)
 
 
 class MachineLayer:
@@ -133,7 +143,7 @@ class _Plan:
         cfg = self.config()
         assert self._facts is not None
         replay = self._facts.replay_bytes(cfg)
-        disk = replay * copies(cfg) if on_disk(cfg) else 0
+        disk = self._facts.disk_bytes(cfg) if on_disk(cfg) else 0
         return Needs(replay, self._training_bytes(cfg), disk)
 
     def _training_bytes(self, cfg: Config) -> int:
@@ -154,7 +164,7 @@ class _Plan:
     def _bytes(self, cfg: Config, capacity: int) -> int:
         assert self._facts is not None
         resized = replace(cfg, replay=replace(cfg.replay, capacity=capacity))
-        return self._facts.replay_bytes(resized) * copies(cfg)
+        return self._facts.disk_bytes(resized)
 
     def _room(self, cfg: Config) -> float:
         if on_disk(cfg):
@@ -164,7 +174,7 @@ class _Plan:
     def _room_reason(self, cfg: Config) -> str:
         if on_disk(cfg):
             room = f"what is to spare of {size_text(self._machine.disk)} free on disk"
-            return room if copies(cfg) == 1 else f"{room}, checkpoints included"
+            return room if cfg.replay.folder else f"{room}, checkpoints included"
         share = "what is to spare" if self._machine.gpu else "half"
         return f"{share} of {size_text(self._machine.free)} free memory"
 
@@ -193,13 +203,18 @@ def on_disk(cfg: Config) -> bool:
     return cfg.replay.storage == "disk"
 
 
-def copies(cfg: Config) -> int:
-    """How often the replay counts in its place.
+def saved_bytes(cfg: Config, records: int, latents: int) -> int:
+    """Bytes of a full replay in the checkpoints of a run, one more than are kept while one is made.
 
-    On the disk of the run folder its checkpoints lie too, one more than are kept while one is
-    written. Those of a replay in memory, or on a disk of its own, lie elsewhere.
+    Records are written once. Older checkpoints name some that have left the replay since: as many
+    as came in between. Latents are in each, where they are kept.
+
+    Args:
+        cfg: how many are kept, how often. records, latents: bytes of the replay.
     """
-    return 2 + cfg.run.keep if on_disk(cfg) and not cfg.replay.folder else 1
+    count = cfg.run.keep + 1
+    newer = min(cfg.run.keep * cfg.run.save_every / cfg.replay.capacity, count - 1)
+    return int(records * (1 + newer)) + latents * count * cfg.checkpoint.latents
 
 
 def training_bytes(cfg: Config, pixels: int, width: int) -> int:

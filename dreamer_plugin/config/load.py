@@ -11,6 +11,7 @@ from dreamer_plugin.config.fields import check_values, flatten
 from dreamer_plugin.config.history import History, explain
 from dreamer_plugin.config.report import LayersReport, deviations
 from dreamer_plugin.config.schema import Config
+from dreamer_plugin.config.secrets import hidden
 from dreamer_plugin.config.stack import Layer, Request, Stack, config_path, merge_layers
 from dreamer_plugin.config.yamlfile import kind, parse_yaml, read_yaml, write_text, yaml_text
 from dreamer_plugin.errors import UsageError
@@ -92,8 +93,8 @@ def parse_config(text: str, source: str) -> Config:
 
 
 def config_text(cfg: Config) -> str:
-    """The whole configuration as plain YAML, readable by `load_config`."""
-    return yaml_text(asdict(cfg))
+    """The whole configuration as plain YAML, readable by `load_config`; secrets are left out."""
+    return yaml_text(hidden("", asdict(cfg)))
 
 
 def save_config(cfg: Config, path: str | Path) -> None:

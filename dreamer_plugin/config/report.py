@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from rich.text import Text
 from dreamer_plugin.config.fields import OPTIONS
 from dreamer_plugin.config.history import HISTORY_FILE, History
 from dreamer_plugin.config.machine import Machine
+from dreamer_plugin.config.secrets import hidden
 from dreamer_plugin.config.stack import MACHINE, Merged
 from dreamer_plugin.config.yamlfile import write_text
 
@@ -93,8 +94,12 @@ class LayersReport:
     history: History = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, ready for JSON."""
-        return asdict(self)
+        """Plain data, ready for JSON, without secrets."""
+        history = {
+            key: [(hidden(key, value), source) for value, source in values]
+            for key, values in self.history.items()
+        }
+        return asdict(replace(self, history=history))
 
     def save(self, run_dir: str | Path) -> None:
         """Write `layers.json` into a run folder, so that `show RUN --why KEY` can answer."""
@@ -146,7 +151,7 @@ def deviations(published: Merged, final: Merged, machine: Mapping[str, Any]) -> 
         why, restore = "you set it", f"leave out {source}"
         if source == MACHINE:  # of a saved run, for the present one is in `machine`
             why, restore = "as the run began", "a new run"
-        row = Row(key, before, here, why, restore, neutral)
+        row = Row(key, hidden(key, before), hidden(key, here), why, restore, neutral)
         by_source.setdefault(source, []).append(row)
     return [row for source, rows in by_source.items() for row in _summed(source, rows)]
 

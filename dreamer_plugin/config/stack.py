@@ -20,6 +20,7 @@ from dreamer_plugin.config import presets
 from dreamer_plugin.config.fields import OPTIONS, check_values, flatten, nest
 from dreamer_plugin.config.history import History, saved_history
 from dreamer_plugin.config.schema import Config
+from dreamer_plugin.config.secrets import hidden
 from dreamer_plugin.config.yamlfile import parse_yaml, read_yaml
 from dreamer_plugin.errors import UsageError
 
@@ -93,7 +94,7 @@ class Stack:
         named, files = _split_configs(request.config)
         keys = [_parse_override(text) for text in request.overrides]
         raw = [*((preset.source, preset.tree) for preset in named), *files]
-        raw += [(text, {key: value}) for key, value, text in keys]
+        raw += [(_source(key, value, text), {key: value}) for key, value, text in keys]
         raw += [(_flag(key), {key: value}) for key, value in (request.options or {}).items()]
         env_id, env_source = _env_id(request.env, raw)
         self.env, known = _suite(env_id)
@@ -297,6 +298,12 @@ def _suite(env_id: str) -> tuple[Layer | None, list[str]]:
 def _preset_layer(shelf: str, name: str) -> Layer | None:
     preset = presets.find(shelf, name)
     return Layer(preset.source, flatten(preset.tree, preset.source)) if preset else None
+
+
+def _source(key: str, value: Any, text: str) -> str:
+    """The text of an override as it may be shown."""
+    shown = hidden(key, value)
+    return text if shown == value else f"{key}={shown}"
 
 
 def _flag(key: str) -> str:

@@ -12,6 +12,7 @@ from dreamer_envs.errors import MissingPackageError
 from dreamer_plugin.config import Config, EnvFacts, MachineLayer, Resolved, compose
 from dreamer_plugin.config.layers import on_disk
 from dreamer_plugin.config.machine import free_disk, probe
+from dreamer_plugin.config.secrets import require
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.spaces import Spaces
 
@@ -92,13 +93,15 @@ def _refuse_older(checkpoint: Path) -> None:
 
 def env_facts(cfg: Config) -> EnvFacts:
     """What the machine layer must know of the env of `cfg`; makes it and closes it."""
+    require(cfg.env.options)
     env = dreamer_envs.make(cfg.env.id, **cfg.env.options)
     spaces = Spaces.from_gym(env.observation_space, env.action_space)
     env.close()
     images = (key.shape for key in spaces.obs if key.kind == "image")
     return EnvFacts(
-        replay_bytes=lambda other: _replay_bytes(other, spaces),
+        replay_bytes=lambda other: _replay_bytes(other, spaces)["total"],
         pixels=sum(height * width for height, width, _ in images),
+        latent_bytes=lambda other: _replay_bytes(other, spaces)["latents"],
     )
 
 
@@ -129,7 +132,7 @@ def _replay_disk(cfg: Config, config: Sequence[str | Path]) -> int:
     return free_disk(Path(place)) + held
 
 
-def _replay_bytes(cfg: Config, spaces: Spaces) -> int:
+def _replay_bytes(cfg: Config, spaces: Spaces) -> dict[str, int]:
     from dreamer_plugin.run.replay import planned_sizes, replay_needs  # loads PyTorch
 
-    return replay_needs(cfg, spaces, cfg.env.num_envs, **planned_sizes(cfg))["total"]
+    return replay_needs(cfg, spaces, cfg.env.num_envs, **planned_sizes(cfg))

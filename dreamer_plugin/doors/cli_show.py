@@ -14,6 +14,7 @@ from rich.console import Console
 from dreamer_plugin.config import LayersReport, Resolved, explain, load_config
 from dreamer_plugin.config.fields import OPTIONS, flatten
 from dreamer_plugin.config.history import saved_history
+from dreamer_plugin.config.secrets import hidden
 from dreamer_plugin.doors.cli_config import resolve
 from dreamer_plugin.errors import UsageError
 
@@ -60,7 +61,8 @@ def why(shown: Resolved, key: str, as_json: bool) -> str:
     if not as_json:
         return text
     name = text.partition(" = ")[0]
-    settings = [{"value": value, "source": source} for value, source in shown.history[name]]
+    values = [(hidden(name, value), source) for value, source in shown.history[name]]
+    settings = [{"value": value, "source": source} for value, source in values]
     return json.dumps({"key": name, **settings[-1], "over": settings[-2::-1]})
 
 
@@ -70,14 +72,14 @@ def as_json(shown: Resolved) -> str:
     report = shown.report.to_dict()
     report.pop("history")
     return json.dumps(
-        {"config": asdict(shown.config), "sources": sources, "report": report}, indent=2
+        {"config": hidden("", asdict(shown.config)), "sources": sources, "report": report}, indent=2
     )
 
 
 def as_yaml(shown: Resolved) -> str:
     """The configuration as YAML; a comment on each line says who set it."""
     sources = {key: values[-1][1] for key, values in shown.history.items()}
-    lines = list(_lines(asdict(shown.config), "", 0, sources))
+    lines = list(_lines(hidden("", asdict(shown.config)), "", 0, sources))
     column = max(len(line) for line, _ in lines) + INDENT
     return "\n".join(f"{line:<{column}}# {source}" if source else line for line, source in lines)
 

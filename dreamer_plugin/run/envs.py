@@ -11,6 +11,7 @@ import gymnasium as gym
 import dreamer_envs
 from dreamer_envs.vector import SerialVector, SupervisedVector, Supervision, VectorEnv
 from dreamer_plugin.config import Config
+from dreamer_plugin.config.secrets import require
 from dreamer_plugin.errors import UsageError
 
 EnvMaker = Callable[[], "gym.Env[Any, Any]"]
@@ -64,12 +65,14 @@ def source_of(cfg: Config, makers: Sequence[EnvMaker] | None = None) -> EnvSourc
         makers: envs to use instead of those that `cfg.env.id` names.
 
     Raises:
-        UsageError: when there is neither an id nor a maker.
+        UsageError: when there is neither an id nor a maker, or an option is a secret that was not
+            saved.
     """
     env = cfg.env
     if makers is None:
         if not env.id:
             raise UsageError("No env: pass --env ID; `dreamer-plugin envs` lists them.")
+        require(env.options)
         makers = [dreamer_envs.maker(env.id, **env.options)] * env.num_envs
     rules = None
     if env.processes:

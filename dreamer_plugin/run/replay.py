@@ -17,6 +17,7 @@ import torch
 from dreamer_plugin.agent import Agent
 from dreamer_plugin.config import Config
 from dreamer_plugin.config.layers import on_disk
+from dreamer_plugin.config.layers import saved_bytes as planned_bytes
 from dreamer_plugin.config.machine import existing
 from dreamer_plugin.config.report import size_text
 from dreamer_plugin.data.replay import RecordReplay, make_replay, replay_bytes
@@ -59,7 +60,7 @@ def build_replay(
         need = replay_needs(
             most, spaces, num_envs, deter=deter, stoch_shape=stoch_shape, stoch_dtype=stoch_dtype
         )
-        _check_disk(cfg, need["total"], folder, run)
+        _check_disk(most, need, folder, run)
     return make_replay(
         spaces,
         num_envs,
@@ -153,23 +154,24 @@ def _folder(cfg: Config, run: Path | None) -> Path:
     return run
 
 
-def _check_disk(cfg: Config, need: int, folder: Path, run: Path | None) -> None:
+def _check_disk(cfg: Config, need: dict[str, int], folder: Path, run: Path | None) -> None:
     """Refuse a replay that would fill its disk, or that of its checkpoints, later on."""
-    checkpoints = cfg.run.keep + 1 if run else 0  # one more than are kept while one is written
-    wanted = {existing(folder): need}
+    wanted, with_them = {existing(folder): need["total"]}, ""
     if run is not None:
-        more = max(0, checkpoints * need - saved_bytes(run))
+        saved = planned_bytes(cfg, need["records"], need["latents"])
+        more = max(0, saved - saved_bytes(run))
         wanted[existing(run)] = wanted.get(existing(run), 0) + more
+        with_them = f", and its up to {cfg.run.keep + 1} checkpoints {size_text(saved)}"
     for place in wanted:
         disk = place.stat().st_dev
         total = sum(size for other, size in wanted.items() if other.stat().st_dev == disk)
         free = shutil.disk_usage(place).free
         if total > free:
-            copies = f", and so does each of up to {checkpoints} checkpoints" * bool(checkpoints)
             raise UsageError(
                 f"The replay does not fit on the disk of {place}: {size_text(total)} needed, "
-                f"{size_text(free)} free. When full it takes {size_text(need)}{copies}. "
-                "Lower replay.capacity or run.keep, or name another disk with replay.folder."
+                f"{size_text(free)} free. When full it takes {size_text(need['total'])}"
+                f"{with_them}. Lower replay.capacity or run.keep, set checkpoint.latents=false, or "
+                "name another disk with replay.folder."
             )
 
 

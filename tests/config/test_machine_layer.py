@@ -245,6 +245,19 @@ def test_a_replay_on_disk_is_bounded_by_the_disk_with_its_checkpoints():
     assert not {"replay.storage", "replay.folder"} & rows(resolved).keys()
 
 
+def test_records_are_on_the_disk_once_for_all_checkpoints():
+    def facts(cfg):
+        return EnvFacts(lambda _: 1000, latent_bytes=lambda _: 400).disk_bytes(cfg)
+
+    cfg = compose("toy/catch", options={"replay.storage": "disk", "run.keep": 3}).config
+    cfg = replace(cfg, replay=replace(cfg.replay, capacity=600_000))
+    # 600 of records and a tenth of them from 3 x 20,000 steps before; latents four times.
+    assert facts(cfg) == 1000 + 660 + 4 * 400
+    assert facts(replace(cfg, checkpoint=replace(cfg.checkpoint, latents=False))) == 1660
+    assert facts(replace(cfg, replay=replace(cfg.replay, folder="/scratch"))) == 1000
+    assert facts(replace(cfg, replay=replace(cfg.replay, storage="memory"))) == 1000
+
+
 def test_a_disk_of_its_own_holds_no_checkpoints():
     resolved = on_disk(SERVER, 100 * GB, **{"replay.folder": "/scratch"})
     each = record_bytes(resolved.config)

@@ -167,26 +167,35 @@ def disks(monkeypatch, free):
 
 
 def test_too_small_a_disk_is_refused_before_the_run(tiny, tmp_path, monkeypatch):
-    cfg = tiny(**DISK, **{"replay.capacity": 10_000, "run.steps": 10_000, "run.keep": 2})
-    need = replay_needs(cfg, SPACES, 1, **SIZES)["total"]
-    disks(monkeypatch, 4 * need)
-    build_replay(cfg, SPACES, 1, **SIZES, run=tmp_path)  # itself and three checkpoints
-    disks(monkeypatch, 4 * need - 1)
+    sizes = {"replay.capacity": 10_000, "run.steps": 10_000, "run.keep": 2, "run.save_every": 1000}
+    cfg = tiny(**DISK, **sizes)
+    need = replay_needs(cfg, SPACES, 1, **SIZES)
+    # Records once, and a fifth more that two saves earlier were there; latents in three of them.
+    saved = int(need["records"] * 1.2) + 3 * need["latents"]
+    whole = need["total"] + saved
+    disks(monkeypatch, whole)
+    build_replay(cfg, SPACES, 1, **SIZES, run=tmp_path)
+    disks(monkeypatch, whole - 1)
     with pytest.raises(UsageError) as caught:
         build_replay(cfg, SPACES, 1, **SIZES, run=tmp_path / "not" / "yet")
-    message = str(caught.value)
-    assert f"disk of {tmp_path}: {module.size_text(4 * need)} needed, " in message
-    assert f"it takes {module.size_text(need)}, and so does each of up to 3 checkpoints" in message
-    assert "Lower replay.capacity or run.keep, or name another disk with replay.folder" in message
+    message, text = str(caught.value), module.size_text
+    assert f"disk of {tmp_path}: {text(whole)} needed, " in message
+    takes = f"it takes {text(need['total'])}, and its up to 3 checkpoints {text(saved)}."
+    assert takes in message
+    assert "Lower replay.capacity or run.keep, set checkpoint.latents=false, or name" in message
+    # Without latents in them, checkpoints are the records alone.
+    bare = replace(cfg, checkpoint=replace(cfg.checkpoint, latents=False))
+    disks(monkeypatch, need["total"] + int(need["records"] * 1.2))
+    build_replay(bare, SPACES, 1, **SIZES, run=tmp_path)
     # Checkpoints that are there already take no more room, nor do steps that are never made.
     held = tmp_path / "checkpoints" / "step-000000001"
     held.mkdir(parents=True)
     with (held / "replay.safetensors").open("wb") as file:
-        os.truncate(file.fileno(), need)
-    disks(monkeypatch, 3 * need)
+        os.truncate(file.fileno(), saved)
+    disks(monkeypatch, need["total"])
     build_replay(cfg, SPACES, 1, **SIZES, run=tmp_path)
     short = replace(cfg, run=replace(cfg.run, steps=1000))
-    disks(monkeypatch, need)
+    disks(monkeypatch, need["total"] // 2)
     build_replay(short, SPACES, 1, **SIZES, run=tmp_path)
     with pytest.raises(UsageError, match="does not fit"):
         build_replay(cfg, SPACES, 1, **SIZES, run=tmp_path)
@@ -196,15 +205,16 @@ def test_another_disk_takes_the_replay_and_not_its_checkpoints(tiny, tmp_path, m
     other = tmp_path / "other"
     other.mkdir()
     cfg = tiny(**DISK, **{"replay.folder": str(other), "run.keep": 1, "run.steps": 500})
-    need = replay_needs(cfg, SPACES, 1, **SIZES)["total"]
+    need = replay_needs(cfg, SPACES, 1, **SIZES)
+    saved = int(need["records"] * (1 + 40 / 500)) + 2 * need["latents"]
     monkeypatch.setattr(module, "existing", lambda path: OneOf(path, path == other))
-    disks(monkeypatch, 2 * need)
+    disks(monkeypatch, saved)
     build_replay(cfg, SPACES, 1, **SIZES, run=tmp_path)
-    disks(monkeypatch, 2 * need - 1)
+    disks(monkeypatch, saved - 1)
     with pytest.raises(UsageError, match=f"the disk of {tmp_path}: .* up to 2 checkpoints"):
         build_replay(cfg, SPACES, 1, **SIZES, run=tmp_path)
     # Without a run nothing is saved.
-    disks(monkeypatch, need)
+    disks(monkeypatch, need["total"])
     build_replay(cfg, SPACES, 1, **SIZES)
 
 
