@@ -61,8 +61,8 @@ class MetricsLog:
 
     Args:
         folder: the run folder.
-        resumed_at: agent step of the checkpoint that the run continues from; what a killed run
-            had logged after it is dropped, since those steps are run again.
+        resumed_at: agent step of the checkpoint that the run continues from, 0 where it had none
+            yet; what a killed run had logged after it is dropped, since those steps are run again.
     """
 
     def __init__(self, folder: Path, resumed_at: int | None = None) -> None:
@@ -70,7 +70,7 @@ class MetricsLog:
         if resumed_at is not None and self._path.exists():
             _drop_rows_after(self._path, resumed_at)
         self._file = self._path.open("a", encoding="utf-8")
-        purge = None if resumed_at is None else resumed_at + 1
+        purge = resumed_at + 1 if resumed_at else None
         self._events = SummaryWriter(log_dir=str(folder), purge_step=purge)
 
     def write(self, step: int, values: Mapping[str, float], **axes: float) -> None:
@@ -94,13 +94,15 @@ class MetricsLog:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """All whole rows of a run's `metrics.jsonl`; a line cut by a kill is left out."""
+    """All whole rows of a run's `metrics.jsonl`; a line cut by a kill or damaged is left out."""
     rows = []
-    for line in (folder / JSONL).read_text(encoding="utf-8").splitlines():
+    for line in (folder / JSONL).read_bytes().splitlines():
         try:
-            rows.append(json.loads(line))
-        except ValueError:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
             continue
+        if isinstance(row, dict) and isinstance(row.get("step"), (int, float)):
+            rows.append(row)
     return rows
 
 
