@@ -89,7 +89,7 @@ class Dreamer:
         """Agent steps trained so far, over all envs, reset frames included."""
         if self._training is not None:
             return self._training.step
-        return 0 if self._checkpoint is None else checkpoint.verify(self._checkpoint)["step"]
+        return 0 if self._checkpoint is None else checkpoint.meta(self._checkpoint)["step"]
 
     def learn(
         self,
@@ -249,8 +249,9 @@ class Dreamer:
         loaded._set_up(cfg, source, native, agent)
         loaded._checkpoint, loaded._run = found, run
         if found is not None and "predict" in checkpoint.part_names(found):
-            state = checkpoint.read(found, ["predict"])["predict"]["rng"]
-            loaded._rng.bit_generator.state = state
+            with checkpoint.understood(found):
+                state = checkpoint.read(found, ["predict"])["predict"]["rng"]
+                loaded._rng.bit_generator.state = state
         return loaded
 
     def _begin(self) -> Training:

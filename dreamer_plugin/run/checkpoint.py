@@ -25,15 +25,16 @@ import re
 import shutil
 import uuid
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from dreamer_plugin.errors import CheckpointError
+from dreamer_plugin.errors import CheckpointError, UsageError
 from dreamer_plugin.run import records
 from dreamer_plugin.run.packing import Tree, pack_streamed, unpack
 from dreamer_plugin.run.records import Entries, sync
@@ -49,7 +50,20 @@ MANIFEST = "manifest.json"
 BEST = "best"
 _RETIRED_BEST = ".old-best"
 _STEP = re.compile(r"step-(\d{9,})")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")  # of a file: no path leads out of it
+_MOST = 64 << 20  # bytes of a manifest; a replay of 100 million records has 20 MB
 _CHUNK = 1 << 20  # bytes hashed at a time
+# What a tree of another make leads to while it is taken over.
+_MISFITS = (
+    KeyError,
+    TypeError,
+    ValueError,
+    IndexError,
+    AttributeError,
+    RuntimeError,
+    OverflowError,
+    AssertionError,
+)
 
 
 class DamagedCheckpointWarning(UserWarning):
@@ -96,8 +110,15 @@ def write(
     return folder
 
 
-def verify(folder: Path) -> dict[str, Any]:
+def verify(
+    folder: Path, names: Iterable[str] | None = None, with_segments: bool | None = None
+) -> dict[str, Any]:
     """Check every byte of a checkpoint against its manifest.
+
+    Args:
+        folder: made by `write`.
+        names: of the parts to check, all by default.
+        with_segments: whether to check the segments of records; by default when all parts are.
 
     Returns:
         The manifest's `meta`.
@@ -106,11 +127,25 @@ def verify(folder: Path) -> dict[str, Any]:
         CheckpointError: naming the file that is missing, of the wrong size or of the wrong content.
     """
     body = _read_manifest(folder)
+    chosen = None if names is None else set(names)
     for name, expected in body["files"].items():
-        _verify_file(folder, folder / name, expected)
-    for entry in body["segments"].values():
-        _verify_file(folder, records_of(folder) / entry["file"], entry)
+        if chosen is None or name.rpartition(".")[0] in chosen:
+            _verify_file(folder, folder / name, expected)
+    if chosen is None if with_segments is None else with_segments:
+        for entry in body["segments"].values():
+            _verify_file(folder, records_of(folder) / entry["file"], entry)
     return body["meta"]
+
+
+def damaged_segments(folder: Path) -> list[str]:
+    """Segments of records of a checkpoint that do not verify, as `env/number`."""
+    damaged = []
+    for name, entry in segments(folder).items():
+        try:
+            _verify_file(folder, records_of(folder) / entry["file"], entry)
+        except CheckpointError:
+            damaged.append(name)
+    return damaged
 
 
 def meta(folder: Path) -> dict[str, Any]:
@@ -135,7 +170,7 @@ def part_names(folder: Path) -> list[str]:
 
 
 def read(folder: Path, names: Iterable[str] | None = None) -> dict[str, Tree]:
-    """Verify a checkpoint and read parts of it.
+    """Verify parts of a checkpoint and read them; segments of records are not looked at.
 
     Args:
         folder: a folder made by `write`.
@@ -144,12 +179,29 @@ def read(folder: Path, names: Iterable[str] | None = None) -> dict[str, Tree]:
     Raises:
         CheckpointError: when it does not verify or lacks a part.
     """
-    verify(folder)
     present = part_names(folder)
-    missing = set(present if names is None else names) - set(present)
+    wanted = present if names is None else list(names)
+    missing = set(wanted) - set(present)
     if missing:
         raise CheckpointError(f"{folder} holds {present}, not {sorted(missing)}.")
-    return {name: _read_part(folder / name) for name in (present if names is None else names)}
+    verify(folder, wanted, with_segments=False)
+    return {name: _read_part(folder / name) for name in wanted}
+
+
+@contextmanager
+def understood(folder: Path) -> Iterator[None]:
+    """What goes wrong while a state is taken over is the fault of the checkpoint.
+
+    Raises:
+        CheckpointError: for a tree that is not what this version writes.
+    """
+    try:
+        yield
+    except (UsageError, torch.OutOfMemoryError):
+        raise
+    except _MISFITS as error:
+        kind = type(error).__name__
+        raise CheckpointError(f"{folder} does not fit this version: {kind}: {error}.") from error
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -165,18 +217,21 @@ def steps(checkpoints: Path) -> list[tuple[int, Path]]:
     return sorted(((int(match[1]), path) for match, path in matches if match), reverse=True)
 
 
-def newest(checkpoints: Path, quarantine: bool = False) -> Path | None:
+def newest(
+    checkpoints: Path, quarantine: bool = False, names: Iterable[str] | None = None
+) -> Path | None:
     """The newest checkpoint that verifies; damaged ones are passed over with a warning.
 
     Args:
         checkpoints: of a run.
+        names: look at these parts alone; at all, and the segments of records, by default.
         quarantine: rename the damaged ones when a whole one is found, so that nothing takes them
             for checkpoints again; only for who holds the lock of the run.
     """
     damaged = []
     for _, folder in steps(checkpoints):
         try:
-            verify(folder)
+            verify(folder, names)
         except CheckpointError as error:
             message = f"Passing over a damaged checkpoint: {error}"
             warnings.warn(message, DamagedCheckpointWarning, stacklevel=2)
@@ -237,7 +292,7 @@ def _write_part(stem: Path, tree: Tree) -> dict[str, Any]:
 
 
 def _verify_file(folder: Path, path: Path, expected: Mapping[str, Any]) -> None:
-    if path.is_symlink() or not path.is_file():
+    if path.is_symlink() or path.parent.is_symlink() or not path.is_file():
         raise CheckpointError(f"{folder}: {path.name} is missing.")
     if path.stat().st_size != expected["size"]:
         raise CheckpointError(f"{folder}: {path.name} is cut short or grown.")
@@ -250,9 +305,12 @@ def _read_part(stem: Path) -> Tree:
     try:
         tensors = load_file(file) if file.exists() else {}
         plain = json.loads(stem.with_name(f"{stem.name}.json").read_text())
-    except (SafetensorError, ValueError) as error:
+        with understood(stem):
+            return unpack(tensors, plain)
+    except (SafetensorError, ValueError, RecursionError) as error:
+        if isinstance(error, UsageError):
+            raise
         raise CheckpointError(f"{stem} cannot be read: {error}.") from error
-    return unpack(tensors, plain)
 
 
 def _publish(temporary: Path, folder: Path) -> None:
@@ -283,7 +341,12 @@ def _render_manifest(body: Mapping[str, Any]) -> bytes:
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
-        raw = (folder / MANIFEST).read_bytes()
+        if folder.is_symlink() or (folder / MANIFEST).is_symlink():
+            raise ValueError("it is a link")
+        with (folder / MANIFEST).open("rb") as file:
+            raw = file.read(_MOST + 1)
+        if len(raw) > _MOST:
+            raise ValueError(f"it is larger than {_MOST >> 20} MB")
         body = json.loads(raw)
         body.pop("self")
         intact = raw == _render_manifest(body)
@@ -292,12 +355,24 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise CheckpointError(message) from error
     if not intact:
         raise CheckpointError(f"{folder}: {MANIFEST} is damaged.")
-    while body["format"] in MIGRATIONS:
-        body = MIGRATIONS[body["format"]](body)
-    if body["format"] != FORMAT:
-        found = body["format"]
-        raise CheckpointError(f"{folder} has format {found!r}; this version reads 1 to {FORMAT}.")
-    names = [*body["files"], *(entry["file"] for entry in body["segments"].values())]
-    if any(Path(name).name != name for name in names):
-        raise CheckpointError(f"{folder}: {MANIFEST} names a file outside its folder.")
+    with understood(folder):
+        while body["format"] in MIGRATIONS:
+            body = MIGRATIONS[body["format"]](body)
+        if body["format"] != FORMAT:
+            found = f"{body['format']!r}; this version reads 1 to {FORMAT}"
+            raise CheckpointError(f"{folder} has format {found}.")
+        _check_entries(folder, body)
     return body
+
+
+def _check_entries(folder: Path, body: Body) -> None:
+    """Names stay in their folder, and sizes and hashes are such."""
+    entries = [*body["files"].items()]
+    entries += [(entry["file"], entry) for entry in body["segments"].values()]
+    for name, entry in entries:
+        if not _NAME.fullmatch(name):
+            raise CheckpointError(f"{folder}: {MANIFEST} names {name!r}, outside its folder.")
+        if type(entry["size"]) is not int or not isinstance(entry["sha256"], str):
+            raise CheckpointError(f"{folder}: {MANIFEST} has no size and sha256 of {name}.")
+    if not isinstance(body["meta"], dict):
+        raise CheckpointError(f"{folder}: {MANIFEST} has no facts.")

@@ -25,6 +25,7 @@ from dreamer_plugin.spaces import Spaces
 
 # Evaluation envs and noise must not repeat what the agent was trained on with the same seed.
 _STREAM = 1_000_003
+PARTS = ("agent", "spaces")  # of a checkpoint, to act
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,8 @@ class Chosen:
     @property
     def facts(self) -> dict[str, Any]:
         """What a report says of it."""
-        step = checkpoint.verify(self.path)["step"]
+        with checkpoint.understood(self.path):
+            step = checkpoint.meta(self.path)["step"]
         return {
             "run": str(self.run),
             "checkpoint": self.path.name,
@@ -215,7 +217,7 @@ def find_checkpoint(folder: RunFolder, which: str = "latest") -> Path:
     if which == "best":
         path = checkpoint.best(folder.checkpoints)
     elif which == "latest":
-        path = checkpoint.newest(folder.checkpoints)
+        path = checkpoint.newest(folder.checkpoints, names=PARTS)
     elif which in known:
         path = dict(checkpoint.steps(folder.checkpoints))[int(which)]
     else:
@@ -230,8 +232,10 @@ def find_checkpoint(folder: RunFolder, which: str = "latest") -> Path:
 
 def load_agent(cfg: Config, path: Path, device: str = "auto") -> tuple[Agent, NativeForm]:
     """The agent of a checkpoint and the spaces it acts in; needs no env."""
-    parts = checkpoint.read(path, ["agent", "spaces"])
-    native = NativeForm.from_dict(parts["spaces"])
+    parts = checkpoint.read(path, PARTS)
+    with checkpoint.understood(path):
+        native = NativeForm.from_dict(parts["spaces"])
     agent = build_agent(cfg, native.spaces, choose_device(device))
-    agent.load_training_state(parts["agent"])
+    with checkpoint.understood(path):
+        agent.load_training_state(parts["agent"])
     return agent, native

@@ -19,6 +19,7 @@ from dreamer_plugin.run import checkpoint
 from dreamer_plugin.run.records import FOLDER as RECORDS
 
 RUNS = Path("runs")
+LOCK = ".lock"
 
 
 class RunFolder:
@@ -38,17 +39,41 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Hold the folder for one writer; the lock vanishes with the process.
 
+        A folder that was made for this and holds nothing at the end vanishes too.
+
         Raises:
-            UsageError: when another process trains in it.
+            UsageError: when another process trains in it, or it holds a link.
         """
+        fresh = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as file:
+        refuse_links(self.path)
+        with (self.path / LOCK).open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 message = f"{self.path} is in use by another process; pass another --logdir."
                 raise UsageError(message) from error
-            yield
+            try:
+                yield
+            finally:
+                if fresh and [path.name for path in self.path.iterdir()] == [LOCK]:
+                    (self.path / LOCK).unlink()
+                    self.path.rmdir()
+
+
+def refuse_links(run: Path) -> None:
+    """Refuse a run folder in which a name leads elsewhere, where it would be read or written.
+
+    The folder itself may be a link: whoever names it knows where it leads.
+
+    Raises:
+        UsageError: naming the first link.
+    """
+    inside = (run, run / "checkpoints", *run.glob("checkpoints/*/"), run / RECORDS)
+    for folder in inside:
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.is_symlink():
+                raise UsageError(f"{path} is a link; a run holds its files itself. Remove it.")
 
 
 def run_prefix(cfg: Config) -> str:
@@ -83,19 +108,23 @@ def find_run(path: str | Path, prefix: str = "") -> Path | None:
     Args:
         path: a run folder, a checkpoint inside one, or a folder of runs.
         prefix: only runs below `path` whose name begins so.
+
+    Raises:
+        UsageError: when it holds links, see `refuse_links`.
     """
     path = Path(path)
     if path.name == "checkpoints":
         path = path.parent
     elif checkpoint.is_checkpoint(path) and path.parent.name == "checkpoints":
         path = path.parent.parent
-    if RunFolder(path).is_run():
-        return path
-    if not path.is_dir():
-        return None
-    runs = [run for run in path.iterdir() if run.name.startswith(prefix)]
-    runs = [run for run in runs if RunFolder(run).is_run()]
-    return max(runs, key=lambda run: (_last_written(run), run.name), default=None)
+    found: Path | None = path
+    if not RunFolder(path).is_run():
+        runs = list(path.iterdir()) if path.is_dir() else []
+        runs = [run for run in runs if run.name.startswith(prefix) and RunFolder(run).is_run()]
+        found = max(runs, key=lambda run: (_last_written(run), run.name), default=None)
+    if found is not None:
+        refuse_links(found)
+    return found
 
 
 def resumed_folder(cfg: Config, resume: str | Path) -> RunFolder | None:

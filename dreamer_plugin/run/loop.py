@@ -9,7 +9,7 @@ from rich.console import Console
 
 from dreamer_plugin.config import Config, LayersReport, changes, load_config, save_config
 from dreamer_plugin.errors import CheckpointError, UsageError
-from dreamer_plugin.run import checkpoint
+from dreamer_plugin.run import checkpoint, snapshot
 from dreamer_plugin.run.allocator import keep_memory
 from dreamer_plugin.run.devices import choose_device
 from dreamer_plugin.run.display import Display, describe
@@ -98,6 +98,8 @@ def _check_changes(cfg: Config, folder: RunFolder, allowed: bool, console: Conso
 def _restore(training: Training, folder: RunFolder, console: Console) -> None:
     checkpoint.sweep(folder.checkpoints)
     latest = checkpoint.newest(folder.checkpoints, quarantine=True)
+    if latest is None:  # records are shared: one damaged segment may be in all of them
+        latest = checkpoint.newest(folder.checkpoints, quarantine=True, names=snapshot.OWN)
     if latest is None:
         if checkpoint.steps(folder.checkpoints):
             raise CheckpointError(f"No checkpoint in {folder.checkpoints} is whole.")
@@ -110,6 +112,8 @@ def _restore(training: Training, folder: RunFolder, console: Console) -> None:
 
 def _unknown(training: Training) -> str:
     """What a checkpoint does not hold."""
+    if training.mended:
+        return "some of its records were damaged"
     if training.parts.vector.can_save and not training.cfg.checkpoint.latents:
         return "it may lack the latents of the replay"
     return "with new episodes: its envs could not save their state"

@@ -9,7 +9,7 @@ The best agent is written the same way, after what is already waiting.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from dreamer_plugin.errors import DiskFullError
@@ -34,12 +34,12 @@ class Saver:
         self._snapshot: Snapshot | None = None
         self._failure: Exception | None = None
 
-    def continue_from(self, path: Path) -> None:
-        """Know the segments of the checkpoint that was restored."""
+    def continue_from(self, path: Path, without: Collection[str] = ()) -> None:
+        """Know the segments of the checkpoint that was restored, but for these."""
         inside = path.parent == self._folder.checkpoints
-        self._records = RecordFiles(
-            self._folder.records, checkpoint.segments(path) if inside else None
-        )
+        entries = checkpoint.segments(path) if inside else {}
+        known = {name: entry for name, entry in entries.items() if name not in without}
+        self._records = RecordFiles(self._folder.records, known)
 
     def free(self) -> None:
         """Wait for the checkpoint before: the replay is frozen once at a time.

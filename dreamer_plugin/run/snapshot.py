@@ -13,6 +13,7 @@ zeros and are made anew by training.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from dreamer_envs.errors import EnvsError
 from dreamer_envs.vector import VectorEnv
 from dreamer_plugin.agent import Agent
 from dreamer_plugin.data.frozen import copied
+from dreamer_plugin.data.mending import mend
 from dreamer_plugin.data.replay import FrozenReplay, freeze, load_rb_state
 from dreamer_plugin.errors import CheckpointError, NotFiniteError
 from dreamer_plugin.run import checkpoint
@@ -38,6 +40,7 @@ from dreamer_plugin.run.parts import Parts
 from dreamer_plugin.run.records import RecordFiles, read_segments
 
 EXACT, CONSISTENT = "exact", "consistent"
+OWN = ("agent", "loop", "replay")  # parts that a continuation needs
 Trees = Mapping[str, Any]
 
 
@@ -175,24 +178,34 @@ def save_agent(
     return checkpoint.write(folder.checkpoints / step_name(meta["step"]), trees, meta)
 
 
-def restore(state: RunState, path: Path) -> str:
+def restore(state: RunState, path: Path) -> tuple[str, set[str]]:
     """Put a run that was just built into the state of a checkpoint.
 
     Returns:
-        `"exact"` or `"consistent"`.
+        `"exact"` or `"consistent"`; and the segments of records that are not those on the disk,
+        because they were damaged and copies of others have taken their place, with a warning.
 
     Raises:
         CheckpointError: when the checkpoint is damaged, only holds an agent, or its replay or envs
             are not those of this run.
     """
-    trees = checkpoint.read(path, ["agent", "replay", "loop"])
-    _check_envs(state, trees["loop"])  # before anything is changed
-    state.parts.agent.load_training_state(trees["agent"])
-    entries = checkpoint.segments(path)
-    trees["replay"]["storage"] |= read_segments(checkpoint.records_of(path), entries)
-    load_rb_state(state.parts.replay, trees["replay"])
-    kind = load_loop_state(state, trees["loop"])
-    return CONSISTENT if checkpoint.meta(path)["resume"] == CONSISTENT else kind
+    trees = checkpoint.read(path, OWN)
+    lost = checkpoint.damaged_segments(path)
+    with checkpoint.understood(path):
+        _check_envs(state, trees["loop"])  # before anything is changed
+        entries = {k: v for k, v in checkpoint.segments(path).items() if k not in lost}
+        storage = trees["replay"]["storage"]
+        storage |= read_segments(checkpoint.records_of(path), entries)
+        changed: set[str] = set()
+        if lost:
+            trees["replay"]["storage"], changed = mend(storage, lost)
+            message = f"{path} lacks {len(lost)} segments of records; copies of others stand in."
+            warnings.warn(message, checkpoint.DamagedCheckpointWarning, stacklevel=2)
+        state.parts.agent.load_training_state(trees["agent"])
+        load_rb_state(state.parts.replay, trees["replay"])
+        kind = load_loop_state(state, trees["loop"])
+        exact = not lost and checkpoint.meta(path)["resume"] == EXACT
+    return (kind if exact else CONSISTENT), changed
 
 
 def loop_state(state: RunState) -> dict[str, Any]:

@@ -106,6 +106,7 @@ class Training:
         self._log: MetricsLog | None = None
         self._saver = Saver(folder, cfg.run.keep) if folder else None
         self._saved_at = (-1, -1)
+        self.mended = False  # whether damaged records were replaced at the last restore
         self._before = 0  # the step before the last one of all envs
 
     def __enter__(self) -> Self:
@@ -133,9 +134,10 @@ class Training:
         Returns:
             `"exact"` when everything continues, `"consistent"` when the envs start new episodes.
         """
-        kind = snapshot.restore(self.state, path)
+        kind, mended = snapshot.restore(self.state, path)
+        self.mended = bool(mended)
         if self._saver is not None:
-            self._saver.continue_from(path)
+            self._saver.continue_from(path, without=mended)
         self._saved_at = self._moment
         self._before = self.step - self.parts.vector.num_envs
         return kind
@@ -147,7 +149,7 @@ class Training:
         """
         self.progress.steps = until
         if self.folder is not None and self._log is None:
-            self._log = MetricsLog(self.folder.path, resumed_at=self.step or None)
+            self._log = MetricsLog(self.folder.path, resumed_at=self.step)
         wanted = True
         with display:
             while wanted and not signals.received and (self.step < until or self.progress.owed):

@@ -70,6 +70,15 @@ def test_a_resume_from_between_two_log_rows_is_bit_equal_too(tiny, quiet, tmp_pa
     assert rows_of(part) == rows_of(whole)
 
 
+def test_a_run_killed_before_its_first_save_begins_anew_and_so_does_its_log(tiny, quiet, tmp_path):
+    whole = train(tiny(name="whole"), console=quiet).run_dir
+    part = tmp_path / "part"
+    shutil.copytree(whole, part)
+    shutil.rmtree(part / "checkpoints")
+    train(tiny(name="part"), resume=part, console=quiet)
+    assert rows_of(part) == rows_of(whole)
+
+
 def test_a_signal_between_two_updates_is_obeyed_at_once_and_costs_nothing(
     tiny, quiet, tmp_path, monkeypatch
 ):
@@ -159,6 +168,24 @@ def test_a_damaged_checkpoint_is_passed_over(tiny, quiet):
     with pytest.warns(checkpoint.DamagedCheckpointWarning, match="agent.safetensors"):
         result = train(tiny(), resume=run, console=quiet)
     assert result.steps == 80 and checkpoint.verify(damaged.parent)["step"] == 80
+
+
+def test_a_damaged_segment_of_records_costs_its_records_alone(tiny, quiet):
+    run = train(tiny(), console=quiet).run_dir
+    newest, older = [path for _, path in checkpoint.steps(run / "checkpoints")]
+    name = "0/0"  # in both checkpoints
+    assert name in checkpoint.segments(older) and len(checkpoint.segments(newest)) > 2
+    file = run / "records" / checkpoint.segments(newest)[name]["file"]
+    file.write_bytes(file.read_bytes()[:-1])
+    assert checkpoint.damaged_segments(newest) == [name]
+    with pytest.warns(checkpoint.DamagedCheckpointWarning, match="lacks 1 segments"):
+        result = train(tiny(**{"run.steps": 120}), resume=run, console=quiet)
+    assert result.steps == 120 and "some of its records were damaged" in quiet.export_text()
+    latest = checkpoint.newest(run / "checkpoints")
+    assert latest.name == "step-000000120"  # whole again: the copy was written
+    assert checkpoint.segments(latest)[name]["file"] != file.name
+    again = train(tiny(**{"run.steps": 124}), resume=run, console=quiet)
+    assert again.steps == 124
 
 
 def test_nothing_starts_anew_over_a_run_whose_checkpoints_are_all_damaged(tiny, quiet):
