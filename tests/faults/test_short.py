@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.faults import diskfull_faults
 from tests.faults.__main__ import main, table
 
 
@@ -23,6 +24,40 @@ def test_a_row_shows_what_it_has():
     assert table([{"fault": "x", "injected": 3}]).splitlines()[-1].startswith("| x | 3 | - |")
 
 
+def test_damaged_checkpoints_are_noticed_and_gone_on_from():
+    assert main(["corrupt", "--n", "60"]) == 0
+
+
+def test_numbers_that_are_not_finite_are_survived():
+    assert main(["nan", "--n", "1"]) == 0
+
+
+def test_attacks_come_to_nothing():
+    assert main(["security"]) == 0
+
+
+def test_continuations_are_exact_or_refused():
+    cases = "gym/CartPole-v1,a full replay,another number of envs,replay moved to disk"
+    assert main(["resume-matrix", "--only", cases]) == 0
+
+
+def test_mutated_inputs_are_refused_with_our_errors():
+    assert main(["fuzz", "--n", "200", "--seconds", "20"]) == 0
+
+
 @pytest.mark.slow
-def test_kills_are_survived(capsys):
+def test_kills_and_signals_are_survived(capsys):
     assert main(["kill9", "--n", "3"]) == 0, capsys.readouterr().out
+    assert main(["signal", "--n", "8"]) == 0, capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_survived(capsys):
+    if not diskfull_faults.possible():
+        pytest.skip("no file system of our own here")
+    assert main(["diskfull", "--n", "4"]) == 0, capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_every_continuation(capsys):
+    assert main(["resume-matrix"]) == 0, capsys.readouterr().out
