@@ -13,6 +13,7 @@ Source: `dreamerv3/agent.py`, `Agent`.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -421,4 +422,12 @@ class Agent(nn.Module):
                 param = params[name]
                 self.optimizer.state[param][slot] = value.to(param.device).reshape(param.shape)
         self.optimizer.updates = int(state["optimizer.updates"])
-        self.generator.set_state(state["generator"].cpu())
+        self._load_generator(state["generator"].cpu())
+
+    def _load_generator(self, saved: Tensor) -> None:
+        """Go on with the noise; on a device of another kind, with other noise, but always that."""
+        if saved.shape == self.generator.get_state().shape:
+            self.generator.set_state(saved)
+        else:
+            digest = hashlib.sha256(saved.numpy().tobytes()).digest()
+            self.generator.manual_seed(int.from_bytes(digest[:7], "little"))

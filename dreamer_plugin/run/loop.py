@@ -19,7 +19,6 @@ from dreamer_plugin.run.limits import limits_told
 from dreamer_plugin.run.machine import note_machine
 from dreamer_plugin.run.parts import build_parts, facts
 from dreamer_plugin.run.signals import StopSignals
-from dreamer_plugin.run.snapshot import EXACT
 from dreamer_plugin.run.training import Callback, RunResult, Training
 
 __all__ = ["RunResult", "train"]
@@ -105,18 +104,9 @@ def _restore(training: Training, folder: RunFolder, console: Console) -> None:
             raise CheckpointError(f"No checkpoint in {folder.checkpoints} is whole.")
         console.print(f"{folder.path} has no checkpoint yet: starting at step 0.")
         return
-    kind = training.restore(latest)
-    how = "exactly" if kind == EXACT else f"as far as it is known ({_unknown(training)})"
+    why = training.restore(latest)
+    how = f"as far as it is known ({why})" if why else "exactly"
     console.print(f"Continuing {latest} {how}.", highlight=False, soft_wrap=True)
-
-
-def _unknown(training: Training) -> str:
-    """What a checkpoint does not hold."""
-    if training.mended:
-        return "some of its records were damaged"
-    if training.parts.vector.can_save and not training.cfg.checkpoint.latents:
-        return "it may lack the latents of the replay"
-    return "with new episodes: its envs could not save their state"
 
 
 def _conclude(result: RunResult, cfg: Config, console: Console) -> None:

@@ -23,6 +23,7 @@ import torch
 
 from dreamer_envs.errors import EnvsError
 from dreamer_envs.vector import VectorEnv
+from dreamer_plugin import keys
 from dreamer_plugin.agent import Agent
 from dreamer_plugin.data.frozen import copied
 from dreamer_plugin.data.mending import mend
@@ -178,12 +179,24 @@ def save_agent(
     return checkpoint.write(folder.checkpoints / step_name(meta["step"]), trees, meta)
 
 
-def restore(state: RunState, path: Path) -> tuple[str, set[str]]:
+@dataclass(frozen=True)
+class Restored:
+    """How a run goes on.
+
+    Args:
+        why: it is not exact, empty where it is.
+        changed: segments of records that are not those on the disk, for the damaged ones were
+            replaced.
+    """
+
+    why: str
+    changed: frozenset[str] = frozenset()
+
+
+def restore(state: RunState, path: Path) -> Restored:
     """Put a run that was just built into the state of a checkpoint.
 
-    Returns:
-        `"exact"` or `"consistent"`; and the segments of records that are not those on the disk,
-        because they were damaged and copies of others have taken their place, with a warning.
+    Damaged segments of records are replaced by copies of others, with a warning.
 
     Raises:
         CheckpointError: when the checkpoint is damaged, only holds an agent, or its replay or envs
@@ -191,12 +204,13 @@ def restore(state: RunState, path: Path) -> tuple[str, set[str]]:
     """
     trees = checkpoint.read(path, OWN)
     lost = checkpoint.damaged_segments(path)
+    changed: set[str] = set()
     with checkpoint.understood(path):
         _check_envs(state, trees["loop"])  # before anything is changed
         entries = {k: v for k, v in checkpoint.segments(path).items() if k not in lost}
         storage = trees["replay"]["storage"]
         storage |= read_segments(checkpoint.records_of(path), entries)
-        changed: set[str] = set()
+        kept = {name.rpartition("/")[2] for name in storage}
         if lost:
             trees["replay"]["storage"], changed = mend(storage, lost)
             message = f"{path} lacks {len(lost)} segments of records; copies of others stand in."
@@ -204,8 +218,14 @@ def restore(state: RunState, path: Path) -> tuple[str, set[str]]:
         state.parts.agent.load_training_state(trees["agent"])
         load_rb_state(state.parts.replay, trees["replay"])
         kind = load_loop_state(state, trees["loop"])
-        exact = not lost and checkpoint.meta(path)["resume"] == EXACT
-    return (kind if exact else CONSISTENT), changed
+        made = checkpoint.meta(path).get("machine", _machine(state))
+    reasons = {
+        "some of its records were damaged": bool(lost),
+        "it lacks the latents of the replay": keys.IS_FIRST in kept and keys.DETER not in kept,
+        "with new episodes: its envs could not save their state": kind == CONSISTENT,
+        f"it was made with {made}, this is {_machine(state)}": made != _machine(state),
+    }
+    return Restored("; ".join(why for why, holds in reasons.items() if holds), frozenset(changed))
 
 
 def loop_state(state: RunState) -> dict[str, Any]:
@@ -280,4 +300,12 @@ def _facts(state: RunState) -> dict[str, Any]:
         "step": progress.step,
         "updates": progress.updates,
         "seconds": round(progress.seconds, 3),
+        "machine": _machine(state),
     }
+
+
+def _machine(state: RunState) -> str:
+    """What the last bits of numbers depend on."""
+    device = state.parts.device.type
+    threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
+    return f"PyTorch {torch.__version__} on {device}{threads}"

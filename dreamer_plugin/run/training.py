@@ -106,7 +106,6 @@ class Training:
         self._log: MetricsLog | None = None
         self._saver = Saver(folder, cfg.run.keep) if folder else None
         self._saved_at = (-1, -1)
-        self.mended = False  # whether damaged records were replaced at the last restore
         self._before = 0  # the step before the last one of all envs
 
     def __enter__(self) -> Self:
@@ -132,15 +131,14 @@ class Training:
         """Continue from a checkpoint of this run; call it before `run`.
 
         Returns:
-            `"exact"` when everything continues, `"consistent"` when the envs start new episodes.
+            Why it is not continued exactly, empty where it is.
         """
-        kind, mended = snapshot.restore(self.state, path)
-        self.mended = bool(mended)
+        restored = snapshot.restore(self.state, path)
         if self._saver is not None:
-            self._saver.continue_from(path, without=mended)
+            self._saver.continue_from(path, without=restored.changed)
         self._saved_at = self._moment
         self._before = self.step - self.parts.vector.num_envs
-        return kind
+        return restored.why
 
     def run(self, until: int, display: Display, signals: StopSignals) -> RunResult:
         """Train until `step` reaches `until`, a callback returns False or a signal comes.

@@ -114,7 +114,7 @@ def test_a_run_without_saved_latents_goes_on_and_says_so(tiny, quiet):
     names = load_file(saved / "replay.safetensors")
     assert not any("deter" in name or "stoch" in name for name in names)
     second = train(tiny(**options, **{"run.steps": 60}), resume="auto", console=quiet)
-    assert second.steps == 60 and "lack the latents" in quiet.export_text()
+    assert second.steps == 60 and "lacks the latents" in quiet.export_text()
 
 
 def test_a_run_of_the_format_before_goes_on(tiny, quiet, tmp_path):

@@ -7,6 +7,7 @@ import signal
 
 import gymnasium as gym
 import pytest
+import torch
 from gymnasium import spaces
 
 import dreamer_envs
@@ -216,6 +217,25 @@ def test_another_number_of_envs_is_refused_by_both_numbers(tiny, quiet):
     run = train(tiny(**{"run.steps": 20}), console=quiet).run_dir
     with pytest.raises(CheckpointError, match="2 envs.*3"):
         train(tiny(**{"env.num_envs": 3}), resume=run, console=quiet)
+
+
+def test_another_machine_is_gone_on_with_and_told(tiny, quiet, monkeypatch):
+    run = train(tiny(**{"run.steps": 40}), console=quiet).run_dir
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    noise = []
+
+    def look(training):
+        # As from a GPU, whose generators have 16 bytes of state where those of a CPU have 5056.
+        agent = training.parts.agent
+        state = agent.training_state()
+        for end in (16, 16, 24):
+            agent.load_training_state(state | {"generator": state["generator"][:end]})
+            noise.append(agent.noise(3).tolist())
+
+    result = train(tiny(**{"run.steps": 42}), resume=run, console=quiet, callbacks=[look])
+    assert result.steps == 42 and noise[0] == noise[1] != noise[2]
+    text = quiet.export_text()
+    assert "made with PyTorch" in text and ", 7 threads)" in text
 
 
 def test_resume_of_what_is_no_run(tiny, quiet, tmp_path):
