@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 import warnings
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # what is forked must have no threads
 
 COMMANDS = {
     "env": "failures of environments in a vector of processes",

@@ -117,9 +117,9 @@ def _exact(folder: Path, env: str, settings: dict) -> tuple[bool, str]:
 
 
 def _cold(folder: Path) -> tuple[bool, str]:
-    """Begun here, ended by another interpreter."""
+    """Begun by one interpreter, ended by another."""
     whole, part = folder / "whole", folder / "part"
-    runs.finish(Run(runs.words(whole, 80, 40)))
+    runs.finish(Run(runs.words(whole, 80, 40), cold=True))
     small.part_of(whole, 40, part)
     code = Run(runs.words(part, 80, 40), cold=True).wait()
     equal = code == 0 and small.same_end(whole, part)
