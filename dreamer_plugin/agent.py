@@ -234,9 +234,12 @@ class Agent(nn.Module):
     def _all_finite(self, total: Tensor) -> bool:
         """Whether loss and gradients are; the one place where an update waits for its device."""
         grads = [param.grad for param in self.parameters() if param.grad is not None]
-        # The largest magnitude, since a sum of squares overflows where the numbers do not.
+        total = total.detach()
+        if torch.stack([total, *torch._foreach_norm(grads)]).isfinite().all():
+            return True
+        # Sums of squares overflow where the numbers do not; the largest magnitude is slow to find.
         largest = torch._foreach_norm(grads, torch.inf)
-        return bool(torch.stack([total.detach(), *largest]).isfinite().all())
+        return bool(torch.stack([total, *largest]).isfinite().all())
 
     def _not_finite(self, losses: Losses) -> NotFiniteUpdate:
         means = {name: float(value.detach().mean()) for name, value in losses.each.items()}

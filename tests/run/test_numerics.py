@@ -66,6 +66,23 @@ def test_an_update_that_is_not_finite_changes_nothing(tiny, quiet, monkeypatch):
     assert seen == [["generator"]]
 
 
+def test_large_is_not_infinite(tiny, quiet):
+    seen = []
+
+    def look(training):
+        agent = training.parts.agent
+        for factor, finite in ((1e25, True), (float("inf"), False), (float("nan"), False)):
+            param = next(agent.parameters())
+            param.grad = torch.ones_like(param)
+            param.grad.view(-1)[-1] = factor  # its square overflows float32
+            seen.append(agent._all_finite(torch.tensor(1.0)) is finite)
+            agent.optimizer.zero_grad()
+        return False
+
+    train(tiny(), console=quiet, callbacks=[look])
+    assert seen == [True] * 3
+
+
 def test_a_gradient_alone_is_noticed(tiny, quiet, monkeypatch):
     class Poison(torch.autograd.Function):
         @staticmethod
