@@ -20,6 +20,7 @@ from dreamer_plugin.run.records import FOLDER as RECORDS
 
 RUNS = Path("runs")
 LOCK = ".lock"
+WRITTEN = ("config.yaml", "layers.json", "not-finite.json")  # whole, by `yamlfile.write_text`
 
 
 class RunFolder:
@@ -34,6 +35,13 @@ class RunFolder:
     def is_run(self) -> bool:
         """Whether a run was started here."""
         return self.config_path.is_file()
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half written; only for who holds the lock."""
+        for name in WRITTEN:
+            for path in self.path.glob(f".{name}.*"):
+                path.unlink()
+        checkpoint.sweep(self.checkpoints)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -95,7 +95,7 @@ def _check_changes(cfg: Config, folder: RunFolder, allowed: bool, console: Conso
 
 
 def _restore(training: Training, folder: RunFolder, console: Console) -> None:
-    checkpoint.sweep(folder.checkpoints)
+    folder.sweep()
     latest = checkpoint.newest(folder.checkpoints, quarantine=True)
     if latest is None:  # records are shared: one damaged segment may be in all of them
         latest = checkpoint.newest(folder.checkpoints, quarantine=True, names=snapshot.OWN)

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 TINY = Path(__file__).parent.parent / "run" / "tiny.yaml"
-TEMPORARY = (".tmp-*", ".old-*")
+TEMPORARY = (".tmp-*", ".old-*", ".config.yaml.*")
 
 
 class Run:
