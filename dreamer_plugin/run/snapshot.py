@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from dreamer_envs.errors import EnvsError
+from dreamer_envs.errors import EnvError, EnvsError
 from dreamer_envs.vector import VectorEnv
 from dreamer_plugin import keys
 from dreamer_plugin.agent import Agent
@@ -253,11 +253,14 @@ def load_loop_state(state: RunState, loop: Mapping[str, Any]) -> str:
     if "numerics" in loop:  # not in older checkpoints
         state.numerics.load_state_dict(loop["numerics"])
     progress.windows = parts.replay.windows
-    if loop["envs"] is None:
-        parts.collector.truncate_open()
-        return CONSISTENT
-    parts.vector.load_state_dict(loop["envs"])
-    return EXACT
+    try:
+        if loop["envs"] is not None:
+            parts.vector.load_state_dict(loop["envs"])
+            return EXACT
+    except EnvError:
+        pass  # one is down, which happens where a run goes back while it goes on
+    parts.collector.truncate_open()
+    return CONSISTENT
 
 
 def check_finite(agent: Any, step: int, folder: Path) -> None:

@@ -121,7 +121,8 @@ def test_a_few_are_left_out_and_counted(tiny, quiet, spoil):
     assert tree["loop"]["numerics"]["skipped"] == [2, 4, 5]
 
 
-def test_many_send_the_run_back_to_a_checkpoint_with_other_batches(tiny, quiet, spoil):
+@pytest.mark.parametrize("processes", [False, True])
+def test_many_send_the_run_back_to_a_checkpoint_with_other_batches(tiny, quiet, spoil, processes):
     # Updates 9 and on fail four times in a row, which is once too often; then all is well.
     tried = spoil(lambda count, updates: updates == 8 and tried.count(8) <= 4)
     starts = []
@@ -129,8 +130,9 @@ def test_many_send_the_run_back_to_a_checkpoint_with_other_batches(tiny, quiet, 
     def look(training):
         starts.append((training.step, training.parts.replay.sampler._numpy_rng.bit_generator.state))
 
+    cfg = tiny(**{"env.processes": processes})
     with pytest.warns(NotFiniteWarning, match="going on from .*step-000000040"):
-        result = train(tiny(), console=quiet, callbacks=[look])
+        result = train(cfg, console=quiet, callbacks=[look])
     assert result.steps == 80 and finite(last_of(result.run_dir))
     again = [str(state) for step, state in starts if step == 46]
     assert len(again) == 2 and again[0] != again[1]
