@@ -15,6 +15,7 @@ import gymnasium as gym
 
 from dreamer_envs import names
 from dreamer_envs.errors import EnvIdError, MissingPackageError, UnknownOptionError
+from dreamer_envs.remote import RemoteEnv, find_python
 from dreamer_envs.spec import SuiteInfo, SuiteSpec, load
 from dreamer_envs.suites import BUILTIN
 from dreamer_envs.transforms import wrap
@@ -34,6 +35,7 @@ class Maker:
         task: the task in it.
         options: keyword arguments of the suite's entry point.
         registration: Gymnasium spec of an id that only this process may know.
+        python: another Python that the env runs in; empty for this one.
     """
 
     id: str
@@ -41,9 +43,12 @@ class Maker:
     task: str
     options: Mapping[str, Any] = field(default_factory=dict)
     registration: Any = None
+    python: str = ""
 
     def __call__(self) -> gym.Env[Any, Any]:
         """Builds the env in its common form."""
+        if self.python:
+            return wrap(RemoteEnv(self.python, self.id, self.options))
         if self.registration is not None:
             gym.registry.setdefault(self.registration.id, self.registration)
         return wrap(load(self.suite.entry_point)(self.task, **self.options))
@@ -54,7 +59,8 @@ def make(id: str, /, **options: Any) -> gym.Env[Any, Any]:
 
     Args:
         id: `"suite/task"`, or any accepted spelling of one.
-        options: keyword arguments of the suite; `options(id)` lists them.
+        options: keyword arguments of the suite; `options(id)` lists them. Every suite also takes
+            `python`: path of another Python, or folder of a virtual environment, to run the env in.
 
     Returns:
         A Gymnasium env with a `Dict` observation space (images uint8 `[H, W, C]`, vectors
@@ -78,8 +84,12 @@ def maker(id: str, /, **options: Any) -> Maker:
     """
     suite, task = names.resolve(id, _known())
     canonical_id = f"{suite.name}/{task}"
-    _require_package(suite, canonical_id)
+    python = options.pop("python", None)
+    if not python:
+        _require_package(suite, canonical_id)
     _check_options(suite, canonical_id, options)
+    if python:
+        return Maker(canonical_id, suite, task, options, python=find_python(str(python)))
     return Maker(
         canonical_id, suite, task, {**suite.defaults, **options}, _registration(suite, task)
     )
@@ -142,7 +152,7 @@ def options(id_or_suite: str) -> dict[str, Any]:
     spec = _suite(id_or_suite)
     declared = _parameters(spec)
     named = {name: p.default for name, p in declared.items() if p.kind is not p.VAR_KEYWORD}
-    return {**named, **spec.defaults}
+    return {**named, **spec.defaults, "python": None}
 
 
 def canonical(id: str) -> str:
@@ -229,12 +239,18 @@ def _require_package(suite: SuiteSpec, id: str) -> None:
         if suite.extra
         else f"pip install {suite.package}"
     )
+    own = (
+        f" in a Python environment of its own, as {suite.apart}; then make it with "
+        "python=PATH of that environment"
+        if suite.apart
+        else ""
+    )
     apt = (
         f" (to draw images on Debian or Ubuntu also: apt-get install {suite.apt})"
         if suite.apt
         else ""
     )
-    raise MissingPackageError(f"{id} needs the package {suite.package!r}: {remedy}{apt}.")
+    raise MissingPackageError(f"{id} needs the package {suite.package!r}: {remedy}{own}{apt}.")
 
 
 def _check_options(suite: SuiteSpec, id: str, given: dict[str, Any]) -> None:

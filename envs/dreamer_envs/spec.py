@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 EntryPoint = str | Callable[..., Any]
@@ -48,6 +51,7 @@ class SuiteSpec:
         terminal_on_timeout: whether the published protocol counts a time limit as a terminal
             state. The environment's own flags stay honest; whoever builds records applies this.
         action_repeat: simulator frames per step, with default options.
+        apart: why the package needs a Python environment of its own; empty if it does not.
     """
 
     name: str
@@ -66,6 +70,7 @@ class SuiteSpec:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     terminal_on_timeout: bool = False
     action_repeat: int = 1
+    apart: str = ""
 
     def task_names(self) -> tuple[str, ...]:
         """The tasks, asking the entry point if they are not fixed."""
@@ -89,7 +94,11 @@ class SuiteSpec:
 
 @dataclass(frozen=True)
 class SuiteInfo:
-    """What a listing shows of a suite; fields as in `SuiteSpec`."""
+    """What a listing shows of a suite; fields as in `SuiteSpec`.
+
+    Attributes:
+        tested: when, and with which version, `tests/envs/matrix` stepped it; empty if it has not.
+    """
 
     name: str
     summary: str
@@ -101,6 +110,8 @@ class SuiteInfo:
     version: str
     terminal_on_timeout: bool
     action_repeat: int
+    apart: str
+    tested: str
 
     @classmethod
     def of(cls, spec: SuiteSpec) -> SuiteInfo:
@@ -116,4 +127,18 @@ class SuiteInfo:
             version=spec.version(),
             terminal_on_timeout=spec.terminal_on_timeout,
             action_repeat=spec.action_repeat,
+            apart=spec.apart,
+            tested=_tested(spec.name),
         )
+
+
+def _tested(name: str) -> str:
+    found = _results().get(name)
+    return " ".join(filter(None, (found["version"], found["date"]))) if found else ""
+
+
+@cache
+def _results() -> dict[str, Any]:
+    """What `tests/envs/matrix` found, by suite."""
+    results: dict[str, Any] = json.loads((Path(__file__).parent / "suites/tested.json").read_text())
+    return results

@@ -20,8 +20,10 @@ FLOORS = {
 FACES = {"__init__", "__main__"}  # the public face and `python -m`: they open doors, lazily
 TORCHRL_ROOMS = {"data", "interop", "run", "doors"}
 OPTIONAL = {
-    "ale_py", "cloudpickle", "crafter", "cv2", "dm_control", "hydra", "matplotlib", "minari",
-    "mujoco", "pygame", "ray", "rliable", "stable_baselines3", "wandb",
+    "ale_py", "bsuite", "cloudpickle", "crafter", "cv2", "dm_control", "envpool",
+    "hydra", "labmaze", "matplotlib", "memory_maze", "metaworld", "minari", "minigrid",
+    "mujoco", "nle", "procgen", "pygame", "ray", "rliable", "robosuite",
+    "stable_baselines3", "wandb",
 }  # fmt: skip
 
 

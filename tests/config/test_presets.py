@@ -5,6 +5,7 @@ from dataclasses import asdict
 import pytest
 
 import dreamer_envs
+from dreamer_envs.suites import BUILTIN
 from dreamer_plugin.config import compose, presets
 from dreamer_plugin.config.fields import flatten, key_types
 from dreamer_plugin.config.schema import Config
@@ -46,11 +47,15 @@ PROTOCOLS = {
     "atari100k/Pong": (110_000, 256, 1, "200m"),
     "crafter/reward": (1_100_000, 512, 1, "200m"),
     "dmc/walker-walk": (1_100_000, 1024, 16, "1m"),
+    "procgen/coinrun": (110_000_000, 64, 16, "200m"),
     # Defaults of that file, but for steps: 1e10 there, so ours of the schema.
+    "bsuite/catch": (10_000_000, 1024, 1, "200m"),
+    "loconav/ant_maze_m": (10_000_000, 256, 16, "200m"),
+    "memorymaze/9x9": (10_000_000, 32, 16, "200m"),
     "pinpad/three": (10_000_000, 32, 16, "200m"),
 }
 AGENTS = ["v1", "v2", "v3", "v3_2023"]
-SUITES = ["atari", "atari100k", "crafter", "dmc", "gym", "pinpad", "toy"]
+SUITES = sorted(suite.name for suite in BUILTIN)
 
 
 def shelves():

@@ -34,6 +34,17 @@ CASES = [
     ("crafter/reward", {"area": 16}, "crafter", False),
     ("dmc/walker-walk", {}, "dm_control", False),
     ("dmc/cartpole-swingup", {"obs": "both", "fast_render": True}, "dm_control", True),
+    ("gym/LunarLander-v3", {}, "Box2D", False),
+    ("minigrid/Empty-5x5-v0", {}, "minigrid", False),
+    ("minigrid/DoorKey-5x5-v0", {"obs": "pixels"}, "minigrid", False),
+    ("babyai/GoTo-v0", {}, "minigrid", False),
+    ("bsuite/catch", {}, "bsuite", False),
+    ("procgen/maze", {"size": 64}, "procgen", False),
+    ("nle/Score", {}, "nle", False),
+    ("envpool/WalkerWalk-v1", {}, "envpool", False),
+    ("memorymaze/9x9", {}, "memory_maze", True),
+    ("metaworld/reach", {}, "metaworld", False),
+    ("robosuite/Lift", {}, "robosuite", False),
 ]
 each_case = pytest.mark.parametrize(
     "case", CASES, ids=lambda case: "-".join([case[0], *map(str, case[1].values())])

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import dreamer_envs
+
 tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no TOML reader")
 
 NAMESPACE = "hydra_plugins"  # of all plugins of Hydra, so without an __init__
@@ -69,11 +71,14 @@ def test_no_gpl_package_is_a_dependency(project):
     assert "craftground" not in names
 
 
-def test_all_names_every_extra_but_the_developers(project):
+def test_all_names_every_extra_but_the_developers_and_those_that_clash(project):
     extras = project["project"]["optional-dependencies"]
     listed = extras["all"][0].partition("[")[2].partition("]")[0].split(",")
-    later = [line.partition("[")[2].partition("]")[0] for line in extras["all"][1:]]
-    assert sorted([*listed, *later]) == sorted(set(extras) - {"all", "dev"})
+    for line in extras["all"][1:]:
+        listed += line.partition("[")[2].partition("]")[0].split(",")
+    apart = {suite.extra for suite in dreamer_envs.available() if suite.apart}
+    assert apart == {"metaworld", "procgen", "robosuite"}
+    assert sorted(listed) == sorted(set(extras) - {"all", "dev"} - apart)
 
 
 def test_folders_of_the_checkout_are_no_modules(tmp_path):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dreamer_envs.spec import SuiteSpec
+from dreamer_envs.suites.listed import GL_APT, LISTED
 from dreamer_envs.suites.task_names import ATARI, CRAFTER, DMC, PINPAD, TOY
-
-GL_APT = "libegl1 libgl1"
 
 GYM = SuiteSpec(
     name="gym",
@@ -97,4 +96,6 @@ PINPAD_SUITE = SuiteSpec(
     bare=False,  # "three" alone says nothing
 )
 
-BUILTIN = (ATARI_SUITE, ATARI100K_SUITE, CRAFTER_SUITE, DMC_SUITE, GYM, PINPAD_SUITE, TOYS)
+BUILTIN = (
+    ATARI_SUITE, ATARI100K_SUITE, CRAFTER_SUITE, DMC_SUITE, GYM, PINPAD_SUITE, TOYS, *LISTED,
+)  # fmt: skip

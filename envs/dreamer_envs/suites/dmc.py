@@ -180,7 +180,7 @@ def _check(task: str, obs: str, repeat: int, render_mode: str | None) -> None:
 
 def _import_suite(draws: bool, who: str) -> Any:
     """`dm_control.suite`, with a renderer chosen before MuJoCo looks for one."""
-    _check_mujoco(who)
+    check_mujoco(who)
     rendering.select_backend(needed=draws, who=who)
     try:
         from dm_control import suite
@@ -192,7 +192,7 @@ def _import_suite(draws: bool, who: str) -> Any:
     return suite
 
 
-def _check_mujoco(who: str) -> None:
+def check_mujoco(who: str) -> None:
     """dm_control loads no task with MuJoCo 4, and the two share folders, so it must be removed."""
     version = importlib.metadata.version("mujoco")
     if int(version.partition(".")[0]) >= 4:

@@ -18,6 +18,8 @@ from dreamer_envs.suites import rendering
 from dreamer_envs.transforms import ActionRepeat, RenderObs, Resize
 
 OBS = ("vector", "pixels", "both")
+# Packages that register ids with Gymnasium and have suites of their own here.
+OTHER_SUITES = ("ale_py", "metaworld", "minigrid", "nle.")
 
 
 def make(
@@ -120,7 +122,7 @@ def match(text: str) -> str | None:
 def _foreign(gym_id: str) -> bool:
     """Whether an id belongs to another suite of ours, or only raises an error that says so."""
     entry = str(gym.registry[gym_id].entry_point)
-    return entry.startswith(("dreamer_envs.registry:", "ale_py")) or "_raise_" in entry
+    return entry.startswith(("dreamer_envs.registry:", *OTHER_SUITES)) or "_raise_" in entry
 
 
 def _from_module(module: str, text: str) -> str:

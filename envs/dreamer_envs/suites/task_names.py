@@ -41,3 +41,129 @@ CRAFTER = ("noreward", "reward")
 PINPAD = ("three", "four", "five", "six", "seven", "eight")
 
 TOY = ("catch", "mixed", "reach", "recall")
+
+# Ids of minigrid 3.2 without `MiniGrid-`, below those without `BabyAI-`; tests compare them too.
+MINIGRID = tuple(
+    """
+    BlockedUnlockPickup-v0 LavaCrossingS9N1-v0 LavaCrossingS9N2-v0 LavaCrossingS9N3-v0
+    LavaCrossingS11N5-v0 SimpleCrossingS9N1-v0 SimpleCrossingS9N2-v0 SimpleCrossingS9N3-v0
+    SimpleCrossingS11N5-v0 DistShift1-v0 DistShift2-v0 DoorKey-5x5-v0 DoorKey-6x6-v0
+    DoorKey-8x8-v0 DoorKey-16x16-v0 Dynamic-Obstacles-5x5-v0 Dynamic-Obstacles-Random-5x5-v0
+    Dynamic-Obstacles-6x6-v0 Dynamic-Obstacles-Random-6x6-v0 Dynamic-Obstacles-8x8-v0
+    Dynamic-Obstacles-16x16-v0 Empty-5x5-v0 Empty-Random-5x5-v0 Empty-6x6-v0
+    Empty-Random-6x6-v0 Empty-8x8-v0 Empty-16x16-v0 Fetch-5x5-N2-v0 Fetch-6x6-N2-v0
+    Fetch-8x8-N3-v0 FourRooms-v0 GoToDoor-5x5-v0 GoToDoor-6x6-v0 GoToDoor-8x8-v0
+    GoToObject-6x6-N2-v0 GoToObject-8x8-N2-v0 KeyCorridorS3R1-v0 KeyCorridorS3R2-v0
+    KeyCorridorS3R3-v0 KeyCorridorS4R3-v0 KeyCorridorS5R3-v0 KeyCorridorS6R3-v0 LavaGapS5-v0
+    LavaGapS6-v0 LavaGapS7-v0 LockedRoom-v0 MemoryS17Random-v0 MemoryS13Random-v0 MemoryS13-v0
+    MemoryS11-v0 MemoryS9-v0 MemoryS7-v0 MultiRoom-N2-S4-v0 MultiRoom-N4-S5-v0
+    MultiRoom-N4-S5-v1 MultiRoom-N6-v0 ObstructedMaze-1Dl-v0 ObstructedMaze-1Dlh-v0
+    ObstructedMaze-1Dlhb-v0 ObstructedMaze-2Dl-v0 ObstructedMaze-2Dlh-v0
+    ObstructedMaze-2Dlhb-v0 ObstructedMaze-1Q-v0 ObstructedMaze-2Q-v0 ObstructedMaze-Full-v0
+    ObstructedMaze-2Dlhb-v1 ObstructedMaze-1Q-v1 ObstructedMaze-2Q-v1 ObstructedMaze-Full-v1
+    Playground-v0 PutNear-6x6-N2-v0 PutNear-8x8-N3-v0 RedBlueDoors-6x6-v0 RedBlueDoors-8x8-v0
+    Unlock-v0 UnlockPickup-v0 WFC-MazeSimple-v0 WFC-DungeonMazeScaled-v0 WFC-RoomsFabric-v0
+    WFC-ObstaclesBlackdots-v0 WFC-ObstaclesAngular-v0 WFC-ObstaclesHogs3-v0
+    """.split()
+)
+
+# BabyAI, as above.
+BABYAI = tuple(
+    """
+    GoToRedBallGrey-v0 GoToRedBall-v0 GoToRedBallNoDists-v0 GoToObj-v0 GoToObjS4-v0
+    GoToObjS6-v1 GoToLocal-v0 GoToLocalS5N2-v0 GoToLocalS6N2-v0 GoToLocalS6N3-v0
+    GoToLocalS6N4-v0 GoToLocalS7N4-v0 GoToLocalS7N5-v0 GoToLocalS8N2-v0 GoToLocalS8N3-v0
+    GoToLocalS8N4-v0 GoToLocalS8N5-v0 GoToLocalS8N6-v0 GoToLocalS8N7-v0 GoTo-v0 GoToOpen-v0
+    GoToObjMaze-v0 GoToObjMazeOpen-v0 GoToObjMazeS4R2-v0 GoToObjMazeS4-v0 GoToObjMazeS5-v0
+    GoToObjMazeS6-v0 GoToObjMazeS7-v0 GoToImpUnlock-v0 GoToSeq-v0 GoToSeqS5R2-v0
+    GoToRedBlueBall-v0 GoToDoor-v0 GoToObjDoor-v0 Open-v0 OpenRedDoor-v0 OpenDoor-v0
+    OpenDoorDebug-v0 OpenDoorColor-v0 OpenDoorLoc-v0 OpenTwoDoors-v0 OpenRedBlueDoors-v0
+    OpenRedBlueDoorsDebug-v0 OpenDoorsOrderN2-v0 OpenDoorsOrderN4-v0 OpenDoorsOrderN2Debug-v0
+    OpenDoorsOrderN4Debug-v0 Pickup-v0 UnblockPickup-v0 PickupLoc-v0 PickupDist-v0
+    PickupDistDebug-v0 PickupAbove-v0 PutNextLocal-v0 PutNextLocalS5N3-v0 PutNextLocalS6N4-v0
+    PutNextS4N1-v0 PutNextS5N2-v0 PutNextS5N1-v0 PutNextS6N3-v0 PutNextS7N4-v0
+    PutNextS5N2Carrying-v0 PutNextS6N3Carrying-v0 PutNextS7N4Carrying-v0 Unlock-v0
+    UnlockLocal-v0 UnlockLocalDist-v0 KeyInBox-v0 UnlockPickup-v0 UnlockPickupDist-v0
+    BlockedUnlockPickup-v0 UnlockToUnlock-v0 ActionObjDoor-v0 FindObjS5-v0 FindObjS6-v0
+    FindObjS7-v0 KeyCorridor-v0 KeyCorridorS3R1-v0 KeyCorridorS3R2-v0 KeyCorridorS3R3-v0
+    KeyCorridorS4R3-v0 KeyCorridorS5R3-v0 KeyCorridorS6R3-v0 OneRoomS8-v0 OneRoomS12-v0
+    OneRoomS16-v0 OneRoomS20-v0 MoveTwoAcrossS5N2-v0 MoveTwoAcrossS8N9-v0 Synth-v0
+    SynthS5R2-v0 SynthLoc-v0 SynthSeq-v0 MiniBossLevel-v0 BossLevel-v0 BossLevelNoUnlock-v0
+    """.split()
+)
+
+# Experiments of bsuite 0.3.6 and how many settings each has.
+BSUITE = {
+    "bandit": 20,
+    "bandit_noise": 20,
+    "bandit_scale": 20,
+    "cartpole": 20,
+    "cartpole_noise": 20,
+    "cartpole_scale": 20,
+    "cartpole_swingup": 20,
+    "catch": 20,
+    "catch_noise": 20,
+    "catch_scale": 20,
+    "deep_sea": 21,
+    "deep_sea_stochastic": 21,
+    "discounting_chain": 20,
+    "memory_len": 23,
+    "memory_size": 17,
+    "mnist": 20,
+    "mnist_noise": 20,
+    "mnist_scale": 20,
+    "mountain_car": 20,
+    "mountain_car_noise": 20,
+    "mountain_car_scale": 20,
+    "umbrella_distract": 23,
+    "umbrella_length": 23,
+}
+
+# `ENV_NAMES` of procgen-mirror 0.10.7.
+PROCGEN = tuple(
+    """
+    bigfish bossfight caveflyer chaser climber coinrun dodgeball fruitbot heist jumper leaper
+    maze miner ninja plunder starpilot
+    """.split()
+)
+
+MEMORYMAZE = ("9x9", "11x11", "13x13", "15x15")
+
+# `ALL_V3_ENVIRONMENTS` of metaworld 3.1 without `-v3`.
+METAWORLD = tuple(
+    """
+    assembly basketball bin-picking box-close button-press-topdown button-press-topdown-wall
+    button-press button-press-wall coffee-button coffee-pull coffee-push dial-turn disassemble
+    door-close door-lock door-open door-unlock drawer-close drawer-open faucet-close
+    faucet-open hammer hand-insert handle-press-side handle-press handle-pull-side handle-pull
+    lever-pull peg-insert-side peg-unplug-side pick-out-of-hole pick-place pick-place-wall
+    plate-slide-back-side plate-slide-back plate-slide-side plate-slide push-back push
+    push-wall reach reach-wall shelf-place soccer stick-pull stick-push sweep-into sweep
+    window-close window-open
+    """.split()
+)
+
+# `ALL_ENVIRONMENTS` of robosuite 1.5.2.
+ROBOSUITE = tuple(
+    """
+    Door Lift NutAssembly NutAssemblyRound NutAssemblySingle NutAssemblySquare PickPlace
+    PickPlaceBread PickPlaceCan PickPlaceCereal PickPlaceMilk PickPlaceSingle Stack ToolHang
+    TwoArmHandover TwoArmLift TwoArmPegInHole TwoArmTransport Wipe
+    """.split()
+)
+
+# Tasks of nle 1.3, whose ids are `NetHack<task>-v0`.
+NLE = tuple(
+    """
+    Score Staircase StaircasePet Oracle Gold Eat Scout Challenge
+    """.split()
+)
+
+# Walkers and worlds; `suites/loconav.py` says what they are.
+LOCONAV = tuple(
+    """
+    ant_maze_s ant_maze_m ant_maze_l ant_maze_xl ant_maze_xxl cmu_run_walls cmu_run_gaps
+    cmu_go_to_target cmu_maze_forage cmu_heterogeneous_forage rodent_escape_bowl
+    rodent_run_gaps rodent_maze_forage rodent_two_touch
+    """.split()
+)

@@ -1,0 +1,163 @@
+"""Suites that stand on packages of their own, as data; see `spec.SuiteSpec` for the fields."""
+
+from __future__ import annotations
+
+from dreamer_envs.spec import SuiteSpec
+from dreamer_envs.suites import task_names
+
+GL_APT = "libegl1 libgl1"
+
+# Ids end in a version that may be left out, and begin with a name that the suite's own repeats.
+_MINIGRID_SPELLINGS = (
+    (r"(?i)^minigrid-(.*)$", r"\1"),
+    (r"^(.*)$", r"\1-v0"),
+    (r"(?i)^minigrid-(.*)$", r"\1-v0"),
+)
+_BABYAI_SPELLINGS = (
+    (r"(?i)^babyai-(.*)$", r"\1"),
+    (r"^(.*)$", r"\1-v0"),
+    (r"(?i)^babyai-(.*)$", r"\1-v0"),
+)
+
+BABYAI = SuiteSpec(
+    name="babyai",
+    summary="BabyAI, MiniGrid's rooms with missions that are told in words",
+    entry_point="dreamer_envs.suites.minigrid:BabyAI",
+    tasks=task_names.BABYAI,
+    module="minigrid",
+    package="minigrid",
+    extra="minigrid",
+    licence="Apache-2.0",
+    spellings=_BABYAI_SPELLINGS,
+    bare=False,  # many of its tasks have MiniGrid's names
+)
+
+BSUITE = SuiteSpec(
+    name="bsuite",
+    summary="Behaviour Suite, small experiments in series: catch is catch/0 of 20",
+    entry_point="dreamer_envs.suites.bsuite:make",
+    tasks="dreamer_envs.suites.bsuite:tasks",
+    match="dreamer_envs.suites.bsuite:match",
+    module="bsuite",
+    package="bsuite",
+    extra="bsuite",
+    licence="Apache-2.0",
+    bare=False,  # `catch` is a toy of ours too
+)
+
+ENVPOOL = SuiteSpec(
+    name="envpool",
+    summary="EnvPool, envs in C++ under Gym's and DeepMind's names, as EnvPool prepares them",
+    entry_point="dreamer_envs.suites.envpool:EnvPool",
+    tasks="dreamer_envs.suites.envpool:tasks",
+    match="dreamer_envs.suites.envpool:match",
+    module="envpool",
+    package="envpool",
+    extra="envpool",
+    licence="Apache-2.0",
+    bare=False,  # its ids are those of other suites
+)
+
+LOCONAV = SuiteSpec(
+    name="loconav",
+    summary="mazes and worlds of dm_control.locomotion: an ant, a person, a rodent",
+    entry_point="dreamer_envs.suites.loconav:make",
+    tasks=task_names.LOCONAV,
+    module="dm_control",
+    package="dm-control",
+    extra="dmc",
+    apt=GL_APT,
+    licence="Apache-2.0",
+    aliases=("locomotion",),
+    bare=False,
+)
+
+MEMORYMAZE = SuiteSpec(
+    name="memorymaze",
+    summary="Memory Maze, finding coloured objects again and again",
+    entry_point="dreamer_envs.suites.memorymaze:make",
+    tasks=task_names.MEMORYMAZE,
+    module="memory_maze",
+    package="memory-maze",
+    extra="memorymaze",
+    apt=GL_APT,
+    licence="MIT",
+    aliases=("memmaze",),
+    spellings=((r"(?i)-v0$", ""),),
+    bare=False,
+)
+
+METAWORLD = SuiteSpec(
+    name="metaworld",
+    summary="Meta-World, fifty tasks of one robot arm",
+    entry_point="dreamer_envs.suites.metaworld:make",
+    tasks=task_names.METAWORLD,
+    module="metaworld",
+    package="metaworld",
+    extra="metaworld",
+    apt=GL_APT,
+    licence="MIT",
+    spellings=((r"-v[123]$", ""), (r"(?i)^mt1[-/]", "")),
+    bare=False,
+    apart="it pins mujoco 3.3.0",
+)
+
+MINIGRID = SuiteSpec(
+    name="minigrid",
+    summary="MiniGrid, rooms of squares with doors, keys and lava",
+    entry_point="dreamer_envs.suites.minigrid:MiniGrid",
+    tasks=task_names.MINIGRID,
+    module="minigrid",
+    package="minigrid",
+    extra="minigrid",
+    licence="Apache-2.0",
+    spellings=_MINIGRID_SPELLINGS,
+    bare=False,
+)
+
+NLE = SuiteSpec(
+    name="nle",
+    summary="NetHack Learning Environment, a dungeon of characters",
+    entry_point="dreamer_envs.suites.nle:NetHack",
+    tasks=task_names.NLE,
+    module="nle",
+    package="nle",
+    extra="nle",
+    licence="NGPL",
+    aliases=("nethack",),
+    spellings=((r"(?i)^nethack(.*?)(-v0)?$", r"\1"), (r"(?i)-v0$", "")),
+    bare=False,
+)
+
+PROCGEN = SuiteSpec(
+    name="procgen",
+    summary="Procgen, sixteen games with generated levels",
+    entry_point="dreamer_envs.suites.procgen:Procgen",
+    tasks=task_names.PROCGEN,
+    module="procgen",
+    package="procgen-mirror",
+    extra="procgen",
+    licence="MIT",
+    spellings=((r"(?i)^procgen-(.*?)(-v0)?$", r"\1"), (r"(?i)-v0$", "")),
+    bare=False,  # `maze` says not whose
+    apart="it pins numpy below 2",
+)
+
+ROBOSUITE = SuiteSpec(
+    name="robosuite",
+    summary="robosuite, arms that lift, stack, open and wipe",
+    entry_point="dreamer_envs.suites.robosuite:Robosuite",
+    tasks=task_names.ROBOSUITE,
+    module="robosuite",
+    package="robosuite",
+    extra="robosuite",
+    apt=GL_APT,
+    licence="MIT",
+    bare=False,
+    apart="it works with mujoco 3.3.0 only",
+)
+
+LISTED = (
+    BABYAI, BSUITE, ENVPOOL, LOCONAV, MEMORYMAZE, METAWORLD, MINIGRID, NLE,
+    PROCGEN, ROBOSUITE,
+)  # fmt: skip
