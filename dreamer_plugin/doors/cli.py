@@ -258,6 +258,27 @@ def envs(
     typer.echo(cli_envs.suite_text(suite, as_json) if suite else cli_envs.suites_text(as_json))
 
 
+@app.command(name="check-env", help=cli_help.CHECK_ENV)
+def check_env(
+    env: Annotated[str, typer.Argument(metavar="ID", help="Of the env, suite/task.")],
+    options: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Options of the env.")
+    ] = None,
+    steps: Annotated[int, typer.Option(metavar="N", min=1, help="Random steps.")] = 1000,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where the first frames go, as PNG.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Examine an env."""
+    from dreamer_plugin.doors import cli_check
+
+    report = cli_check.run(env, cli_check.options_of(options or []), steps, picture)
+    typer.echo(cli_check.text(report, env, as_json))
+    if report.faults:
+        raise typer.Exit(1)
+
+
 @app.command(help=cli_help.BENCH)
 def bench(
     overrides: Overrides = None,

@@ -23,10 +23,11 @@ def suites_text(as_json: bool) -> str:
         return json.dumps([_facts(info) for info in infos], indent=2)
     table = Table("suite", "what it is", "tasks")
     table.add_column("package", no_wrap=True)
+    table.add_column("tested", no_wrap=True)
     table.add_column("licence")
     for info in infos:
         count = str(len(dreamer_envs.tasks(info.name))) if info.installed else ""
-        row = (info.name, info.summary, count, _package(info), info.licence)
+        row = (info.name, info.summary, count, _package(info), _tested(info), info.licence)
         table.add_row(*(Text(cell) for cell in row))  # as text, for "[atari]" is no markup
     return rendered(table) + "\nTasks and options of one: dreamer-plugin envs SUITE"
 
@@ -49,6 +50,9 @@ def suite_text(suite: str, as_json: bool) -> str:
             _facts(info) | {"options": options, "tasks": tasks}, indent=2, default=str
         )
     lines = [f"{info.name}: {info.summary}", f"package: {_package(info)}"]
+    lines.append(f"tested: {_tested(info)}")
+    if info.apart:
+        lines.append(f"in a Python environment of its own (env.python=PATH), as {info.apart}")
     lines += [f"env.{name}={value}" for name, value in options.items()]
     return "\n".join([*lines, *(f"{info.name}/{task}" for task in tasks)])
 
@@ -61,6 +65,10 @@ def _install(info: SuiteInfo) -> str:
     if info.extra:
         return f"pip install 'dreamer-plugin[{info.extra}]'"
     return f"pip install {info.package}" if info.package else ""
+
+
+def _tested(info: SuiteInfo) -> str:
+    return info.tested or "not tested"
 
 
 def _package(info: SuiteInfo) -> str:

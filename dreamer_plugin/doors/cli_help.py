@@ -93,6 +93,19 @@ ENVS = """List the suites of envs, or the tasks and options of one, and what is 
   dreamer-plugin envs atari --json
 """
 
+CHECK_ENV = """Step an env at random and say what an agent would trip over, and how to repair it.
+
+Ours looks at types, ranges, ends, rewards, seeds and speed; then come Gymnasium's, SB3's and \
+TorchRL's own checkers. Options of the env follow as key=value. The command ends with 1 if \
+something has to be repaired.
+
+[bold]Examples[/bold]
+
+  dreamer-plugin check-env atari/Pong
+  dreamer-plugin check-env dmc/walker-walk obs=pixels --steps 100 --picture frames.png
+  dreamer-plugin check-env metaworld/reach python=venvs/metaworld
+"""
+
 BENCH = """Measure one update and where its time goes, decisions, replay, training on three envs.
 
 Workloads are proprio or vision, for what is seen, and a size: proprio1m, vision12m, vision200m. \

@@ -246,6 +246,16 @@ def test_envs():
     toy = call("envs", "toy").stdout
     assert "toy/catch" in toy and "comes with dreamer-plugin" in toy
     assert "env.sticky=0.25" in call("envs", "atari").stdout
+    assert "of its own (env.python=PATH), as it pins mujoco" in call("envs", "metaworld").stdout
+
+
+def test_envs_say_what_was_not_tested(monkeypatch):
+    from dreamer_envs import spec
+
+    found = {"toy": {"version": "", "date": "2026-01-02"}}
+    monkeypatch.setattr(spec, "_results", lambda: found)
+    assert "tested: 2026-01-02" in call("envs", "toy").stdout
+    assert "tested: not tested" in call("envs", "pinpad").stdout
 
 
 def test_envs_json():

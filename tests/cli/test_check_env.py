@@ -1,0 +1,71 @@
+"""`check-env`: what it says of clean and of broken envs, and its picture."""
+
+from __future__ import annotations
+
+import importlib
+import json
+
+import pytest
+from PIL import Image
+
+from tests.cli.calling import call
+
+
+def findings(*words, code=0):
+    told = json.loads(call("check-env", *words, "--json", code=code).stdout)
+    return {finding["check"]: finding for finding in told["findings"]}
+
+
+def test_a_clean_env():
+    pytest.importorskip("stable_baselines3")
+    found = findings("gym/CartPole-v1", "--steps", "200")
+    assert {found[name]["grade"] for name in ("frames", "ends", "seeds", "Gymnasium", "SB3")} == {
+        "ok"
+    }
+    assert found["TorchRL"]["grade"] == "ok"
+
+
+def test_a_table_and_a_picture(tmp_path):
+    path = tmp_path / "deep" / "frames.png"
+    text = call("check-env", "pinpad/three", "length=10", "--steps", "20", "--picture", path).stdout
+    assert "pinpad/three: nothing to repair" in text
+    assert "2 ended" not in text and "limit" in text
+    with Image.open(path) as picture:
+        assert picture.size == (8 * (64 * 3 + 2), 64 * 3 + 2)
+
+
+def test_a_broken_env_ends_with_1(odd_module):
+    found = findings(f"{odd_module}:Nan-v0", "--steps", "20", code=1)
+    assert found["frames"]["grade"] == "fault" and "nan" in found["frames"]["says"]
+
+
+@pytest.fixture
+def odd_module(tmp_path, monkeypatch):
+    (tmp_path / "broken_for_check.py").write_text(
+        "import gymnasium as gym, numpy as np\n"
+        "from gymnasium import spaces\n"
+        "class Nan(gym.Env):\n"
+        "    observation_space = spaces.Box(-1, 1, (2,), np.float32)\n"
+        "    action_space = spaces.Discrete(2)\n"
+        "    def reset(self, *, seed=None, options=None):\n"
+        "        super().reset(seed=seed)\n"
+        "        return np.zeros(2, np.float32), {}\n"
+        "    def step(self, action):\n"
+        "        return np.full(2, np.nan, np.float32), 0.0, False, False, {}\n"
+        "gym.register('Nan-v0', Nan)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.import_module("broken_for_check")
+    return "broken_for_check"
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["atri/Pong"], "Did you mean 'atari/Pong'?"),
+        (["toy/catch", "size"], "Expected an option as key=value, got 'size'."),
+        (["pinpad/three", "lenth=3"], "Did you mean 'length'?"),
+    ],
+)
+def test_mistakes(words, message):
+    assert message in call("check-env", *words, code=2).output

@@ -1,0 +1,95 @@
+"""Our examination of envs finds what was planted, and nothing where nothing is wrong."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+import dreamer_envs
+from dreamer_envs.checks import examine
+
+
+class Clean(gym.Env):
+    """A number that walks at random, ends at 3 or after ten steps."""
+
+    observation_space = spaces.Box(-20, 20, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place, self.time = self.np_random.normal(), 0
+        return self._obs(), {}
+
+    def step(self, action):
+        self.place += 2.0 * action - 1 + 0.1 * self.np_random.normal()
+        self.time += 1
+        over = abs(self.place) > 3
+        return self._obs(), float(over), over, self.time == 10 and not over, {}
+
+    def _obs(self):
+        return np.array([self.place], np.float32)
+
+
+class BothFlags(Clean):
+    def step(self, action):
+        obs, reward, terminated, truncated, info = super().step(action)
+        return obs, reward, terminated or truncated, terminated or truncated, info
+
+
+class LimitAsEnd(Clean):
+    def step(self, action):
+        obs, reward, _, _, info = super().step(action)
+        return obs, reward, self.time == 10, False, info
+
+
+class OtherDice(Clean):
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._np_random = np.random.default_rng()
+        return self._obs(), {}
+
+
+class Outside(Clean):
+    observation_space = spaces.Box(-0.001, 0.001, (1,), np.float32)
+
+
+class Still(Clean):
+    def _obs(self):
+        return np.zeros(1, np.float32)
+
+
+def grades(kind, steps=200):
+    report = examine(lambda: dreamer_envs.wrap(kind()), steps)
+    return {finding.check: finding for finding in report.findings}
+
+
+def test_a_clean_env_has_no_findings():
+    found = grades(Clean)
+    assert {finding.grade for finding in found.values()} == {"ok"}
+    assert set(found) == {"frames", "ends", "rewards", "variety", "speed", "seeds", "other seed"}
+
+
+@pytest.mark.parametrize(
+    "kind, check, grade, words",
+    [
+        (BothFlags, "ends", "fault", "terminated and truncated at once"),
+        (LimitAsEnd, "ends", "note", "terminated after exactly 10 steps"),
+        (OtherDice, "seeds", "note", "differ from step 1"),
+        (Outside, "frames", "fault", "'vector' holds values from"),
+        (Still, "variety", "note", "never changed: vector"),
+        (Still, "other seed", "note", "the same frame"),
+    ],
+)
+def test_what_is_planted_is_found(kind, check, grade, words):
+    finding = grades(kind)[check]
+    assert finding.grade == grade and words in finding.says and finding.fix
+
+
+def test_pictures_of_the_first_frames():
+    report = examine(dreamer_envs.maker("pinpad/three"), steps=20)
+    (images,) = report.pictures.values()
+    assert list(report.pictures) == ["image"] and len(images) == 8
+    assert all(image.shape == (64, 64, 3) for image in images)
+    assert report.steps_per_s > 0 and report.faults == []
