@@ -16,6 +16,8 @@ MISTAKES = {
     "train toy/catch": "For an env write --env toy/catch.",
     "train --env toy/cacth": "Did you mean 'toy/catch'?",
     "train --env tyo/catch": "toy/catch",
+    "train --env gym/no_such_module:Own-v0": "allow it with --allow-env-import no_such_module",
+    "train --env toy/catch --allow-env-import no_such_module": "Cannot import 'no_such_module'",
     "train --env toy/catch --size 12": "Unknown size '12'. Did you mean '12m'?",
     "train --env toy/catch --steps many": "run.steps expects a whole number, got 'many', text (--s",
     "train --env toy/catch --steps 0": "run.steps is 0, but must be at least 1 (set by --steps).",
