@@ -81,9 +81,10 @@ def _strike(process: Run, folder: Path, kind: signal.Signals | None) -> dict:
     began = time.monotonic()
     process.signal(kind or signal.SIGTERM)
     if kind is None:
-        time.sleep(0.005)
+        time.sleep(0.1)  # two at a time are one
         if process.poll() is None:
             process.signal(signal.SIGTERM)
+            began = time.monotonic()
     code = process.wait(PATIENCE)
     taken = time.monotonic() - began
     expected = {CODES[kind]} if kind else {-signal.SIGTERM, 75}
