@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensordict import TensorDict
+from torchrl.envs import ToTensorImage
 
 from dreamer_plugin.data.fields import record_fields
 from dreamer_plugin.data.replay import (
@@ -367,8 +368,11 @@ def test_user_transforms_and_torchrl_calls_work(make: Any, records: Any) -> None
     assert torch.equal(info["index"], batch["index"])
     assert rb[5]["reward"] == 10  # the record at position 5 of env 0
     rb.append_transform(lambda td: td.set("twice", td["reward"] * 2))
-    batch = rb.sample()
+    rb.append_transform(ToTensorImage(in_keys=[("obs", "image")], out_keys=["pixels"]))
+    batch = next(iter(rb))
     assert torch.equal(batch["twice"], batch["reward"] * 2)
+    assert batch["pixels"].shape == (2, 3, 3, 4, 4)  # channels before height and width
+    assert torch.equal(batch["pixels"][..., 0, 0, 0] * 255, batch["obs", "image"][..., 0, 0, 0])
     rb.empty()
     assert len(rb) == 0 and rb.windows == 0
     with pytest.raises(UsageError, match="no window of 3"):
