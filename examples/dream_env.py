@@ -43,8 +43,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     args = parser.parse_args()
     training = learned_world(args.steps)
-    parts = training.parts
-    latent = parts.agent.world.rssm.latent
+    parts, latent = training.parts, training.parts.agent.world.rssm.latent
 
     def starts(count: int) -> TensorDict:
         """States that the agent was in."""

@@ -2,9 +2,8 @@
 
     python examples/own_env.py --steps 20000
 
-Any Gymnasium environment goes straight into `Dreamer`. Registering it as a suite, as below, gives
-it an id that works everywhere, on the command line too when the package that registers it declares
-an entry point in the group `dreamer_envs.suites`.
+Any Gymnasium environment goes straight into `Dreamer`. Registered as a suite it has an id, on the
+command line too if its package declares an entry point in the group `dreamer_envs.suites`.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
+from gymnasium.spaces import Box, Dict, Discrete
 
 import dreamer_envs
 from dreamer_plugin import Dreamer
@@ -23,20 +22,13 @@ from dreamer_plugin import Dreamer
 class Lamp(gym.Env[dict[str, Any], dict[str, Any]]):
     """A lamp to be set to the brightness that a number asks for, and a switch to turn it on.
 
-    Observations: `image`, the lamp, uint8 [48, 48, 3]; `wanted`, a brightness in 0..1, float32 [1].
-    Actions: `switch`, 0 or 1; `change`, of the brightness, float32 [1] in -1..1.
-    Reward: one minus the distance to the wanted brightness.
+    The reward is one minus the distance to the wanted brightness.
     """
 
-    observation_space = spaces.Dict(
-        {
-            "image": spaces.Box(0, 255, (48, 48, 3), np.uint8),
-            "wanted": spaces.Box(0.0, 1.0, (1,), np.float32),
-        }
+    observation_space = Dict(
+        {"image": Box(0, 255, (48, 48, 3), np.uint8), "wanted": Box(0.0, 1.0, (1,), np.float32)}
     )
-    action_space = spaces.Dict(
-        {"switch": spaces.Discrete(2), "change": spaces.Box(-1.0, 1.0, (1,), np.float32)}
-    )
+    action_space = Dict({"switch": Discrete(2), "change": Box(-1.0, 1.0, (1,), np.float32)})
 
     def __init__(self, length: int = 20) -> None:
         self.length = length
@@ -53,10 +45,8 @@ class Lamp(gym.Env[dict[str, Any], dict[str, Any]]):
         self.steps += 1
         self.level = float(np.clip(self.level + 0.2 * float(action["change"][0]), 0.0, 1.0))
         light = self.level if action["switch"] else 0.0
-        return self._see(light), 1.0 - abs(light - self.wanted), False, self._late(), {}
-
-    def _late(self) -> bool:
-        return self.steps >= self.length
+        late = self.steps >= self.length
+        return self._see(light), 1.0 - abs(light - self.wanted), False, late, {}
 
     def _see(self, light: float) -> dict[str, Any]:
         image = np.full((48, 48, 3), int(255 * light), np.uint8)

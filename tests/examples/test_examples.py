@@ -14,6 +14,9 @@ pytestmark = pytest.mark.slow
 SHORT = {
     "quick_start.py": ("--steps", "200"),
     "own_env.py": ("--steps", "200"),
+    "own_head.py": ("--steps", "200"),
+    "own_loop.py": ("--frames", "100"),
+    "ten_lines.py": ("--steps", "120"),
     "torchrl_collector.py": ("--frames", "80"),
     "dream_env.py": ("--steps", "120", "--rounds", "2"),
     "offline.py": ("--frames", "200", "--updates", "2"),
@@ -55,6 +58,11 @@ def test_every_example_is_run(repo):
     examples = {path.name for path in (repo / "examples").glob("*.py")}
     # tests/run/test_export.py plays with the last one.
     assert examples == {*SHORT, "plot_runs.py", "play_onnx.py"}
+
+
+@pytest.mark.parametrize("name", [*SHORT, "pipeline/train.py"])
+def test_an_example_is_under_eighty_lines(name, repo):
+    assert len((repo / "examples" / name).read_text().splitlines()) < 80
 
 
 def test_the_python_of_the_readme_runs(repo, tmp_path):
