@@ -116,12 +116,13 @@ class Aligner:
         return records[torch.from_numpy(frames.present)]
 
     def from_transitions(self, transitions: TensorDictBase) -> TensorDict:
-        """Records of TorchRL transitions, the next ones of every env.
+        """Records of TorchRL transitions, the next ones of every env, or of those under `env`.
 
         Args:
             transitions: `[N]` or `[N, T]`: `("obs", name)`, `action` (encoded), `is_init`, and
                 under `next` the same observations, `reward`, `done`, `terminated`, `deter` and
-                `stoch` (storage form, after acting).
+                `stoch` (storage form, after acting). With `env` N may be fewer rows, each of the
+                env of that number.
 
         Returns:
             Records `[M]` on the CPU in the order of time, with `env`. M is N * T and one more for
@@ -144,9 +145,11 @@ class Aligner:
         shape = steps.batch_size
         is_first = steps["is_init"].reshape(shape)
         earned = steps["next", "reward"].reshape(shape).float()
-        reward = torch.cat([self._reward[:, None], earned[:, :-1]], 1)
-        self._reward = earned[:, -1].clone()
-        env = torch.arange(self.num_envs)[:, None].expand(shape)
+        every = torch.arange(self.num_envs)[:, None].expand(-1, shape[1])
+        env = steps.get(ENV, every)
+        rows = env[:, 0]
+        reward = torch.cat([self._reward[rows, None], earned[:, :-1]], 1)
+        self._reward = self._reward.index_copy(0, rows, earned[:, -1])
         record = {
             keys.OBS: self._obs(steps),
             keys.ACTION: steps[keys.ACTION],

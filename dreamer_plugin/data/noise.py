@@ -19,11 +19,12 @@ class NoiseStreams:
 
     Args:
         seed: of all streams. num_envs: N. size: numbers that one decision takes.
+        first: number of the first env, where several policies act in some each.
     """
 
-    def __init__(self, seed: int, num_envs: int, size: int) -> None:
+    def __init__(self, seed: int, num_envs: int, size: int, first: int = 0) -> None:
         self.size = size
-        children = np.random.SeedSequence([seed, 1]).spawn(num_envs)
+        children = np.random.SeedSequence([seed, 1]).spawn(first + num_envs)[first:]
         self._streams = [np.random.Generator(np.random.PCG64(child)) for child in children]
 
     def draw(self, rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:

@@ -1,6 +1,7 @@
 """The same collection with TorchRL's `Collector`: transitions out of TorchRL envs, same records.
 
-    gym env -> CollectedEnv -> GymWrapper -> SerialEnv -> InitTracker, TensorDictPrimer
+    gym env -> CollectedEnv -> GymWrapper -> SerialEnv or ParallelEnv
+            -> InitTracker, TensorDictPrimer
             -> Collector(policy, postproc=Aligner.from_transitions, replay_buffer=replay)
 
 The policy is a `TensorDictModule` with
@@ -10,7 +11,8 @@ The policy is a `TensorDictModule` with
 
 It draws its own noise, one `NoiseStreams` row per env and decision; then both loops give each env's
 stream the same records. Only the order in which records of different envs arrive differs: here an
-env that ends an episode gives its last frame and the reset frame in one tick.
+env that ends an episode gives its last frame and the reset frame in one tick. The env writes `env`
+[N], whose row each is, so that collectors in several processes can fill one replay.
 
 TorchRL's envs and transforms take a few times as long per frame as the light loop of `collect.py`;
 use this one to combine Dreamer with TorchRL's own parts.
@@ -32,6 +34,7 @@ from torchrl.envs import (
     EnvBase,
     GymWrapper,
     InitTracker,
+    ParallelEnv,
     SerialEnv,
     TensorDictPrimer,
     TransformedEnv,
@@ -39,6 +42,7 @@ from torchrl.envs import (
 
 from dreamer_plugin import keys
 from dreamer_plugin.data.alignment import Aligner
+from dreamer_plugin.data.fields import ENV
 from dreamer_plugin.data.replay import RecordReplay
 from dreamer_plugin.spaces import Spaces
 
@@ -82,12 +86,16 @@ def torchrl_env(
     deter: int,
     stoch_shape: Sequence[int],
     stoch_dtype: torch.dtype = torch.uint8,
+    first: int = 0,
+    processes: bool = False,
 ) -> EnvBase:
     """A TorchRL env `[N]` that carries a recurrent policy's state.
 
     Args:
         makers: of N envs. seeds: of their first resets, from `dreamer_envs.frames.env_seed`.
         spaces: of the envs. deter, stoch_shape, stoch_dtype: of the state in storage form.
+        first: number of the first env; the others follow.
+        processes: one per env, a `ParallelEnv`.
     """
 
     def make(maker: Callable[[], gym.Env[Any, Any]], seed: int) -> Callable[[], EnvBase]:
@@ -96,13 +104,17 @@ def torchrl_env(
         )
 
     count = len(makers)
-    envs = SerialEnv(count, [make(m, s) for m, s in zip(makers, seeds, strict=True)], device="cpu")
+    kind = ParallelEnv if processes else SerialEnv
+    envs = kind(count, [make(m, s) for m, s in zip(makers, seeds, strict=True)], device="cpu")
     state = {
         keys.DETER: Unbounded((count, deter)),
         keys.STOCH: Unbounded((count, *stoch_shape), dtype=stoch_dtype),
         keys.PREV_ACTION: Unbounded((count, spaces.action_size)),
     }
-    primer = TensorDictPrimer(Composite(state, shape=(count,)), default_value=0.0)
+    begin: dict[str, Any] = dict.fromkeys(state, 0.0)
+    state[ENV] = Unbounded((count,), dtype=torch.int64)
+    begin[ENV] = lambda: torch.arange(first, first + count)
+    primer = TensorDictPrimer(Composite(state, shape=(count,)), default_value=begin)
     return TransformedEnv(envs, Compose(InitTracker(), primer))
 
 

@@ -15,7 +15,12 @@ from dreamer_plugin.spaces import Spaces
 
 
 def dreamer_env(
-    makers: Sequence[Callable[[], gym.Env[Any, Any]]], agent: Agent, spaces: Spaces, seed: int = 0
+    makers: Sequence[Callable[[], gym.Env[Any, Any]]],
+    agent: Agent,
+    spaces: Spaces,
+    seed: int = 0,
+    first: int = 0,
+    processes: bool = False,
 ) -> EnvBase:
     """A TorchRL env `[N]` for `DreamerPolicy`.
 
@@ -26,13 +31,17 @@ def dreamer_env(
         makers: one per env, as `dreamer_envs.maker(id)`.
         agent: whose state it carries. spaces: of the envs.
         seed: env i starts as in `dreamer_envs.vector` with the same seed.
+        first: number of the first env, where several collectors have some each.
+        processes: one per env, a `ParallelEnv` instead of a `SerialEnv`.
     """
     latent = agent.world.rssm.latent
     return torchrl_env(
         makers,
-        [env_seed(seed, i) for i in range(len(makers))],
+        [env_seed(seed, first + i) for i in range(len(makers))],
         spaces,
         agent.world.rssm.core.deter,
         latent.storage_shape,
         latent.storage_dtype,
+        first,
+        processes,
     )

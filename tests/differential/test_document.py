@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,15 @@ def test_the_code_of_the_page_runs(scripts: list[Path]) -> None:
     for script in scripts:
         names |= runpy.run_path(str(script))
     assert names["value"].shape == (2, 5)
+
+
+@pytest.mark.slow
+def test_the_collectors_of_the_page_run(scripts: list[Path]) -> None:
+    (script,) = [path for path in scripts if "__main__" in path.read_text()]
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
 
 
 def test_the_page_is_of_the_installed_version(repo: Path) -> None:

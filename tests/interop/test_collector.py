@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torchrl.envs import check_env_specs
@@ -45,9 +46,12 @@ def stream(replay, env, count):
     return replay.storage.get(torch.arange(start, start + count)[None])[0]
 
 
-def light(agent, spaces, make, num_envs, steps):
+def light(agent, spaces, make, num_envs, steps, drawn=0):
+    """Our own loop, after so many draws of every env's noise."""
     replay = replay_of(agent, spaces, num_envs)
     noise = NoiseStreams(SEED, num_envs, agent.noise_size)
+    for _ in range(drawn):
+        noise.draw(np.ones(num_envs, np.bool_))
     with SerialVector([make] * num_envs, SEED) as vector:
         loop = VectorCollector(vector, agent, replay, Aligner(num_envs, spaces), noise)
         for _ in range(steps):
@@ -55,10 +59,10 @@ def light(agent, spaces, make, num_envs, steps):
     return replay
 
 
-def collected(agent, spaces, make, num_envs, steps):
+def collected(agent, spaces, make, num_envs, steps, **options):
     replay = replay_of(agent, spaces, num_envs)
     policy = DreamerPolicy(agent, spaces, NoiseStreams(SEED, num_envs, agent.noise_size))
-    env = dreamer_env([make] * num_envs, agent, spaces, SEED)
+    env = dreamer_env([make] * num_envs, agent, spaces, SEED, **options)
     collector = torchrl_collector(
         env, policy, replay, Aligner(num_envs, spaces), 4 * num_envs, steps * num_envs
     )
