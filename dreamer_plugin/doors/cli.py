@@ -12,7 +12,16 @@ from typing import Annotated, Any
 
 import typer
 
-from dreamer_plugin.doors import cli_compare, cli_evaluate, cli_export, cli_help, cli_report
+from dreamer_plugin.doors import (
+    cli_compare,
+    cli_doctor,
+    cli_evaluate,
+    cli_export,
+    cli_help,
+    cli_plan,
+    cli_play,
+    cli_report,
+)
 from dreamer_plugin.doors.cli_import import EnvImport
 from dreamer_plugin.doors.cli_usage import OneLineGroup
 from dreamer_plugin.doors.dialects import words_cli
@@ -173,6 +182,9 @@ app.command(help=cli_help.EVALUATE)(cli_evaluate.evaluate)
 app.command(help=cli_report.ABOUT_REPORT)(cli_report.report)
 app.command(help=cli_report.ABOUT_DIFF)(cli_report.diff)
 app.command(help=cli_compare.ABOUT)(cli_compare.compare)
+app.command(help=cli_plan.ABOUT)(cli_plan.plan)
+app.command(help=cli_doctor.ABOUT)(cli_doctor.doctor)
+app.command(help=cli_play.ABOUT)(cli_play.play)
 app.command(help=cli_help.EXPORT_AGENT)(cli_export.export)
 
 

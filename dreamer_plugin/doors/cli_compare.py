@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dreamer_plugin.doors.cli_import import EnvImport
 from dreamer_plugin.errors import UsageError, nearest
 
 ABOUT = """Train several agents on one env, and compare how well and how fast they learn.
@@ -39,6 +40,7 @@ def compare(
     episodes: Annotated[int, typer.Option(metavar="N", min=1, help="Of each evaluation.")] = 10,
     size: Annotated[str | None, typer.Option(metavar="SIZE", help="Of the Dreamers.")] = None,
     device: Annotated[str | None, typer.Option(metavar="DEVICE", help="auto, cpu, cuda.")] = None,
+    allow_env_import: EnvImport = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Where; compare/<env> by default.")
     ] = None,

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from dreamer_plugin.doors.cli_evaluate import require_run
+from dreamer_plugin.doors.cli_import import EnvImport
 from dreamer_plugin.errors import UsageError
 
 ABOUT_REPORT = """Make one HTML page of runs, several overlaid: curves, films, settings, machines.
@@ -42,6 +43,7 @@ def report(
         typer.Option(metavar="N", min=0, help="Play so many, to show the world model; 0: none."),
     ] = 3,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of these episodes.")] = 0,
+    allow_env_import: EnvImport = None,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda.")] = "auto",
 ) -> None:
     """Make a page of runs."""

@@ -30,12 +30,13 @@ from dreamer_plugin.run import checkpoint, snapshot
 from dreamer_plugin.run.display import NONE_YET, RECENT, Display, Progress
 from dreamer_plugin.run.evaluate import evaluate
 from dreamer_plugin.run.folder import RunFolder
-from dreamer_plugin.run.metrics import MeanMetrics, MetricsLog
+from dreamer_plugin.run.metrics import MeanMetrics, MetricsLog, read_metrics
 from dreamer_plugin.run.numerics import NotFiniteWarning, Numerics, describe, report, told
 from dreamer_plugin.run.parts import Parts
 from dreamer_plugin.run.saver import Saver
 from dreamer_plugin.run.signals import StopSignals
 from dreamer_plugin.run.snapshot import RunState
+from dreamer_plugin.run.symptoms import Watch, new_alarms
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -103,6 +104,7 @@ class Training:
         )
         self.metrics = MeanMetrics()
         self.state = RunState(parts, self.progress, self.metrics, Numerics())
+        self._watch, self._told = Watch(cfg), set[str]()
         self._log: MetricsLog | None = None
         self._saver = Saver(folder, cfg.run.keep) if folder else None
         self._saved_at = (-1, -1)
@@ -148,6 +150,9 @@ class Training:
         self.progress.steps = until
         if self.folder is not None and self._log is None:
             self._log = MetricsLog(self.folder.path, resumed_at=self.step)
+            for row in read_metrics(self.folder.path):
+                self._watch.add(row)
+            self._told.update(alarm.name for alarm in self._watch.alarms())
         wanted = True
         with display:
             while wanted and not signals.received and (self.step < until or self.progress.owed):
@@ -312,6 +317,8 @@ class Training:
             display.note(self.progress.evaluation)
         if self._due(run.log_every):
             self._log_metrics()
+            for alarm in new_alarms(self._watch, self._told):
+                display.note(f"warning  {alarm}")
         if self._due(run.save_every):
             self.save()
         if self._saver is not None:
@@ -334,10 +341,12 @@ class Training:
         self.progress.losses = losses or self.progress.losses
 
     def _write(self, values: dict[str, float], **axes: float) -> None:
+        progress = self.progress
+        axes |= {"frames": progress.frames, "updates": progress.updates}
+        axes["seconds"] = round(progress.seconds, 3)
+        self._watch.add({"step": self.step, **axes, **values})
         if self._log is not None:
-            progress = self.progress
-            axes |= {"frames": progress.frames, "updates": progress.updates}
-            self._log.write(self.step, values, seconds=round(progress.seconds, 3), **axes)
+            self._log.write(self.step, values, **axes)
 
     def _save_best_by_returns(self) -> None:
         """Keep the agent if its recent returns are the best; a few decide nothing for good."""

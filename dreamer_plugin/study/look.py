@@ -21,7 +21,15 @@ from dreamer_plugin.run.envs import source_of
 from dreamer_plugin.run.evaluate import Chosen, EvalReport, evaluate, load_agent
 from dreamer_plugin.run.recording import Recorder
 from dreamer_plugin.study.evaluation_files import write_film
-from dreamer_plugin.study.quality import CONTEXT, Filtered, Quality, foresee, measure, observe
+from dreamer_plugin.study.quality import (
+    CONTEXT,
+    Filtered,
+    Quality,
+    foresee,
+    measure,
+    observe,
+    target_of,
+)
 from dreamer_plugin.world.model import WorldModel
 
 RECORDS, FRAMES = 2048, 300  # looked at for the quality; of the shown episode
@@ -45,7 +53,7 @@ class Look:
     Args:
         report: of the returns. quality: of the model, None where episodes are too short.
         films: by image, GIFs with real | reconstructed | imagined | error side by side.
-        traces: of numbers of the observations, and the reward.
+        traces: of numbers of the observations, in the space they are learned in, and the reward.
         usage: of a categorical state, `[S][K]` share of the frames by group and class; of a
             Gaussian one, one row with the spread of each number, the largest 1.
         categorical: which of the two. context: frames seen before the imagined ones.
@@ -133,7 +141,8 @@ def _traces(seen: Filtered, outputs: dict[str, Any], ahead: dict[str, Any]) -> l
     for name, output in outputs.items():
         if isinstance(output, (ImageOutput, DiscreteTarget)) or name == "cont":
             continue
-        real = seen.records["reward"] if name == "reward" else seen.records["obs", name]
+        earned = name == "reward"
+        real = seen.records[name] if earned else target_of(output, seen.records["obs", name])
         shown = (_columns(each) for each in (real, output.pred(), ahead[name].pred()))
         columns = zip(*shown, strict=True)
         for number, (truth, again, drawn) in enumerate(columns):

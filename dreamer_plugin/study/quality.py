@@ -138,7 +138,7 @@ def observe(
     """
     parts, ages, lasts, end = [], [], [], 0
     for episode in episodes:
-        parts.append(_filter(world, episode.to(generator.device), generator))
+        parts.append(filter_episode(world, episode.to(generator.device), generator))
         ages.append(torch.arange(1, len(episode) + 1, device=generator.device))
         end += len(episode)
         lasts.append(torch.full_like(ages[-1], end - 1))
@@ -150,8 +150,10 @@ def observe(
     )
 
 
-def _filter(world: WorldModel, episode: TensorDict, generator: torch.Generator) -> TensorDict:
-    """States `[T]` of one episode."""
+def filter_episode(
+    world: WorldModel, episode: TensorDict, generator: torch.Generator
+) -> TensorDict:
+    """States `[T]` of one episode: deter, stoch, post, prior, feat."""
     rssm, state, parts = world.rssm, world.rssm.initial(1), []
     actions = torch.cat([torch.zeros_like(episode["action"][:1]), episode["action"][:-1]])
     for at in torch.arange(len(episode)).split(_CHUNK):
@@ -274,10 +276,15 @@ def _of(output: Output, truth: Tensor) -> dict[str, Tensor]:
         return {"mse": squared, "psnr": psnr(shown, truth), "ssim": ssim(shown, truth)}
     if isinstance(output, DiscreteTarget):
         return {"wrong": _mean_event((output.pred() != truth).float())}
-    target = truth.float()
-    if isinstance(output, MSE) and output.symlog_target:
-        target = symlog(target)
-    return {"mse": _mean_event((output.pred() - target) ** 2)}
+    return {"mse": _mean_event((output.pred() - target_of(output, truth)) ** 2)}
+
+
+def target_of(output: Output, truth: Tensor) -> Tensor:
+    """What is observed in the space that `mse` compares it in; of images 0 to 1."""
+    if isinstance(output, ImageOutput):
+        return truth.float() / 255
+    squashed = isinstance(output, MSE) and output.symlog_target
+    return symlog(truth.float()) if squashed else truth.float()
 
 
 def _mean_event(x: Tensor) -> Tensor:

@@ -21,8 +21,8 @@ FACES = {"__init__", "__main__"}  # the public face and `python -m`: they open d
 TORCHRL_ROOMS = {"data", "interop", "run", "doors"}
 OPTIONAL = {
     "ale_py", "bsuite", "cloudpickle", "crafter", "cv2", "dm_control", "envpool",
-    "hydra", "labmaze", "matplotlib", "memory_maze", "metaworld", "minari", "minigrid",
-    "mujoco", "nle", "procgen", "pygame", "ray", "rliable", "robosuite",
+    "hydra", "imageio_ffmpeg", "labmaze", "matplotlib", "memory_maze", "metaworld", "minari",
+    "minigrid", "mujoco", "nle", "procgen", "pygame", "ray", "rliable", "robosuite",
     "stable_baselines3", "wandb",
 }  # fmt: skip
 

@@ -1,0 +1,181 @@
+"""What a run will take before it is begun: parameters, memory, disk, and hours by a short probe.
+
+    collect until updates may begin -> a few updates, timed -> steps of all envs, timed
+
+The probe is a run of its own without a folder and with a small replay; nothing of it stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from dreamer_plugin.config import Config
+from dreamer_plugin.config.layers import on_disk
+from dreamer_plugin.config.machine import free_disk, probe
+from dreamer_plugin.errors import UsageError
+from dreamer_plugin.run.envs import source_of
+from dreamer_plugin.run.folder import RUNS
+from dreamer_plugin.run.parts import Parts, build_parts, components, planned_updates
+from dreamer_plugin.run.replay import latent_sizes, replay_needs
+from dreamer_plugin.run.training import Training
+from dreamer_plugin.study.hardware import peak_rss
+from dreamer_plugin.study.phases import clock
+
+UPDATES, STEPS = 5, 20  # timed
+_LEAST = 4  # batches that the probe's replay holds
+_SLOTS = 3  # numbers per parameter in a checkpoint: itself, and two of the optimiser
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run takes; bytes and seconds.
+
+    Args:
+        env, device, precision: of the run. steps, updates: of the whole run.
+        parameters: by component.
+        replay: bytes when it is as full as the run makes it. replay_on_disk: where it lies.
+        capacity: records that these are.
+        memory: most bytes of the process, replay included. free_memory: of the machine beside what
+            the process has without it.
+        device_memory: most bytes on the GPU; None without one.
+        disk: bytes of the checkpoints that are kept. free_disk: where the run would lie.
+        update, step: seconds of one update; of one step of all envs, acting included.
+        envs: side by side.
+    """
+
+    env: str
+    device: str
+    precision: str
+    steps: int
+    updates: int
+    envs: int
+    parameters: dict[str, int]
+    replay: int
+    replay_on_disk: bool
+    capacity: int
+    memory: int
+    free_memory: int
+    device_memory: int | None
+    disk: int
+    free_disk: int
+    update: float
+    step: float
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole run."""
+        return self.steps / self.envs * self.step + self.updates * self.update
+
+    @property
+    def steps_per_second(self) -> float:
+        """Agent steps over all envs, updates included."""
+        return self.steps / self.seconds
+
+    def problems(self) -> list[str]:
+        """Why it cannot fit, each with the change that would help; nothing where it fits."""
+        found = []
+        if not self.replay_on_disk and self.replay > self.free_memory:
+            fits = int(0.9 * self.capacity * self.free_memory / self.replay)
+            found.append(
+                f"the replay needs {_gb(self.replay)} of memory and {_gb(self.free_memory)} are "
+                f"free: replay.capacity={fits} or replay.storage=disk would fit"
+            )
+        if self.disk > self.free_disk:
+            found.append(
+                f"it needs {_gb(self.disk)} of disk and {_gb(self.free_disk)} are free: "
+                "run.keep=1, a smaller replay.capacity, or another --logdir"
+            )
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        derived = {"seconds": self.seconds, "steps_per_second": self.steps_per_second}
+        return asdict(self) | derived | {"problems": self.problems()}
+
+
+def make_plan(cfg: Config, tell: Callable[[str], None] = lambda text: None) -> Plan:
+    """Build the run, time it for a moment, and add up.
+
+    Args:
+        cfg: of the run. tell: takes a line of progress.
+
+    Raises:
+        UsageError: when the env cannot be made, or no update can be begun.
+    """
+    batch = cfg.replay.batch_size * (cfg.replay.batch_length + cfg.replay.context)
+    most = max(_LEAST * batch, 2 * cfg.run.prefill) + cfg.env.num_envs * cfg.replay.batch_length
+    small = replace(cfg.replay, capacity=min(cfg.replay.capacity, most), storage="memory")
+    short = replace(cfg, replay=small, compile="off", run=replace(cfg.run, eval_every=0))
+    parts = build_parts(short, source_of(short))
+    tell(f"timing {UPDATES} updates and {STEPS} steps of {parts.vector.num_envs} envs")
+    with Training(short, parts) as training:
+        update, step = _timed(training, most)
+    return _added_up(cfg, parts, update, step)
+
+
+def _timed(training: Training, most: int) -> tuple[float, float]:
+    """Median seconds of an update, and of a step of all envs."""
+    parts = training.parts
+    for _ in range(most):
+        training.collect()
+        training.progress.owed = 0
+        if parts.replay.windows >= max(training.cfg.run.prefill, 1):
+            break
+    else:
+        raise UsageError(
+            f"After {training.step:,} steps no update could begin: run.prefill is "
+            f"{training.cfg.run.prefill:,}, replay.batch_length {training.cfg.replay.batch_length}."
+        )
+    read = clock(parts.device)
+
+    def seconds(work: Callable[[], Any]) -> float:
+        before = read()
+        work()
+        return read() - before
+
+    updates = [seconds(lambda: training.update(parts.replay.sample())) for _ in range(UPDATES + 1)]
+    steps = [seconds(training.collect) for _ in range(STEPS)]
+    return median(updates[1:]), median(steps)
+
+
+def _added_up(cfg: Config, parts: Parts, update: float, step: float) -> Plan:
+    agent, run = parts.agent, cfg.run
+    filled = replace(cfg, replay=replace(cfg.replay, capacity=min(cfg.replay.capacity, run.steps)))
+    need = replay_needs(filled, parts.native.spaces, parts.vector.num_envs, **latent_sizes(agent))
+    disk_replay = on_disk(cfg)
+    weights = _SLOTS * sum(p.numel() * p.element_size() for p in agent.parameters())
+    latents = need["latents"] if cfg.checkpoint.latents else 0
+    cuda = agent.device.type == "cuda"
+    return Plan(
+        env=cfg.env.id,
+        device=str(agent.device),
+        precision=str(agent.precision).removeprefix("torch."),
+        steps=run.steps,
+        updates=round(planned_updates(cfg)),
+        envs=parts.vector.num_envs,
+        parameters={name: _count(part) for name, part in components(agent).items()},
+        replay=need["total"],
+        replay_on_disk=disk_replay,
+        capacity=filled.replay.capacity,
+        memory=(peak_rss() or 0) + (0 if disk_replay else need["total"]),
+        free_memory=probe().free,
+        device_memory=torch.cuda.max_memory_allocated(agent.device) if cuda else None,
+        disk=need["records"] + run.keep * (weights + latents) + disk_replay * need["total"],
+        free_disk=free_disk(Path(run.logdir or RUNS)),
+        update=update,
+        step=step,
+    )
+
+
+def _count(part: torch.nn.Module) -> int:
+    return sum(param.numel() for param in part.parameters() if param.requires_grad)
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.2f} GB"

@@ -1,0 +1,54 @@
+"""A plan adds up what a run takes, and refuses what cannot fit."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from dreamer_plugin.config import compose
+from dreamer_plugin.study import plan as planning
+from dreamer_plugin.study.plan import make_plan
+from tests.cli.calling import call
+
+
+@pytest.fixture(scope="module")
+def made(repo):
+    config = [repo / "tests" / "run" / "tiny.yaml"]
+    options = {"run.steps": 1000, "replay.capacity": 500, "run.keep": 2}
+    cfg = compose("gym/CartPole-v1", config=config, options=options).config
+    return make_plan(cfg)
+
+
+def test_what_a_small_run_takes(made):
+    assert (made.env, made.envs, made.device) == ("gym/CartPole-v1", 2, "cpu")
+    # 4 trained steps for each agent step, of 2 rows of 8: an update every 4 steps.
+    assert made.updates == 250 and made.capacity == 500
+    assert set(made.parameters) >= {"encoder", "rssm", "decoder", "reward", "actor", "critic"}
+    assert made.replay > 500 * (4 + 32) * 4  # an observation and a deter of float32 each, at least
+    assert made.disk > made.replay - made.replay // 2 and made.memory > made.replay
+    assert made.update > 0 and made.step > 0 and made.problems() == []
+
+
+def test_hours_are_those_of_updates_and_steps(made):
+    fixed = replace(made, update=0.1, step=0.02)
+    # 500 steps of both envs, and 250 updates.
+    assert fixed.seconds == pytest.approx(500 * 0.02 + 250 * 0.1)
+    assert fixed.steps_per_second == pytest.approx(1000 / 35)
+
+
+def test_what_cannot_fit_is_refused_with_what_would(made):
+    tight = replace(made, replay=1000 * 10**6, free_memory=100 * 10**6)
+    (problem,) = tight.problems()
+    assert "replay.capacity=45 or replay.storage=disk" in problem  # 0.9 of a tenth of 500
+    assert replace(tight, replay_on_disk=True).problems() == []
+    (problem,) = replace(made, free_disk=made.disk - 1).problems()
+    assert "of disk" in problem and "run.keep=1" in problem
+
+
+def test_the_command(repo, monkeypatch):
+    words = ("plan", "--env", "gym/CartPole-v1", "--config", repo / "tests" / "run" / "tiny.yaml")
+    result = call(*words, "--steps", 1000)
+    assert "parameters  " in result.stdout and "steps a second" in result.stdout
+    monkeypatch.setattr(planning, "free_disk", lambda folder: 10)
+    result = call(*words, "--json", code=2)
+    assert json.loads(result.stdout)["problems"] and "This cannot fit: it needs" in result.stderr
