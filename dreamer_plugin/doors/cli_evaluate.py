@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dreamer_plugin.doors.cli_import import EnvImport
+from dreamer_plugin.doors.cli_import import EnvImport, EnvPython
 from dreamer_plugin.doors.dialects import words_cli
 from dreamer_plugin.errors import UsageError
 
@@ -46,6 +46,7 @@ def evaluate(
     ] = None,
     video: Annotated[bool, typer.Option("--video", help="Films too, as GIF.")] = False,
     allow_env_import: EnvImport = None,
+    allow_env_python: EnvPython = None,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""`--allow-env-import`: the only way in which a command line imports a module for its envs."""
+"""`--allow-env-import` and `--allow-env-python`: what files may not ask for, typed."""
 
 from __future__ import annotations
 
@@ -18,6 +18,24 @@ def _import(modules: list[str] | None) -> list[str] | None:
     return modules
 
 
+def _allow(programs: list[str] | None) -> list[str] | None:
+    if programs:
+        from dreamer_plugin.config.trust import allow_program
+
+        for path in programs:
+            allow_program(path)
+    return programs
+
+
+EnvPython = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-env-python",
+        metavar="PATH",
+        help="Run the env of the saved settings in the Python that they name.",
+        callback=_allow,
+    ),
+]
 EnvImport = Annotated[
     list[str] | None,
     typer.Option(

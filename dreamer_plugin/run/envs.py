@@ -12,6 +12,7 @@ import dreamer_envs
 from dreamer_envs.vector import SerialVector, SupervisedVector, Supervision, VectorEnv
 from dreamer_plugin.config import Config
 from dreamer_plugin.config.secrets import require
+from dreamer_plugin.config.trust import require_allowed
 from dreamer_plugin.errors import UsageError
 
 EnvMaker = Callable[[], "gym.Env[Any, Any]"]
@@ -73,6 +74,7 @@ def source_of(cfg: Config, makers: Sequence[EnvMaker] | None = None) -> EnvSourc
         if not env.id:
             raise UsageError("No env: pass --env ID; `dreamer-plugin envs` lists them.")
         require(env.options)
+        require_allowed(env.options)
         makers = [dreamer_envs.maker(env.id, **env.options)] * env.num_envs
     rules = None
     if env.processes:

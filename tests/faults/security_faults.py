@@ -197,6 +197,16 @@ def _imports(name: str) -> Callable[[Path, Path], bool]:
     return attack
 
 
+def _names_a_program(run: Path, canary: Path) -> bool:
+    program = run / "python"
+    program.write_text(f"#!/bin/sh\nmkdir {canary}\n")
+    program.chmod(0o755)
+    file = run / "config.yaml"
+    named = f"  options:\n    python: {program}\n"
+    file.write_text(file.read_text().replace("  options:\n", named))
+    return str(program) in file.read_text() and _of(lambda: evaluate_run(run, 1))
+
+
 # Paths.
 
 
@@ -288,6 +298,7 @@ FAMILIES: dict[str, dict[str, Callable[[Path, Path], bool]]] = {
         "names a module": _imports("evil_module:Env-v0"),
         "names a module in a suite": _imports("gym/evil_module:Env-v0"),
         "names a class": _imports("evil_module:Env"),
+        "names a program": _names_a_program,
     },
     "paths": {
         "up": _named("../../outside/precious.txt"),

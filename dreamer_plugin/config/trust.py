@@ -1,0 +1,35 @@
+"""Programs that settings may start: those that somebody typed, never those that a file names.
+
+`env.python=PATH` runs an env in another Python. Typed, it is allowed for as long as this process
+lives; a saved configuration, which may be a stranger's, is refused with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dreamer_plugin.errors import UsageError
+
+PROGRAM = "env.options.python"
+_ALLOWED: set[str] = set()
+
+
+def allow_program(path: str) -> None:
+    """Let settings start this program."""
+    _ALLOWED.add(path)
+
+
+def require_allowed(options: Mapping[str, Any]) -> None:
+    """Refuse options of an env that would start a program which nobody allowed.
+
+    Raises:
+        UsageError: naming it, and how to allow it.
+    """
+    path = options.get("python")
+    if path and str(path) not in _ALLOWED:
+        raise UsageError(
+            f"The saved settings would run the program {str(path)!r} for the env, and no file may "
+            f"ask for that: say env.python={path} again, with evaluate --allow-env-python {path}, "
+            "or pass the env itself in Python."
+        )
