@@ -37,8 +37,9 @@ def test_cartpole(train, seed):
     assert evaluate_run(run, episodes=20).mean >= 450
 
 
-def test_catch(train):
-    assert evaluate_run(train("toy/catch"), episodes=100).mean >= 0.9
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_catch(train, seed):
+    assert evaluate_run(train("toy/catch", seed=seed), episodes=100).mean >= 0.9
 
 
 def test_recall_needs_its_memory(train):
