@@ -9,6 +9,8 @@ ABOUT = """Train Dreamer agents: they learn a world model, and behave as they le
   dreamer-plugin envs                      what can be learned here
   dreamer-plugin train --env atari/Pong    learn it
   dreamer-plugin evaluate runs/NAME        play with what was learned
+  dreamer-plugin report runs/NAME          one page with all that is known of a run
+  dreamer-plugin play runs/NAME            watch it
   dreamer-plugin show --env atari/Pong     every setting, and who set it
 """
 
