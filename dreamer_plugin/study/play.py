@@ -22,6 +22,8 @@ import dreamer_envs
 from dreamer_envs.errors import EnvOptionError
 from dreamer_plugin.agent import Agent
 from dreamer_plugin.config import Config
+from dreamer_plugin.config.secrets import require
+from dreamer_plugin.config.trust import require_allowed
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.evaluate import Chosen, load_agent
 
@@ -54,7 +56,12 @@ def open_env(cfg: Config, mode: str | None) -> tuple[Any, str | None]:
 
     Returns:
         The env, and the mode that it draws in.
+
+    Raises:
+        UsageError: for options that no file may set, or a secret that was not saved.
     """
+    require(cfg.env.options)
+    require_allowed(cfg.env.options)
     for tried in dict.fromkeys((mode, "rgb_array", None)):
         options = dict(cfg.env.options) | ({} if tried is None else {"render_mode": tried})
         with suppress(EnvOptionError):
