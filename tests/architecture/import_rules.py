@@ -20,10 +20,10 @@ FLOORS = {
 FACES = {"__init__", "__main__"}  # the public face and `python -m`: they open doors, lazily
 TORCHRL_ROOMS = {"data", "interop", "run", "doors"}
 OPTIONAL = {
-    "ale_py", "bsuite", "cloudpickle", "crafter", "cv2", "dm_control", "envpool",
-    "hydra", "imageio_ffmpeg", "labmaze", "matplotlib", "memory_maze", "metaworld", "minari",
-    "minigrid", "mujoco", "nle", "procgen", "pygame", "ray", "rliable", "robosuite",
-    "stable_baselines3", "wandb",
+    "ale_py", "brax", "bsuite", "cloudpickle", "craftax", "crafter", "cv2", "dm_control", "envpool",
+    "hydra", "imageio_ffmpeg", "jax", "labmaze", "matplotlib", "memory_maze", "metaworld", "minari",
+    "minigrid", "mujoco", "mujoco_playground", "nle", "procgen", "pygame", "ray", "rliable",
+    "robosuite", "stable_baselines3", "wandb",
 }  # fmt: skip
 
 

@@ -45,6 +45,9 @@ CASES = [
     ("memorymaze/9x9", {}, "memory_maze", True),
     ("metaworld/reach", {}, "metaworld", False),
     ("robosuite/Lift", {}, "robosuite", False),
+    ("brax/inverted_pendulum", {}, "brax", False),
+    ("craftax/classic-pixels", {}, "craftax", False),
+    ("playground/CartpoleBalance", {}, "mujoco_playground", False),
 ]
 each_case = pytest.mark.parametrize(
     "case", CASES, ids=lambda case: "-".join([case[0], *map(str, case[1].values())])

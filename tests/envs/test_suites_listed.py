@@ -33,6 +33,11 @@ SPELLINGS = {
     "metaworld/reach-v3": "metaworld/reach",
     "metaworld/Door_Open": "metaworld/door-open",
     "robosuite/two_arm_lift": "robosuite/TwoArmLift",
+    "brax/ant": "brax/ant",
+    "Craftax-Classic-Pixels-v1": "craftax/classic-pixels",
+    "craftax/symbolic": "craftax/symbolic",
+    "playground/CartpoleBalance": "playground/CartpoleBalance",
+    "mujoco_playground/walker-walk": "playground/WalkerWalk",
     "nle/NetHackScore-v0": "nle/Score",
     "nethack/score": "nle/Score",
     "loconav/ant_maze_m": "loconav/ant_maze_m",
@@ -92,7 +97,8 @@ def test_a_missing_package_names_the_extra(suite, monkeypatch):
 
 @pytest.mark.parametrize("name, options", [
     ("minigrid", {"obs": "pixles"}), ("procgen", {"mode": "soft"}), ("loconav", {"obs": "sound"}),
-    ("metaworld", {"obs": "x"}), ("robosuite", {"obs": "x"}),
+    ("metaworld", {"obs": "x"}), ("robosuite", {"obs": "x"}), ("brax", {"backend": "x"}),
+        ("playground", {"engine": "x"}), ("craftax", {"length": -1}),
     ("nle", {"cells": 1}),
 ])  # fmt: skip
 def test_wrong_values_are_named_before_the_package_is_imported(name, options, monkeypatch):
@@ -264,3 +270,13 @@ def test_list_of_metaworld():
 def test_list_of_robosuite():
     robosuite = pytest.importorskip("robosuite")
     assert set(task_names.ROBOSUITE) == set(robosuite.ALL_ENVIRONMENTS)
+
+
+def test_list_of_brax():
+    envs = pytest.importorskip("brax.envs")
+    assert set(task_names.BRAX) == set(envs._envs) - {"fast"}
+
+
+def test_list_of_playground():
+    registry = pytest.importorskip("mujoco_playground").registry
+    assert task_names.PLAYGROUND == registry.ALL_ENVS

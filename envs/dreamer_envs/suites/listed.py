@@ -32,6 +32,18 @@ BABYAI = SuiteSpec(
     bare=False,  # many of its tasks have MiniGrid's names
 )
 
+BRAX = SuiteSpec(
+    name="brax",
+    summary="Brax, locomotion in JAX",
+    entry_point="dreamer_envs.suites.brax:make",
+    tasks=task_names.BRAX,
+    module="brax",
+    package="brax",
+    extra="brax",
+    licence="Apache-2.0",
+    bare=False,  # `ant` says not whose
+)
+
 BSUITE = SuiteSpec(
     name="bsuite",
     summary="Behaviour Suite, small experiments in series: catch is catch/0 of 20",
@@ -43,6 +55,19 @@ BSUITE = SuiteSpec(
     extra="bsuite",
     licence="Apache-2.0",
     bare=False,  # `catch` is a toy of ours too
+)
+
+CRAFTAX = SuiteSpec(
+    name="craftax",
+    summary="Craftax, Crafter and a larger successor in JAX",
+    entry_point="dreamer_envs.suites.craftax:make",
+    tasks=task_names.CRAFTAX,
+    module="craftax",
+    package="craftax",
+    extra="craftax",
+    licence="MIT",
+    spellings=((r"(?i)-v1$", ""), (r"(?i)^craftax-(.*?)(-v1)?$", r"\1")),
+    bare=False,
 )
 
 ENVPOOL = SuiteSpec(
@@ -129,6 +154,19 @@ NLE = SuiteSpec(
     bare=False,
 )
 
+PLAYGROUND = SuiteSpec(
+    name="playground",
+    summary="MuJoCo Playground, the Control Suite and robots in JAX",
+    entry_point="dreamer_envs.suites.playground:make",
+    tasks=task_names.PLAYGROUND,
+    module="mujoco_playground",
+    package="playground",
+    extra="playground",
+    licence="Apache-2.0",
+    aliases=("mujoco_playground",),
+    bare=False,  # `WalkerWalk` is the Control Suite's
+)
+
 PROCGEN = SuiteSpec(
     name="procgen",
     summary="Procgen, sixteen games with generated levels",
@@ -158,6 +196,6 @@ ROBOSUITE = SuiteSpec(
 )
 
 LISTED = (
-    BABYAI, BSUITE, ENVPOOL, LOCONAV, MEMORYMAZE, METAWORLD, MINIGRID, NLE,
-    PROCGEN, ROBOSUITE,
+    BABYAI, BRAX, BSUITE, CRAFTAX, ENVPOOL, LOCONAV, MEMORYMAZE, METAWORLD, MINIGRID, NLE,
+    PLAYGROUND, PROCGEN, ROBOSUITE,
 )  # fmt: skip

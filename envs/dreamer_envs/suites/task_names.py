@@ -152,10 +152,38 @@ ROBOSUITE = tuple(
     """.split()
 )
 
+# Registered envs of brax 0.14.2 without its test env `fast`.
+BRAX = tuple(
+    """
+    ant halfcheetah hopper humanoid humanoidstandup inverted_double_pendulum inverted_pendulum
+    pusher reacher swimmer walker2d
+    """.split()
+)
+
+CRAFTAX = ("classic-pixels", "classic-symbolic", "pixels", "symbolic")
+
 # Tasks of nle 1.3, whose ids are `NetHack<task>-v0`.
 NLE = tuple(
     """
     Score Staircase StaircasePet Oracle Gold Eat Scout Challenge
+    """.split()
+)
+
+# `ALL_ENVS` of playground 0.2.
+PLAYGROUND = tuple(
+    """
+    AcrobotSwingup AcrobotSwingupSparse BallInCup CartpoleBalance CartpoleBalanceSparse
+    CartpoleSwingup CartpoleSwingupSparse CheetahRun FingerSpin FingerTurnEasy FingerTurnHard
+    FishSwim HopperHop HopperStand HumanoidStand HumanoidWalk HumanoidRun PendulumSwingup
+    PointMass ReacherEasy ReacherHard SwimmerSwimmer6 WalkerRun WalkerStand WalkerWalk
+    ApolloJoystickFlatTerrain BarkourJoystick BerkeleyHumanoidJoystickFlatTerrain
+    BerkeleyHumanoidJoystickRoughTerrain G1JoystickFlatTerrain G1JoystickRoughTerrain
+    Go1JoystickFlatTerrain Go1JoystickRoughTerrain Go1Getup Go1Handstand Go1Footstand
+    H1InplaceGaitTracking H1JoystickGaitTracking Op3Joystick SpotFlatTerrainJoystick SpotGetup
+    SpotJoystickGaitTracking T1JoystickFlatTerrain T1JoystickRoughTerrain AlohaHandOver
+    AlohaSinglePegInsertion PandaPickCube PandaPickCubeOrientation PandaPickCubeCartesian
+    PandaOpenCabinet PandaRobotiqPushCube LeapCubeReorient LeapCubeRotateZAxis
+    AeroCubeRotateZAxis
     """.split()
 )
 

@@ -1,0 +1,52 @@
+"""Brax: the classic locomotion tasks in JAX."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from dreamer_envs.errors import EnvOptionError
+from dreamer_envs.suites.jax_form import JaxEnv, on_cpu
+from dreamer_envs.transforms import ActionRepeat
+
+BACKENDS = ("generalized", "positional", "spring", "mjx")
+
+
+def make(
+    task: str, backend: str = "generalized", length: int = 1000, action_repeat: int = 1
+) -> gym.Env[Any, Any]:
+    """Builds a task. A fall terminates where the task says so, the length truncates.
+
+    Args:
+        task: for example `ant`.
+        backend: how the physics is computed: `generalized`, `positional`, `spring` or `mjx`.
+        length: control steps after which an episode is truncated.
+        action_repeat: times each action is applied.
+
+    Raises:
+        EnvOptionError: a bad value.
+    """
+    if backend not in BACKENDS:
+        raise EnvOptionError(f"backend is {backend!r} for brax/{task}; choose one of {BACKENDS}.")
+    if length < 1:
+        raise EnvOptionError(f"length is {length} for brax/{task}; use at least 1.")
+    on_cpu()
+    from brax import envs
+
+    physics = envs.get_environment(task, backend=backend)
+
+    def start(key: Any) -> Any:
+        state = physics.reset(key)
+        return state, state.obs
+
+    def go_on(key: Any, state: Any, action: Any) -> Any:
+        state = physics.step(state, action)
+        return state, state.obs, state.reward, state.done
+
+    seen = spaces.Box(-np.inf, np.inf, (int(physics.observation_size),), np.float32)
+    actions = spaces.Box(-1.0, 1.0, (int(physics.action_size),), np.float32)
+    env: gym.Env[Any, Any] = JaxEnv(start, go_on, seen, actions, length)
+    return ActionRepeat(env, action_repeat) if action_repeat != 1 else env

@@ -1,0 +1,72 @@
+"""MuJoCo Playground: the Control Suite, walking robots and hands in JAX (MJX)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from dreamer_envs.errors import EnvOptionError, MissingPackageError
+from dreamer_envs.suites.jax_form import JaxEnv, on_cpu
+
+ENGINES = ("jax", "warp")
+
+
+def make(task: str, engine: str = "jax", privileged: bool = False) -> gym.Env[Any, Any]:
+    """Builds a task. A fall terminates where the task says so, its own length truncates.
+
+    Args:
+        task: for example `CartpoleBalance`.
+        engine: `jax`, or `warp`, which is meant for GPUs and compiles for minutes on a CPU.
+        privileged: whether an agent also sees what only a simulator knows, where a task has that.
+
+    Raises:
+        EnvOptionError: another engine.
+        MissingPackageError: the robot's model is not here and cannot be downloaded.
+    """
+    if engine not in ENGINES:
+        raise EnvOptionError(
+            f"engine is {engine!r} for playground/{task}; choose one of {ENGINES}."
+        )
+    on_cpu()
+    from mujoco_playground import registry
+
+    try:
+        physics = registry.load(task, config_overrides={"impl": engine})
+    except Exception as error:
+        if "menagerie" not in str(error):
+            raise
+        raise MissingPackageError(
+            f"playground/{task} needs the robots of mujoco_menagerie, which the package clones "
+            f"with git from GitHub when first asked; that failed ({error}). Tasks of the Control "
+            "Suite, such as playground/CartpoleBalance, need none."
+        ) from error
+
+    def start(key: Any) -> Any:
+        state = physics.reset(key)
+        return state, state.obs
+
+    def go_on(key: Any, state: Any, action: Any) -> Any:
+        state = physics.step(state, action)
+        return state, state.obs, state.reward, state.done
+
+    sizes = physics.observation_size
+    if not isinstance(sizes, dict):
+        seen: spaces.Space[Any] = _numbers(sizes)
+        look: Any = np.asarray
+    else:
+        names = [name for name in sizes if privileged or not name.startswith("privileged")]
+        seen = spaces.Dict({name: _numbers(sizes[name]) for name in names})
+
+        def look(obs: Any) -> Any:
+            return {name: np.asarray(obs[name]) for name in names}
+
+    actions = spaces.Box(-1.0, 1.0, (int(physics.action_size),), np.float32)
+    return JaxEnv(start, go_on, seen, actions, int(physics._config.episode_length), look)
+
+
+def _numbers(size: Any) -> spaces.Box:
+    """Space of an observation, whose size the package gives as a count or as a shape."""
+    return spaces.Box(-np.inf, np.inf, (int(np.prod(size)),), np.float32)
