@@ -22,10 +22,10 @@ assert set(SOME) < set(EVERY)
 
 
 def made(env_id: str) -> EnvBase:
-    """By the name that `import dreamer_envs` registered; Gymnasium's own ids in our form."""
-    if env_id.startswith("gym/"):
-        return GymWrapper(dreamer_envs.make(env_id))
-    return GymEnv(f"dreamer_envs:{env_id}-v0")
+    """By the name that `import dreamer_envs` registered, where it did; else in our form."""
+    if f"{env_id}-v0" in gym.registry:
+        return GymEnv(f"dreamer_envs:{env_id}-v0")
+    return GymWrapper(dreamer_envs.make(env_id))
 
 
 def checked(env: EnvBase) -> None:
