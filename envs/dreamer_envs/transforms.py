@@ -86,9 +86,8 @@ def _action(space: AnySpace, name: str) -> tuple[AnySpace, Convert]:
     if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
         _check_bounds(space, name)
         agent_space = spaces.Box(-1.0, 1.0, space.shape, np.float32)
-        return agent_space, lambda action: rescale(action, space.low, space.high).astype(
-            space.dtype
-        )
+        scaled, kind = _scaler(space.low, space.high), space.dtype
+        return agent_space, lambda action: scaled(action).astype(kind)
     raise UnsupportedSpaceError(
         f"{name} space {space} is not supported: use Box of floats, Discrete, MultiDiscrete of "
         "one axis, MultiBinary, or a Dict of these."
@@ -121,13 +120,24 @@ def rescale(action: Any, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     Returns:
         float32 array of the env's action.
     """
-    clipped = np.clip(np.asarray(action, np.float32), -1.0, 1.0)
+    return _scaler(low, high)(action)
+
+
+def _scaler(low: np.ndarray, high: np.ndarray) -> Callable[[Any], np.ndarray]:
+    """`rescale` for fixed bounds; what depends on them alone is computed once, not at each step."""
     finite = np.isfinite(low) & np.isfinite(high)
     bottom, top = np.where(finite, low, -1.0), np.where(finite, high, 1.0)
     plain = (bottom == -1.0) & (top == 1.0)  # adding and taking away 1 would cost the last bit
-    return np.where(plain, clipped, bottom + (clipped + 1.0) / 2.0 * (top - bottom)).astype(
-        np.float32
-    )
+    only_clips = bool(plain.all())
+
+    def scaled(action: Any) -> np.ndarray:
+        clipped = np.minimum(np.maximum(np.asarray(action, np.float32), -1.0), 1.0)
+        if only_clips:
+            return clipped
+        mapped = bottom + (clipped + 1.0) / 2.0 * (top - bottom)
+        return np.where(plain, clipped, mapped).astype(np.float32)
+
+    return scaled
 
 
 class DictObs(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):

@@ -1,0 +1,200 @@
+"""What the adapters add to a step: ours beside the backend stepped with the same preparation.
+
+    python -m tests.envs.overhead [--steps 400] [--write]
+
+Processor time of this process, in microseconds per step, so that other work on the machine counts
+little; the two sides take turns, five times each, and the median counts. The limit is 15 % or 20
+us, whichever is larger. `--write` puts the table into `docs/environments.md`. A pair whose
+packages are not installed is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+import dreamer_envs
+from dreamer_envs.images import resize
+
+PAGE = Path(__file__).parents[2] / "docs" / "environments.md"
+BEGIN, END = "<!-- overhead: begin -->", "<!-- overhead: end -->"
+TURNS = 5
+SHARE, LEAST = 0.15, 20.0  # of the backend's time, and microseconds
+
+Stepper = Iterator[None]
+
+
+def ours(id: str, **options: Any) -> Stepper:
+    """Our env under random actions, which are drawn before."""
+    env = dreamer_envs.make(id, **options)
+    env.action_space.seed(0)
+    actions = [env.action_space.sample() for _ in range(256)]
+    env.reset(seed=0)
+    while True:
+        for action in actions:
+            _, _, terminated, truncated, _ = env.step(action)
+            if terminated or truncated:
+                env.reset()
+            yield
+
+
+def gymnasium(id: str) -> Stepper:
+    """Gymnasium's env, its observation cast to float32 and its reward to a float."""
+    env = gym.make(id, disable_env_checker=True)
+    env.action_space.seed(0)
+    actions = [env.action_space.sample() for _ in range(256)]
+    env.reset(seed=0)
+    while True:
+        for action in actions:
+            obs, reward, terminated, truncated, _ = env.step(action)
+            np.asarray(obs, np.float32), float(reward)
+            if terminated or truncated:
+                env.reset()
+            yield
+
+
+def atari_preprocessing() -> Stepper:
+    """Gymnasium's AtariPreprocessing: 4 frames, maximum of 2, 64x64 in colour."""
+    import ale_py
+
+    gym.register_envs(ale_py)
+    bare = gym.make("ALE/Pong-v5", frameskip=1, repeat_action_probability=0.0)
+    env = gym.wrappers.AtariPreprocessing(
+        bare, frame_skip=4, screen_size=64, grayscale_obs=False, noop_max=0
+    )
+    env.action_space.seed(0)
+    actions = [env.action_space.sample() for _ in range(256)]
+    env.reset(seed=0)
+    while True:
+        for action in actions:
+            _, _, terminated, truncated, _ = env.step(action)
+            if terminated or truncated:
+                env.reset()
+            yield
+
+
+def emulator() -> Stepper:
+    """The emulator itself: 4 frames, maximum of 2, PIL's bilinear resize to 64x64."""
+    import ale_py
+    from ale_py import roms
+
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+    ale = ale_py.ALEInterface()
+    ale.setFloat("repeat_action_probability", 0.0)
+    ale.loadROM(roms.get_rom_path("pong"))
+    legal = ale.getMinimalActionSet()
+    frames = [np.zeros((210, 160, 3), np.uint8) for _ in range(2)]
+    rng = np.random.default_rng(0)
+    while True:
+        for action in rng.integers(len(legal), size=256):
+            for repeat in range(4):
+                ale.act(legal[action])
+                if repeat >= 2:
+                    ale.getScreenRGB(frames[repeat - 2])
+            resize(np.maximum(*frames), 64, 64)
+            if ale.game_over():
+                ale.reset_game()
+            yield
+
+
+def control_suite() -> Stepper:
+    """dm_control's env, its observations cast to float32."""
+    from dm_control import suite
+
+    env = suite.load("walker", "walk", task_kwargs={"random": 0})
+    actions = np.random.default_rng(0).uniform(-1, 1, (256, 6))
+    env.reset()
+    while True:
+        for action in actions:
+            now = env.step(action)
+            {key: np.asarray(value, np.float32) for key, value in now.observation.items()}
+            if now.last():
+                env.reset()
+            yield
+
+
+def crafter() -> Stepper:
+    """Crafter itself."""
+    import crafter
+
+    env = crafter.Env(seed=0)
+    actions = np.random.default_rng(0).integers(17, size=256)
+    env.reset()
+    while True:
+        for action in actions:
+            if env.step(int(action))[2]:
+                env.reset()
+            yield
+
+
+Side = Callable[[], Stepper]
+PAIRS: dict[str, tuple[str, Side, Side]] = {
+    "gym/CartPole-v1 and Gymnasium": (
+        "gymnasium", lambda: ours("gym/CartPole-v1"), lambda: gymnasium("CartPole-v1"),
+    ),
+    "atari100k/Pong and the emulator": ("ale_py", lambda: ours("atari100k/Pong"), emulator),
+    "atari100k/Pong and AtariPreprocessing": (
+        "cv2", lambda: ours("atari100k/Pong"), atari_preprocessing,
+    ),
+    "dmc/walker-walk and dm_control": (
+        "dm_control", lambda: ours("dmc/walker-walk"), control_suite,
+    ),
+    "crafter/reward and crafter": ("crafter", lambda: ours("crafter/reward"), crafter),
+}  # fmt: skip
+
+
+def cost(stepper: Stepper, steps: int) -> float:
+    """Microseconds of processor time per step."""
+    began = time.process_time()
+    for _ in range(steps):
+        next(stepper)
+    return 1e6 * (time.process_time() - began) / steps
+
+
+def measured(left: Side, right: Side, steps: int) -> tuple[float, float]:
+    """Medians of both sides, which take turns."""
+    sides = [left(), right()]
+    for side in sides:
+        cost(side, 50)  # what is slow the first time
+    turns = [[cost(side, steps) for side in sides] for _ in range(TURNS)]
+    mine, theirs = (statistics.median(column) for column in zip(*turns, strict=True))
+    return mine, theirs
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--write", action="store_true")
+    asked = parser.parse_args()
+    lines = ["| pair | ours, us | backend, us | added | within the limit |", "| --- " * 5 + "|"]
+    missed = 0
+    for name, (module, left, right) in PAIRS.items():
+        if importlib.util.find_spec(module) is None:
+            print(f"{name}: {module} is not installed, left out")
+            continue
+        mine, theirs = measured(left, right, asked.steps)
+        fits = mine - theirs <= max(SHARE * theirs, LEAST)
+        missed += not fits
+        added = f"{mine - theirs:+.0f} us, {mine / theirs - 1:+.0%}"
+        lines.append(
+            f"| {name} | {mine:.0f} | {theirs:.0f} | {added} | {'yes' if fits else 'no'} |"
+        )
+        print(lines[-1], flush=True)
+    if asked.write:
+        text = PAGE.read_text()
+        head, tail = text.partition(BEGIN)[0], text.partition(END)[2]
+        PAGE.write_text(f"{head}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{tail}")
+    return int(bool(missed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
