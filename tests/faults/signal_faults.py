@@ -100,9 +100,10 @@ def _strike(process: Run, folder: Path, kind: signal.Signals | None) -> dict:
 
 
 def _orphans(process: Run) -> list[int]:
-    """What is left after a second: the fork server ends when it notices."""
-    for _ in range(20):
-        if not process.orphans():
-            return []
+    """What is left after ten seconds: a fork server ends when it notices, late where much runs."""
+    end = time.monotonic() + 10
+    while left := process.orphans():
+        if time.monotonic() > end:
+            break
         time.sleep(0.05)
-    return process.orphans()
+    return left
