@@ -63,9 +63,7 @@ def read_curves(contest: Contest, folder: Path) -> list[Curve]:
     for cell in contest.cells():
         rows = evaluations(folder / cell.name)
         if rows:
-            columns = (
-                [float(row[key]) for row in rows] for key in ("step", "seconds", "eval/mean")
-            )
+            columns = ([float(row[key]) for row in rows] for key in _COLUMNS)
             curves.append(Curve(cell.agent, cell.seed, *columns))
     return curves
 
@@ -78,7 +76,7 @@ def write_results(contest: Contest, folder: Path, draws: int = RESAMPLES) -> lis
     """
     curves = read_curves(contest, folder)
     scores = {
-        agent: np.array([[c.at(contest.steps)] for c in curves if c.agent == agent])
+        agent: np.array([[c.at(grid(contest)[-1])] for c in curves if c.agent == agent])
         for agent in contest.agents
     }
     scores = {agent: rows[~np.isnan(rows[:, 0])] for agent, rows in scores.items() if len(rows)}
@@ -196,8 +194,8 @@ def _sections(
     yield page.section(
         "Results",
         page.table(*summary),
-        note=f"Mean return of {contest.episodes} episodes after {contest.steps:,} steps, of each "
-        f"seed; interquartile mean over the seeds with its {CONFIDENCE:.0%} interval.",
+        note=f"Mean return of {contest.episodes} episodes after {grid(contest)[-1]:,} steps, of "
+        f"each seed; interquartile mean over the seeds with its {CONFIDENCE:.0%} interval.",
     )
     yield page.section(
         "Curves",

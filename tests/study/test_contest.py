@@ -117,6 +117,17 @@ def test_the_files_tell_what_was_found(made, tmp_path):
     assert "ArithmeticError: the pole fell" in text and text.count("<svg") == 3
 
 
+def test_steps_may_end_between_two_evaluations(made, tmp_path):
+    pytest.importorskip("rliable")
+    task = replace(TASK, steps=35)  # measured at 10, 20 and 30
+    go(task, tmp_path / "c")
+    files = contest_results.write_results(task, tmp_path / "c", draws=100)
+    with files[1].open() as file:
+        # Seeds 0 and 1 of the fixture score 0 and 100, ppo 50 more, and the step.
+        assert [row["mean"] for row in csv.DictReader(file)] == ["130.0", "80.0"]
+    assert "after 30 steps" in files[2].read_text()
+
+
 def test_without_rliable_nothing_begins(monkeypatch):
     monkeypatch.setattr(contest_results, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"needs the package rliable: pip install"):
