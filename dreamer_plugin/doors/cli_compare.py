@@ -63,7 +63,8 @@ def compare(
     _require_agents(names, any_config)
     env_id = any_config.env.id
     folder = out or Path("compare") / env_id.replace("/", "-")
-    origins = {name: cells.origin(name, env_id) for name in names}
+    told = [*([f"size={size}"] if size else []), *map(_shown, overrides or [])]
+    origins = {name: cells.origin(name, env_id, told) for name in names}
     contest = cells.Contest(env_id, names, seeds, steps, every, episodes, origins)
     cells.enter(contest, folder)
     failed = cells.run_cells(contest, folder, lambda cell: configs[cell.agent], typer.echo)
@@ -89,6 +90,14 @@ def _names(agents: str) -> list[str]:
     if not names:
         raise UsageError("--agents names none: say --agents dreamer,ppo.")
     return list(dict.fromkeys(names))
+
+
+def _shown(override: str) -> str:
+    """KEY=VALUE as it may be written down."""
+    from dreamer_plugin.config.secrets import hidden
+
+    key, _, value = override.partition("=")
+    return f"{key}={hidden(key, value)}"
 
 
 def _configs(

@@ -67,10 +67,14 @@ class Cell:
         return f"{self.agent}-s{self.seed}"
 
 
-def origin(agent: str, env: str) -> str:
-    """Where the settings of an agent come from, in words."""
+def origin(agent: str, env: str, given: Sequence[str] = ()) -> str:
+    """Where the settings of an agent come from, in words.
+
+    Args:
+        agent, env: its name, and the id of the env. given: settings of the Dreamers, as typed.
+    """
     if agent in DREAMERS:
-        return f"preset {DREAMERS[agent]} and the protocol of the suite"
+        return ", ".join([f"preset {DREAMERS[agent]} and the protocol of the suite", *given])
     return settings_of(agent, env)[1]
 
 
@@ -88,6 +92,9 @@ def enter(contest: Contest, folder: Path) -> None:
         fixed = ("env", "steps", "eval_every", "episodes")
         other = [f"{key} {before[key]} there, {now[key]} here" for key in fixed
                  if before[key] != now[key]]  # fmt: skip
+        other += [f"{agent} has {before['settings'][agent]} there, {told} here"
+                  for agent, told in contest.settings.items()
+                  if before["settings"].get(agent, told) != told]  # fmt: skip
         if other:
             raise UsageError(f"{folder} compares something else: {'; '.join(other)}. Use --out.")
         agents = list(dict.fromkeys([*before["agents"], *contest.agents]))

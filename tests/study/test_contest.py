@@ -72,6 +72,8 @@ def test_another_contest_is_refused(made, tmp_path):
     go(TASK, tmp_path / "c")
     with pytest.raises(UsageError, match="steps 30 there, 40 here"):
         contest.enter(replace(TASK, steps=40), tmp_path / "c")
+    with pytest.raises(UsageError, match="ppo has zoo there, zoo, seed=1 here"):
+        contest.enter(replace(TASK, settings={"ppo": "zoo, seed=1"}), tmp_path / "c")
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "thesis.tex").write_text("")
     with pytest.raises(UsageError, match="holds other files"):
@@ -159,6 +161,8 @@ def test_settings_are_the_zoos_where_it_has_them():
         "defaults of Stable-Baselines3",
     )
     assert contest.origin("dreamer-v1", "toy/catch").startswith("preset v1")
+    assert contest.origin("dreamer", "toy/catch", ["size=1m"]).endswith("suite, size=1m")
+    assert contest.origin("sac", "toy/catch", ["size=1m"]) == "defaults of Stable-Baselines3"
 
 
 class Constant:
