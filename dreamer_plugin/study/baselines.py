@@ -86,8 +86,7 @@ def require_baseline(agent: str, action_space: gym.Space[Any]) -> None:
     if find_spec(package) is None:
         install = EXTRA if package == "stable_baselines3" else "pip install sb3-contrib"
         raise UsageError(f"The agent {agent!r} needs the package {package}: {install}")
-    kinds = {"discrete": gym.spaces.Discrete, "continuous": gym.spaces.Box}
-    if takes != "any" and not isinstance(action_space, kinds[takes]):
+    if not _fits(takes, action_space):
         able = [name for name, (*_, kind) in BASELINES.items() if _fits(kind, action_space)]
         raise UsageError(
             f"{agent} takes {takes} actions, the env has {action_space}. These can: "
