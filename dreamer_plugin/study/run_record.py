@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dreamer_plugin.config import Config, load_config
-from dreamer_plugin.errors import UsageError
+from dreamer_plugin.errors import CheckpointError, UsageError
 from dreamer_plugin.run import checkpoint
 from dreamer_plugin.run.folder import RunFolder, find_run
 from dreamer_plugin.run.machine import read_machines
@@ -61,8 +60,7 @@ class RunRecord:
         """The run in a few numbers, by what they are."""
         last = self.rows[-1] if self.rows else {}
         returns = self.returns()[1]
-        best = checkpoint.best(RunFolder(self.path).checkpoints)
-        facts = {} if best is None else json.loads((best / "best.json").read_text("utf-8"))
+        facts = _best_facts(self.path)
         seconds = last.get("seconds", 0.0)
         return {
             "env": self.cfg.env.id,
@@ -116,6 +114,15 @@ def running_mean(values: Sequence[float], width: int = RECENT) -> list[float]:
         total += value - (values[i - width] if i >= width else 0.0)
         sums.append(total / min(i + 1, width))
     return sums
+
+
+def _best_facts(run: Path) -> dict[str, Any]:
+    """What the best checkpoint says of itself; that it is damaged, where it is."""
+    best = checkpoint.best(RunFolder(run).checkpoints)
+    try:
+        return {} if best is None else checkpoint.meta(best)
+    except CheckpointError:
+        return {"value": "damaged"}
 
 
 def _renamed(run: RunRecord, name: str) -> RunRecord:

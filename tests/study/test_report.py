@@ -104,6 +104,15 @@ def test_what_cannot_be_played_is_said(tmp_path):
     assert any("Not shown: CheckpointError" in text for text in page.text)
 
 
+def test_a_damaged_best_checkpoint_is_said(tmp_path):
+    run = written(tmp_path / "a", "toy/catch", [1.0] * 12)
+    manifest = run / "checkpoints" / "best" / "manifest.json"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text("{")
+    assert read_run(run).summary()["best checkpoint"] == "damaged"
+    assert "damaged" in Page(report([run], episodes=0)).text
+
+
 def test_published_curves_are_of_the_task_as_it_is_seen():
     """Numbers of the last bins, read in the source's tables; see NOTICE."""
     proprio = published(compose("dmc/walker-walk").config)
