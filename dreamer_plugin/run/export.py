@@ -30,6 +30,7 @@ from dreamer_plugin.config import Config, config_text, parse_config
 from dreamer_plugin.errors import CheckpointError, UsageError, choose
 from dreamer_plugin.interop import step
 from dreamer_plugin.run import evaluate
+from dreamer_plugin.run.checkpoint import understood
 from dreamer_plugin.run.devices import choose_device
 from dreamer_plugin.run.evaluate import load_agent
 from dreamer_plugin.run.native import NativeForm
@@ -122,21 +123,23 @@ def read_weights(
         raise CheckpointError(f"Cannot read the weights in {path}: {error}") from error
     if KEY not in metadata or "config" not in metadata:
         raise CheckpointError(f"{path} was not made by `dreamer-plugin export`.")
-    about = json.loads(metadata[KEY])
-    if about["format"] > FORMAT:
-        raise CheckpointError(
-            f"{path} has format {about['format']}, this version reads up to {FORMAT}: upgrade."
-        )
-    cfg = parse_config(metadata["config"], str(path))
     arrays = {k.removeprefix(_SPACES): v for k, v in tensors.items() if k.startswith(_SPACES)}
-    native = NativeForm.from_dict(unpack(arrays, about["spaces"]))
+    with understood(path):
+        about = json.loads(metadata[KEY])
+        if about["format"] > FORMAT:
+            raise CheckpointError(
+                f"{path} has format {about['format']}, this version reads up to {FORMAT}: upgrade."
+            )
+        facts = dict(about["facts"])
+        native = NativeForm.from_dict(unpack(arrays, about["spaces"]))
+    cfg = parse_config(metadata["config"], str(path))
     agent = build_agent(cfg, native.spaces, choose_device(device))
     weights = {name: value for name, value in tensors.items() if name.startswith(_WEIGHTS)}
     try:
         agent.load_state_dict(weights)
     except RuntimeError as error:
         raise CheckpointError(f"{path} does not fit its own configuration: {error}") from error
-    return cfg, agent, native, about["facts"]
+    return cfg, agent, native, facts
 
 
 def require_new(file: str | Path) -> None:

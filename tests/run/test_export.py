@@ -114,6 +114,10 @@ def test_files_that_are_not_ours(cartpole, tmp_path):
     save_file({"x": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match="was not made by `dreamer-plugin export`"):
         Dreamer.load(tmp_path / "other.safetensors")
+    for about in ("{}", "[]", "{", '{"format": "x"}', '{"format": 1, "facts": {}, "spaces": 3}'):
+        save_file({"x": torch.zeros(2)}, bad, {export.KEY: about, "config": "seed: 1"})
+        with pytest.raises(CheckpointError, match="does not fit this version"):
+            Dreamer.load(bad)
     with pytest.raises(UsageError, match="exists already"):
         export.export_weights(cartpole[1], bad)
     with pytest.raises(UsageError, match="there is no folder"):
