@@ -20,6 +20,7 @@ from dreamer_plugin.config.yamlfile import parse_yaml
 from dreamer_plugin.doors.cli_text import rendered
 from dreamer_plugin.errors import UsageError
 
+SB3, INSTALL = "stable_baselines3", "stable-baselines3"
 GAP = 2  # pixels between the frames of the picture
 SCALE = 3  # times that small frames are enlarged
 # What others' checkers complain of and what it means here: words of theirs -> grade, fix.
@@ -108,9 +109,10 @@ def _foreign(name: str, checker: Callable[[Any], None], make: Callable[[], Any])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # advice about those libraries' own networks
             checker(env)
-    except ModuleNotFoundError:
-        return Finding(name, "note", "not installed, so not asked", "pip install stable-baselines3")
     except Exception as error:  # its assertions are its findings
+        missing = error.name or "" if isinstance(error, ModuleNotFoundError) else ""
+        if missing.partition(".")[0] == SB3:  # and not one that the env lacks
+            return Finding(name, "note", "not installed, so not asked", f"pip install {INSTALL}")
         says = f"{type(error).__name__}: {error}".splitlines()[0]
         for words, (grade, fix) in KNOWN.items():
             if words in str(error):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 
 import pytest
 from PIL import Image
 
+from dreamer_plugin.doors import cli_check
 from tests.cli.calling import call
 
 
@@ -69,3 +71,26 @@ def odd_module(tmp_path, monkeypatch):
 )
 def test_mistakes(words, message):
     assert message in call("check-env", *words, code=2).output
+
+
+def test_a_package_that_the_env_lacks_is_its_fault():
+    """A checker that is missing is a note; what the env itself cannot import is not."""
+
+    class Env:
+        def close(self):
+            self.closed = True
+
+    def lacking(module):
+        def checker(env):
+            importlib.import_module(module)
+
+        return cli_check._foreign("SB3", checker, Env)
+
+    own = lacking("physics_that_nobody_has")
+    assert own.grade == "fault" and "physics_that_nobody_has" in own.says
+
+
+def test_a_checker_that_is_not_installed_is_a_note(monkeypatch):
+    monkeypatch.setitem(sys.modules, "stable_baselines3.common.env_checker", None)
+    found = findings("gym/CartPole-v1", "--steps", "20")["SB3"]
+    assert found["grade"] == "note" and found["fix"] == "pip install stable-baselines3"
