@@ -46,11 +46,18 @@ def require(options: Mapping[str, Any]) -> None:
         UsageError: naming the first, and how to pass it.
     """
     for name, value in options.items():
-        if value == HIDDEN:
+        if _holds_hidden(value):
             raise UsageError(
                 f"env.{name} is a secret and was not saved with the run: pass env.{name}=... "
                 "again, or in Python the env itself (Dreamer.load(run, env=...))."
             )
+
+
+def _holds_hidden(value: Any) -> bool:
+    if isinstance(value, (Mapping, list, tuple)):
+        inside = value.values() if isinstance(value, Mapping) else value
+        return any(map(_holds_hidden, inside))
+    return bool(value == HIDDEN)
 
 
 def _known() -> list[str]:

@@ -64,3 +64,12 @@ def test_a_saved_run_asks_for_it_again(told, tmp_path):
 def test_no_interpolation_comes_in_by_options_either():
     with pytest.raises(UsageError, match=r"run\.logdir has '\$\{'"):
         compose("toy/catch", options={"run.logdir": "${oc.env:HOME}"})
+
+
+@pytest.mark.parametrize(
+    "value", [{"headers": {"token": SECRET}}, {"servers": [{"token": SECRET}]}]
+)
+def test_a_secret_inside_an_option_is_asked_for_too(value):
+    require(value)
+    with pytest.raises(UsageError, match="is a secret and was not saved"):
+        require(hidden("env.options", value))
