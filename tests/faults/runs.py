@@ -10,8 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+from dreamer_plugin.run.folder import WRITTEN
+
 TINY = Path(__file__).parent.parent / "run" / "tiny.yaml"
-TEMPORARY = (".tmp-*", ".old-*", ".config.yaml.*")
+TEMPORARY = (".tmp-*", ".old-*", *(f".{name}.*" for name in WRITTEN))
 
 
 class Run:

@@ -26,6 +26,10 @@ def test_the_exit_code_tells_what_was_not_survived(monkeypatch):
     assert main(["env", "--n", "6"]) == 1
 
 
+def test_nothing_injected_is_nothing_survived():
+    assert main(["resume-matrix", "--only", "no such case"]) == 1
+
+
 def test_a_row_shows_what_it_has():
     assert table([{"fault": "x", "injected": 3}]).splitlines()[-1].startswith("| x | 3 | - |")
 
