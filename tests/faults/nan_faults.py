@@ -45,19 +45,19 @@ def run(given: argparse.Namespace) -> list[dict]:
     """One row for each kind."""
     chance = random.Random(given.seed)
     kinds = {
-        "one loss": (_once, False, False),
-        "one gradient": (_once, True, False),
-        "until it goes back": (_until_back, False, False),
-        "for ever": (_for_ever, False, True),
+        "one loss": (_once, False, False, False),
+        "one gradient": (_once, True, False, False),
+        "until it goes back": (_until_back, False, True, False),
+        "for ever": (_for_ever, False, True, True),
     }
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for name, (when, gradient, ends) in kinds.items():
+        for name, (when, gradient, back, ends) in kinds.items():
             survived, times = 0, []
             for number in range(given.n):
                 began = time.perf_counter()
                 place = Path(folder) / f"{name.replace(' ', '-')}-{number}"
-                survived += _survived(place, when(chance), gradient, chance, ends)
+                survived += _survived(place, when(chance), gradient, chance, back, ends)
                 times.append(time.perf_counter() - began)
             text = f"not finite: {name}"
             rows.append(small.row(text, given.n, survived, recovered=seconds(times)))
@@ -110,9 +110,13 @@ def _survived(
     bad: Callable[[int, int], bool],
     gradient: bool,
     chance: random.Random,
+    back: bool,
     ends: bool,
 ) -> bool:
-    """Whether a run ends as it should, with checkpoints that are finite and can be gone on from."""
+    """Whether a run ends as it should, with checkpoints that are finite and can be gone on from.
+
+    One that comes to its end must have left updates out, and gone back only where it should.
+    """
     value = chance.choice([float("nan"), float("inf"), -float("inf")])
     with _poisoned(bad, gradient, value):
         try:
@@ -122,6 +126,9 @@ def _survived(
             right = ends and error.exit_code == 3 and (folder / "run" / "not-finite.json").is_file()
     found = [path for _, path in checkpoint.steps(folder / "run" / "checkpoints")]
     right = right and bool(found) and all(map(_finite, found))
+    if right and not ends:
+        met = checkpoint.read(found[0], ["loop"])["loop"]["numerics"]
+        right = met["total"] > 0 and bool(met["rolled_back"]) == back
     if right and ends:
         right = small.small_run(folder, resume=folder / "run", run__steps=STEPS).steps == STEPS
     return right
