@@ -20,7 +20,8 @@ from dreamer_plugin.run.records import FOLDER as RECORDS
 
 RUNS = Path("runs")
 LOCK = ".lock"
-WRITTEN = ("config.yaml", "layers.json", "not-finite.json")  # whole, by `yamlfile.write_text`
+# Whole, by `yamlfile.write_text`; the log when rows are dropped from it.
+WRITTEN = ("config.yaml", "layers.json", "metrics.jsonl", "not-finite.json")
 
 
 class RunFolder:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from dreamer_plugin.config.yamlfile import write_text
+
 JSONL = "metrics.jsonl"
 
 
@@ -112,4 +114,4 @@ def _finite(value: float) -> float | None:
 
 def _drop_rows_after(path: Path, step: int) -> None:
     rows = [row for row in read_metrics(path.parent) if row["step"] <= step]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    write_text("".join(json.dumps(row) + "\n" for row in rows), path)

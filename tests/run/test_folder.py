@@ -79,7 +79,7 @@ def test_nothing_is_left_when_the_agent_cannot_be_built(tiny, quiet, tmp_path, m
 def test_half_written_files_are_swept_when_a_run_goes_on(finished, tiny, quiet, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(finished, run)
-    for name in (".config.yaml.a1b2c3d4", ".layers.json.a1b2c3d4", "records/.tmp-1234"):
+    for name in (".config.yaml.a1b2c3d4", ".metrics.jsonl.a1b2c3d4", "records/.tmp-1234"):
         (run / name).write_text("half")
     train(tiny(**{"run.steps": 124}), resume=run, console=quiet)
     names = {path.name for path in run.rglob(".*")}

@@ -3,6 +3,7 @@
 import json
 import math
 
+import pytest
 import torch
 
 from dreamer_plugin.run.metrics import MeanMetrics, MetricsLog, read_metrics
@@ -50,3 +51,17 @@ def test_resume_drops_the_rows_that_will_be_run_again(tmp_path):
         (2, 2.0),
         (3, 9.0),
     ]
+
+
+def test_the_log_outlives_a_kill_while_rows_are_dropped(tmp_path, monkeypatch):
+    log = MetricsLog(tmp_path)
+    log.write(1, {"loss": 1.0})
+    log.close()
+
+    def killed(*paths):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        MetricsLog(tmp_path, resumed_at=0)
+    assert [row["step"] for row in read_metrics(tmp_path)] == [1]
