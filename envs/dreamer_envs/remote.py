@@ -112,14 +112,17 @@ class RemoteEnv(gym.Env[Any, Any]):
         self._end()
 
     def _ask(self, *message: Any) -> Any:
+        question = wire.pack(message)
         try:
-            wire.send(self._link, message)
+            wire.send(self._link, question)
             answer = wire.receive(self._link)
         except (EOFError, OSError) as error:
             raise errors.EnvError(f"{self._name} is gone: {self._fate()}.") from error
+        except BaseException:  # a late answer would be taken for that to the next question
+            self.close()
+            raise
         if "error" in answer:
-            kind = getattr(errors, answer["kind"], errors.EnvError)
-            raise kind(f"{self._name}: {answer['error']}")
+            raise _error(answer["kind"], f"{self._name}: {answer['error']}")
         return answer["ok"]
 
     def _fate(self) -> str:
@@ -129,6 +132,16 @@ class RemoteEnv(gym.Env[Any, Any]):
             code = self._process.wait(PATIENCE)
             return f"that Python ended with exit code {code}; what it said stands above"
         return "that Python closed the connection"
+
+
+def _error(kind: str, text: str) -> errors.EnvsError:
+    """An error of that name."""
+    if kind == errors.UnknownOptionError.__name__:  # takes the option, which the text names
+        return errors.EnvOptionError(text)
+    found = getattr(errors, kind, None)
+    if isinstance(found, type) and issubclass(found, errors.EnvsError):
+        return found(text)
+    return errors.EnvError(text)
 
 
 def find_python(path: str) -> str:

@@ -40,8 +40,8 @@ class _Worker:
     def __init__(self) -> None:
         self._env: Any = None
 
-    def answer(self, order: str, *arguments: Any) -> dict[str, Any]:
-        """What the other side gets for an order."""
+    def answer(self, order: str, *arguments: Any) -> bytes:
+        """The message that the other side gets for an order."""
         orders: dict[str, Callable[..., Any]] = {
             "make": self._make,
             "reset": self._reset,
@@ -51,13 +51,12 @@ class _Worker:
             "set_state": lambda saved: self._env.set_state(saved),
         }
         try:
-            answer = {"ok": orders[order](*arguments)}
-            wire.pack(answer)
-            return answer
+            return wire.pack({"ok": orders[order](*arguments)})
         except EnvsError as error:
-            return {"error": str(error), "kind": type(error).__name__}
+            return wire.pack({"error": str(error), "kind": type(error).__name__})
         except Exception as error:
-            return {"error": f"{type(error).__name__}: {error}", "kind": "EnvError"}
+            said = f"{type(error).__name__}: {error}"
+            return wire.pack({"error": said, "kind": "EnvError"})
 
     def close(self) -> None:
         if self._env is not None:

@@ -19,13 +19,8 @@ LARGEST = 2**30  # bytes of one message; more is a mistake or an attack
 KINDS = "biuf"  # of arrays: truth values, integers, floats
 
 
-def send(link: socket.socket, message: Any) -> None:
-    """Sends a message.
-
-    Raises:
-        TypeError: it holds something that cannot be sent.
-    """
-    data = pack(message)
+def send(link: socket.socket, data: bytes) -> None:
+    """Sends a message that `pack` made."""
     link.sendall(struct.pack("!I", len(data)) + data)
 
 
@@ -46,7 +41,8 @@ def pack(message: Any) -> bytes:
     """Bytes of a message, without the length.
 
     Raises:
-        TypeError: as `send`.
+        TypeError: it holds something that cannot be sent.
+        ValueError: it is longer than the other side takes.
     """
     arrays: list[bytes] = []
 
@@ -60,7 +56,10 @@ def pack(message: Any) -> bytes:
         raise TypeError(f"{type(value).__name__} cannot be sent to another Python.")
 
     text = json.dumps(message, default=described).encode()
-    return b"".join([struct.pack("!I", len(text)), text, *arrays])
+    data = b"".join([struct.pack("!I", len(text)), text, *arrays])
+    if len(data) > LARGEST:
+        raise ValueError(f"A message of {len(data)} bytes: the limit is {LARGEST}.")
+    return data
 
 
 def unpack(data: bytes) -> Any:

@@ -55,6 +55,12 @@ def test_messages_that_are_none_are_refused():
         wire.unpack(struct.pack("!I", len(text)) + text + bytes(8))
 
 
+def test_a_message_that_is_too_long_is_not_sent(monkeypatch):
+    monkeypatch.setattr(wire, "LARGEST", 100)
+    with pytest.raises(ValueError, match="the limit is 100"):
+        wire.pack(np.zeros(100, np.uint8))
+
+
 @pytest.fixture
 def catch():
     env = dreamer_envs.make("toy/catch", python=HERE)
@@ -112,6 +118,36 @@ def test_a_python_that_dies_is_an_error_of_the_env(catch):
     os.kill(catch.unwrapped._process.pid, signal.SIGKILL)
     with pytest.raises(EnvError, match="catch in .* is gone: that Python ended with exit code -9"):
         catch.step(1)
+
+
+def test_an_interrupted_question_leaves_no_late_answer(catch, monkeypatch):
+    catch.reset(seed=0)
+
+    def interrupted(link):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(wire, "receive", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            catch.step(1)
+    with pytest.raises(EnvError, match="it was closed"):
+        catch.reset(seed=0)
+
+
+@pytest.mark.parametrize(
+    "kind, expected",
+    [
+        ("MissingPackageError", MissingPackageError),
+        ("UnknownOptionError", EnvOptionError),
+        ("annotations", EnvError),  # in that module, but no error of it
+        ("NoSuchError", EnvError),
+    ],
+)
+def test_errors_keep_their_kind(catch, monkeypatch, kind, expected):
+    monkeypatch.setattr(wire, "receive", lambda link: {"error": "text", "kind": kind})
+    with pytest.raises(expected, match="catch in .*: text"):
+        catch.step(1)
+    monkeypatch.undo()
 
 
 def test_closing_ends_the_other_python(catch):
