@@ -15,6 +15,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
@@ -30,7 +31,7 @@ PACKAGE = Path(__file__).parent
 # What the other Python runs first: this package from its folder, and nothing else of that place.
 START = """
 import importlib.util, json, os, struct, sys
-folder, handle = sys.argv[1], int(sys.argv[2])
+folder, handle, tied = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "tied"
 def refuse(text, kind):
     text = json.dumps({"error": text, "kind": kind}).encode()
     os.write(handle, struct.pack("!II", len(text) + 4, len(text)) + text)
@@ -46,7 +47,7 @@ try:
 except ImportError as error:
     refuse("%s; in that Python: pip install 'gymnasium>=1.0' numpy pillow" % error,
            "MissingPackageError")
-remote_worker.serve(handle)
+remote_worker.serve(handle, tied)
 """
 
 
@@ -164,7 +165,9 @@ def _launch(python: str, handle: int) -> subprocess.Popen[bytes]:
     # Variables that say where this Python's packages are would mislead the other one.
     ours = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP")
     environment = {key: value for key, value in os.environ.items() if key not in ours}
-    command = [python, "-c", START, str(PACKAGE), str(handle)]
+    # Linux' signal at the parent's death comes at the death of the thread that started the child.
+    lasting = threading.current_thread() is threading.main_thread()
+    command = [python, "-c", START, str(PACKAGE), str(handle), "tied" if lasting else "loose"]
     return subprocess.Popen(command, pass_fds=[handle], stdin=subprocess.DEVNULL, env=environment)
 
 

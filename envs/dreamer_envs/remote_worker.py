@@ -16,13 +16,15 @@ from dreamer_envs.errors import EnvsError
 _SIGNAL_AT_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of Linux' prctl
 
 
-def serve(handle: int) -> None:
+def serve(handle: int, tied: bool) -> None:
     """Obeys until the other side is gone.
 
     Args:
         handle: number of the open socket.
+        tied: whether to end at once with the thread that started this process, even within a step;
+            else it ends when it next looks at the socket.
     """
-    _detach()
+    _detach(tied)
     with socket.socket(fileno=handle) as link:
         worker = _Worker()
         try:
@@ -82,9 +84,9 @@ class _Worker:
         return [obs, reward, terminated, truncated, wire.plain(info)]
 
 
-def _detach() -> None:
+def _detach(tied: bool) -> None:
     """The other side alone ends this process; what simulators print goes to the errors."""
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
+    if tied and sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SIGNAL_AT_PARENTS_DEATH, signal.SIGKILL)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 import venv
 
@@ -173,6 +175,19 @@ def test_no_python_outlives_a_process_that_is_killed():
             return
         time.sleep(0.1)
     raise AssertionError(f"process {child} is still there")
+
+
+def test_it_outlives_the_thread_that_made_it():
+    made = []
+    thread = threading.Thread(
+        target=lambda: made.append(dreamer_envs.make("toy/catch", python=HERE))
+    )
+    thread.start()
+    thread.join()
+    with contextlib.closing(made[0]) as env:
+        time.sleep(0.2)  # the signal at the thread's death would be there by now
+        env.reset(seed=0)
+        assert env.unwrapped._process.poll() is None
 
 
 def _alive(pid):
