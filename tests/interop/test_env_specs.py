@@ -19,13 +19,14 @@ EVERY = [
     for task in dreamer_envs.tasks(info.name)
 ]
 assert set(SOME) < set(EVERY)
+UNREGISTERED = ("gym", "bsuite", "envpool")  # whose tasks are not a fixed list
 
 
 def made(env_id: str) -> EnvBase:
-    """By the name that `import dreamer_envs` registered, where it did; else in our form."""
-    if f"{env_id}-v0" in gym.registry:
-        return GymEnv(f"dreamer_envs:{env_id}-v0")
-    return GymWrapper(dreamer_envs.make(env_id))
+    """By the name that `import dreamer_envs` registered; in our form where it registers none."""
+    if env_id.partition("/")[0] in UNREGISTERED:
+        return GymWrapper(dreamer_envs.make(env_id))
+    return GymEnv(f"dreamer_envs:{env_id}-v0")
 
 
 def checked(env: EnvBase) -> None:
