@@ -68,7 +68,9 @@ def main() -> None:
     args = parser.parse_args()
 
     player = Player(args.file)
-    env = dreamer_envs.make(args.env or player.facts["env"], **player.facts["options"])
+    options = player.facts["options"]
+    options.pop("python", None)  # a file, which may be a stranger's, starts no program
+    env = dreamer_envs.make(args.env or player.facts["env"], **options)
     for episode in range(args.episodes):
         obs, _ = env.reset(seed=episode)
         player.reset()
