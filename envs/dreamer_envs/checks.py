@@ -19,6 +19,7 @@ from dreamer_envs.errors import FrameError
 
 SLOW = 30.0  # steps per second, below which collecting takes longer than learning
 KEPT = 8  # first pictures that are kept
+COMPARED = 200  # first frames that are looked at for what never changes
 PAIRED = 30  # steps that two envs of one seed are compared over
 
 Env = gym.Env[Any, Any]
@@ -119,7 +120,7 @@ def _walk(env: Env, steps: int, seed: int) -> _Walk:
         length += 1
         walk.steps += 1
         walk.rewards.add(float(reward))
-        if len(walk.obs) < max(KEPT, 200):
+        if len(walk.obs) < COMPARED:
             walk.obs.append({key: np.array(value) for key, value in obs.items()})
         _fits(env, obs)
         if terminated or truncated:

@@ -18,7 +18,6 @@ import datetime
 import importlib.util
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -177,8 +176,8 @@ def table(known: dict[str, Any]) -> str:
         task = f"`{found['id']}`, {found['steps']} steps"
         speed = f"{found['steps_per_s']:,}"
         lines.append(f"| `{suite}` | {task} | {package} | {found['date']} | {speed} | {checks} |")
-    machine = f"Python {platform.python_version()}, {platform.system()}, {os.cpu_count()} cores"
-    return "\n".join([*lines, "", f"Last run: {machine}."])
+    pythons = ", ".join(sorted({found["python"] for found in known.values()}))
+    return "\n".join([*lines, "", f"Stepped with Python {pythons}."])
 
 
 if __name__ == "__main__":
