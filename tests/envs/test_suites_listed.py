@@ -246,7 +246,9 @@ def test_lists_of_minigrid_and_babyai():
     import gymnasium as gym
 
     for names, head in ((task_names.MINIGRID, "MiniGrid-"), (task_names.BABYAI, "BabyAI-")):
-        assert {head + name for name in names} == {i for i in gym.registry if i.startswith(head)}
+        known = {i for i in gym.registry if i.startswith(head)}
+        # Those need pictures that the package does not bring; they cannot be made.
+        assert {head + name for name in names} == {i for i in known if "-WFC-" not in i}
 
 
 def test_list_of_procgen():
