@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from dreamer_envs.errors import EnvOptionError
-from dreamer_envs.suites.jax_form import JaxEnv, on_cpu
+from dreamer_envs.suites.jax_form import JaxEnv, of_physics, on_cpu
 from dreamer_envs.transforms import ActionRepeat
 
 BACKENDS = ("generalized", "positional", "spring", "mjx")
@@ -38,15 +38,7 @@ def make(
 
     physics = envs.get_environment(task, backend=backend)
 
-    def start(key: Any) -> Any:
-        state = physics.reset(key)
-        return state, state.obs
-
-    def go_on(key: Any, state: Any, action: Any) -> Any:
-        state = physics.step(state, action)
-        return state, state.obs, state.reward, state.done
-
     seen = spaces.Box(-np.inf, np.inf, (int(physics.observation_size),), np.float32)
     actions = spaces.Box(-1.0, 1.0, (int(physics.action_size),), np.float32)
-    env: gym.Env[Any, Any] = JaxEnv(start, go_on, seen, actions, length)
+    env: gym.Env[Any, Any] = JaxEnv(*of_physics(physics), seen, actions, length)
     return ActionRepeat(env, action_repeat) if action_repeat != 1 else env

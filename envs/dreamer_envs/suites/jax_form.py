@@ -27,6 +27,20 @@ def on_cpu() -> None:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 
+def of_physics(physics: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """`start` and `go_on` of an env in Brax's form, whose state holds obs, reward and done."""
+
+    def start(key: Any) -> Any:
+        state = physics.reset(key)
+        return state, state.obs
+
+    def go_on(key: Any, state: Any, action: Any) -> Any:
+        state = physics.step(state, action)
+        return state, state.obs, state.reward, state.done
+
+    return start, go_on
+
+
 class JaxEnv(gym.Env[Any, Any]):
     """An env made of two functions of JAX.
 

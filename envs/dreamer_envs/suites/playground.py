@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from dreamer_envs.errors import EnvOptionError, MissingPackageError
-from dreamer_envs.suites.jax_form import JaxEnv, on_cpu
+from dreamer_envs.suites.jax_form import JaxEnv, of_physics, on_cpu
 
 ENGINES = ("jax", "warp")
 
@@ -44,14 +44,6 @@ def make(task: str, engine: str = "jax", privileged: bool = False) -> gym.Env[An
             "Suite, such as playground/CartpoleBalance, need none."
         ) from error
 
-    def start(key: Any) -> Any:
-        state = physics.reset(key)
-        return state, state.obs
-
-    def go_on(key: Any, state: Any, action: Any) -> Any:
-        state = physics.step(state, action)
-        return state, state.obs, state.reward, state.done
-
     sizes = physics.observation_size
     if not isinstance(sizes, dict):
         seen: spaces.Space[Any] = _numbers(sizes)
@@ -64,7 +56,7 @@ def make(task: str, engine: str = "jax", privileged: bool = False) -> gym.Env[An
             return {name: np.asarray(obs[name]) for name in names}
 
     actions = spaces.Box(-1.0, 1.0, (int(physics.action_size),), np.float32)
-    return JaxEnv(start, go_on, seen, actions, int(physics._config.episode_length), look)
+    return JaxEnv(*of_physics(physics), seen, actions, int(physics._config.episode_length), look)
 
 
 def _numbers(size: Any) -> spaces.Box:
