@@ -9,8 +9,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from dreamer_envs.errors import EnvOptionError
 from dreamer_envs.images import Image
+from dreamer_envs.suites.rendering import check_render_mode
 
 
 class Crafter(gym.Env[Image, Any]):
@@ -35,10 +35,7 @@ class Crafter(gym.Env[Image, Any]):
         length: int = 10_000,
         render_mode: str | None = None,
     ) -> None:
-        if render_mode not in (None, "rgb_array"):
-            raise EnvOptionError(
-                f"render_mode is {render_mode!r} for crafter/{task}; use 'rgb_array'."
-            )
+        check_render_mode(render_mode, f"crafter/{task}")
         self.render_mode = render_mode
         self._settings = {
             "size": (size, size),

@@ -174,8 +174,7 @@ def _check(task: str, obs: str, repeat: int, render_mode: str | None) -> None:
         raise EnvOptionError(f"obs is {obs!r} for dmc/{task}; choose one of {', '.join(OBS)}.")
     if repeat < 1:
         raise EnvOptionError(f"action_repeat is {repeat} for dmc/{task}; it must be at least 1.")
-    if render_mode not in (None, "rgb_array"):
-        raise EnvOptionError(f"render_mode is {render_mode!r} for dmc/{task}; use 'rgb_array'.")
+    rendering.check_render_mode(render_mode, f"dmc/{task}")
 
 
 def _import_suite(draws: bool, who: str) -> Any:

@@ -40,10 +40,7 @@ def make(
     """
     if obs not in OBS:
         raise EnvOptionError(f"obs is {obs!r} for metaworld/{task}; choose one of {OBS}.")
-    if render_mode not in (None, "rgb_array"):
-        raise EnvOptionError(
-            f"render_mode is {render_mode!r} for metaworld/{task}; use 'rgb_array'."
-        )
+    rendering.check_render_mode(render_mode, f"metaworld/{task}")
     draws = obs != "proprio" or render_mode is not None
     rendering.select_backend(needed=draws, who=f"metaworld/{task}")
     env: gym.Env[Any, Any] = Arm(f"{task}-v3", size, camera if draws else "")

@@ -15,6 +15,7 @@ import numpy as np
 from gymnasium import spaces
 
 from dreamer_envs.errors import EnvOptionError
+from dreamer_envs.suites.rendering import check_render_mode
 from dreamer_envs.transforms import shrink
 
 OBS = ("symbolic", "pixels", "full")
@@ -48,8 +49,7 @@ class Rooms(gym.Env[Any, Any]):
         gym_id = f"{self.beginning}-{task}"
         if obs not in OBS:
             raise EnvOptionError(f"obs is {obs!r} for {gym_id}; choose one of {', '.join(OBS)}.")
-        if render_mode not in (None, "rgb_array"):
-            raise EnvOptionError(f"render_mode is {render_mode!r} for {gym_id}; use 'rgb_array'.")
+        check_render_mode(render_mode, gym_id)
         self._rooms = _seen(gym_id, obs, render_mode)
         self.render_mode = render_mode
         self._size = 0 if obs == "symbolic" else size

@@ -20,6 +20,7 @@ from PIL import ImageDraw, ImageFont
 from dreamer_envs.errors import EnvOptionError
 from dreamer_envs.images import Image
 from dreamer_envs.spec import load
+from dreamer_envs.suites.rendering import check_render_mode
 
 TILE = 8  # pixels of a character
 KEYS = ("chars", "colors", "blstats", "inv_oclasses", "message")
@@ -56,8 +57,7 @@ class NetHack(gym.Env[Any, Any]):
     ) -> None:
         if cells < 2:
             raise EnvOptionError(f"cells is {cells} for nle/{task}; use 2 or more, 8 for 64x64.")
-        if render_mode not in (None, "rgb_array"):
-            raise EnvOptionError(f"render_mode is {render_mode!r} for nle/{task}; use 'rgb_array'.")
+        check_render_mode(render_mode, f"nle/{task}")
         self._game: Any = _game(task, length)
         self.render_mode = render_mode
         self._seeds = task != "Challenge"  # whose rules forbid it: no two of its games are equal

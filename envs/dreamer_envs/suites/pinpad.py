@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dreamer_envs.errors import EnvOptionError
 from dreamer_envs.images import Image
+from dreamer_envs.suites.rendering import check_render_mode
 
 WIDTH, HEIGHT = 16, 14  # of the map; the outermost cells are walls
 SHELF = HEIGHT  # row of the image, below the map, that shows the last pads
@@ -90,10 +91,7 @@ class PinPad(gym.Env[Image, Any]):
     can_save = True
 
     def __init__(self, task: str, length: int = 10_000, render_mode: str | None = None) -> None:
-        if render_mode not in (None, "rgb_array"):
-            raise EnvOptionError(
-                f"render_mode is {render_mode!r} for pinpad/{task}; use 'rgb_array'."
-            )
+        check_render_mode(render_mode, f"pinpad/{task}")
         if length < 1:
             raise EnvOptionError(f"length is {length} for pinpad/{task}; use at least 1.")
         self.render_mode = render_mode

@@ -15,6 +15,7 @@ from gymnasium import spaces
 
 from dreamer_envs.errors import EnvOptionError
 from dreamer_envs.images import Image
+from dreamer_envs.suites.rendering import check_render_mode
 from dreamer_envs.transforms import shrink
 
 MODES = ("easy", "hard", "extreme", "memory", "exploration")
@@ -141,5 +142,4 @@ def _check(task: str, mode: str, levels: int, render_mode: str | None) -> None:
         raise EnvOptionError(f"mode is {mode!r} for procgen/{task}; choose one of {MODES}.")
     if levels < 0:
         raise EnvOptionError(f"levels is {levels} for procgen/{task}; use 0 for no limit, or more.")
-    if render_mode not in (None, "rgb_array"):
-        raise EnvOptionError(f"render_mode is {render_mode!r} for procgen/{task}; use 'rgb_array'.")
+    check_render_mode(render_mode, f"procgen/{task}")

@@ -48,10 +48,7 @@ class Robosuite(gym.Env[Any, Any]):
     ) -> None:
         if obs not in OBS:
             raise EnvOptionError(f"obs is {obs!r} for robosuite/{task}; choose one of {OBS}.")
-        if render_mode not in (None, "rgb_array"):
-            raise EnvOptionError(
-                f"render_mode is {render_mode!r} for robosuite/{task}; use 'rgb_array'."
-            )
+        rendering.check_render_mode(render_mode, f"robosuite/{task}")
         self.render_mode = render_mode
         self._obs, self._size, self._camera = obs, size, camera
         draws = obs != "proprio" or render_mode is not None
