@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dreamer_plugin.config.secrets import require
 from dreamer_plugin.errors import UsageError
 
 PROGRAM = "env.options.python"
@@ -18,6 +19,17 @@ _ALLOWED: set[str] = set()
 def allow_program(path: str) -> None:
     """Let settings start this program."""
     _ALLOWED.add(path)
+
+
+def usable(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of an env as they may be given to it; every env of a configuration takes these.
+
+    Raises:
+        UsageError: for a secret that was not saved, or a program that nobody allowed.
+    """
+    require(options)
+    require_allowed(options)
+    return dict(options)
 
 
 def require_allowed(options: Mapping[str, Any]) -> None:

@@ -12,8 +12,7 @@ from dreamer_envs.errors import MissingPackageError
 from dreamer_plugin.config import Config, EnvFacts, MachineLayer, Resolved, compose
 from dreamer_plugin.config.layers import on_disk
 from dreamer_plugin.config.machine import free_disk, probe
-from dreamer_plugin.config.secrets import require
-from dreamer_plugin.config.trust import require_allowed
+from dreamer_plugin.config.trust import usable
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.spaces import Spaces
 
@@ -94,9 +93,7 @@ def _refuse_older(checkpoint: Path) -> None:
 
 def env_facts(cfg: Config) -> EnvFacts:
     """What the machine layer must know of the env of `cfg`; makes it and closes it."""
-    require(cfg.env.options)
-    require_allowed(cfg.env.options)
-    env = dreamer_envs.make(cfg.env.id, **cfg.env.options)
+    env = dreamer_envs.make(cfg.env.id, **usable(cfg.env.options))
     spaces = Spaces.from_gym(env.observation_space, env.action_space)
     env.close()
     images = (key.shape for key in spaces.obs if key.kind == "image")

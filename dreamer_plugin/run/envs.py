@@ -11,8 +11,7 @@ import gymnasium as gym
 import dreamer_envs
 from dreamer_envs.vector import SerialVector, SupervisedVector, Supervision, VectorEnv
 from dreamer_plugin.config import Config
-from dreamer_plugin.config.secrets import require
-from dreamer_plugin.config.trust import require_allowed
+from dreamer_plugin.config.trust import usable
 from dreamer_plugin.errors import UsageError
 
 EnvMaker = Callable[[], "gym.Env[Any, Any]"]
@@ -73,9 +72,7 @@ def source_of(cfg: Config, makers: Sequence[EnvMaker] | None = None) -> EnvSourc
     if makers is None:
         if not env.id:
             raise UsageError("No env: pass --env ID; `dreamer-plugin envs` lists them.")
-        require(env.options)
-        require_allowed(env.options)
-        makers = [dreamer_envs.maker(env.id, **env.options)] * env.num_envs
+        makers = [dreamer_envs.maker(env.id, **usable(env.options))] * env.num_envs
     rules = None
     if env.processes:
         rules = Supervision(env.timeout, env.max_faults, min(env.min_envs, len(makers)))

@@ -22,8 +22,7 @@ import dreamer_envs
 from dreamer_envs.errors import EnvOptionError
 from dreamer_plugin.agent import Agent
 from dreamer_plugin.config import Config
-from dreamer_plugin.config.secrets import require
-from dreamer_plugin.config.trust import require_allowed
+from dreamer_plugin.config.trust import usable
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.evaluate import Chosen, load_agent
 
@@ -60,10 +59,9 @@ def open_env(cfg: Config, mode: str | None) -> tuple[Any, str | None]:
     Raises:
         UsageError: for options that no file may set, or a secret that was not saved.
     """
-    require(cfg.env.options)
-    require_allowed(cfg.env.options)
+    given = usable(cfg.env.options)
     for tried in dict.fromkeys((mode, "rgb_array", None)):
-        options = dict(cfg.env.options) | ({} if tried is None else {"render_mode": tried})
+        options = given | ({} if tried is None else {"render_mode": tried})
         with suppress(EnvOptionError):
             return dreamer_envs.make(cfg.env.id, **options), tried
     raise AssertionError("an env takes the options that it was trained with")
