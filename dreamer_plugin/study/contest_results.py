@@ -7,7 +7,6 @@ report.html   curves over steps and over seconds, estimates, performance profile
 
 from __future__ import annotations
 
-import csv
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from dreamer_plugin.study import page
 from dreamer_plugin.study.baselines import EXTRA
 from dreamer_plugin.study.charts import Line, line_chart
 from dreamer_plugin.study.contest import Contest, evaluations, failures, grid
+from dreamer_plugin.study.evaluation_files import write_rows
 
 Array = npt.NDArray[np.float64]
 _COLUMNS = "step", "seconds", "eval/mean"
@@ -82,11 +82,11 @@ def write_results(contest: Contest, folder: Path, draws: int = RESAMPLES) -> lis
     scores = {agent: rows[~np.isnan(rows[:, 0])] for agent, rows in scores.items() if len(rows)}
     scores = {agent: rows for agent, rows in scores.items() if len(rows)}
     files = [folder / name for name in _CSV]
-    _write(files[0], ("agent", "seed", "step", "seconds", "mean"), _curve_rows(curves))
+    write_rows(files[0], ("agent", "seed", "step", "seconds", "mean"), _curve_rows(curves))
     estimated = estimates(scores, draws)
     header = ("agent", "seeds", "iqm", "low", "high", "mean", "best seed", "worst seed", "seconds")
     summary = list(_summary_rows(scores, estimated, curves))
-    _write(files[1], header, summary)
+    write_rows(files[1], header, summary)
     parts = _sections(contest, folder, curves, scores, estimated, (header, summary))
     title = f"{contest.env}: {', '.join(contest.agents)}"
     files[2].write_text(page.page(title, parts), encoding="utf-8")
@@ -261,10 +261,3 @@ def _profiles(contest: Contest, found: Estimates) -> str:
         for agent, (share, low, high) in found.profiles.items()
     ]
     return line_chart("share of seeds that end above", "return", lines)
-
-
-def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)

@@ -46,12 +46,12 @@ def write(found: Evaluation, folder: Path, video: bool = False) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / "evaluation.json", folder / "episodes.csv"]
     files[0].write_text(json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n")
-    _write_rows(files[1], ("policy", "episode", "return", "length", "success"), _episodes(found))
+    write_rows(files[1], ("policy", "episode", "return", "length", "success"), _episodes(found))
     if found.quality is not None:
         loops = found.quality
         files.append(folder / "open_loop.csv")
         rows = zip(range(len(loops.starts)), loops.starts, *loops.open_loop.values(), strict=True)
-        _write_rows(files[-1], ("ahead", "starts", *loops.open_loop), rows)
+        write_rows(files[-1], ("ahead", "starts", *loops.open_loop), rows)
         if has_matplotlib():
             files.append(folder / "evaluation.png")
             _draw(files[-1], found.quality, found.foreseen)
@@ -70,8 +70,9 @@ def has_matplotlib() -> bool:
     return True
 
 
-def _write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with path.open("w", newline="") as file:
+def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table as CSV, its header first."""
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
