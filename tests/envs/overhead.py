@@ -33,9 +33,8 @@ SHARE, LEAST = 0.15, 20.0  # of the backend's time, and microseconds
 Stepper = Iterator[None]
 
 
-def ours(id: str, **options: Any) -> Stepper:
-    """Our env under random actions, which are drawn before."""
-    env = dreamer_envs.make(id, **options)
+def stepped(env: gym.Env[Any, Any]) -> Stepper:
+    """An env under random actions, which are drawn before."""
     env.action_space.seed(0)
     actions = [env.action_space.sample() for _ in range(256)]
     env.reset(seed=0)
@@ -47,6 +46,11 @@ def ours(id: str, **options: Any) -> Stepper:
             yield
 
 
+def ours(id: str, **options: Any) -> Stepper:
+    """Our env under random actions."""
+    return stepped(dreamer_envs.make(id, **options))
+
+
 def gymnasium(id: str) -> Stepper:
     """Gymnasium's env, its observation cast to float32 and its reward to a float."""
     env = gym.make(id, disable_env_checker=True)
@@ -56,7 +60,7 @@ def gymnasium(id: str) -> Stepper:
     while True:
         for action in actions:
             obs, reward, terminated, truncated, _ = env.step(action)
-            np.asarray(obs, np.float32), float(reward)
+            np.asarray(obs, np.float32), float(reward)  # inline: a call would be timed too
             if terminated or truncated:
                 env.reset()
             yield
@@ -71,15 +75,7 @@ def atari_preprocessing() -> Stepper:
     env = gym.wrappers.AtariPreprocessing(
         bare, frame_skip=4, screen_size=64, grayscale_obs=False, noop_max=0
     )
-    env.action_space.seed(0)
-    actions = [env.action_space.sample() for _ in range(256)]
-    env.reset(seed=0)
-    while True:
-        for action in actions:
-            _, _, terminated, truncated, _ = env.step(action)
-            if terminated or truncated:
-                env.reset()
-            yield
+    return stepped(env)
 
 
 def emulator() -> Stepper:
