@@ -91,7 +91,6 @@ def _strike(process: Run, folder: Path, kind: signal.Signals | None) -> dict:
     lost = max(runs.last_step(folder) - runs.newest(folder), 0)
     time.sleep(0.05)
     return {
-        # The run may have come to its end before the signal did.
         "good": code in expected and (kind is None or lost == 0) and not _orphans(process),
         "hung": code is None,
         "lost": lost,
