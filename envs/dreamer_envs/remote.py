@@ -30,7 +30,9 @@ PATIENCE = 5.0  # seconds that closing waits before the other Python is killed
 PACKAGE = Path(__file__).parent
 # What the other Python runs first: this package from its folder, and nothing else of that place.
 START = """
-import importlib.util, json, os, struct, sys
+import sys
+del sys.path[0]  # the current folder, whose files could stand in for the modules below
+import importlib.util, json, os, struct
 folder, handle, tied = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "tied"
 def refuse(text, kind):
     text = json.dumps({"error": text, "kind": kind}).encode()
@@ -61,7 +63,7 @@ class RemoteEnv(gym.Env[Any, Any]):
     Raises:
         EnvOptionError: there is no such Python, or it is too old.
         EnvsError: the same errors as `make`, from there.
-        EnvError: that Python ended.
+        EnvError: that Python ended, or sent what is no message.
     """
 
     def __init__(self, python: str, id: str, options: Mapping[str, Any]) -> None:
@@ -119,6 +121,9 @@ class RemoteEnv(gym.Env[Any, Any]):
             answer = wire.receive(self._link)
         except (EOFError, OSError) as error:
             raise errors.EnvError(f"{self._name} is gone: {self._fate()}.") from error
+        except ValueError as error:
+            self.close()
+            raise errors.EnvError(f"{self._name} sent what is no message: {error}") from error
         except BaseException:  # a late answer would be taken for that to the next question
             self.close()
             raise

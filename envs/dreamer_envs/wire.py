@@ -68,6 +68,13 @@ def unpack(data: bytes) -> Any:
     Raises:
         ValueError: these bytes are no message.
     """
+    try:
+        return _unpacked(data)
+    except (KeyError, TypeError, OverflowError, RecursionError, struct.error) as error:
+        raise ValueError(f"{type(error).__name__} in a message: {error}") from error
+
+
+def _unpacked(data: bytes) -> Any:
     (length,) = struct.unpack_from("!I", data)
     place = 4 + length
     if place > len(data):

@@ -14,6 +14,7 @@ import venv
 
 import numpy as np
 import pytest
+from hypothesis import example, given, strategies
 
 import dreamer_envs
 from dreamer_envs import state, wire
@@ -55,6 +56,16 @@ def test_messages_that_are_none_are_refused():
     with pytest.raises(ValueError):
         text = b'{"__array__": "<f8", "shape": [9]}'  # more than follows
         wire.unpack(struct.pack("!I", len(text)) + text + bytes(8))
+
+
+@given(strategies.binary(max_size=12), strategies.binary(max_size=200))
+@example(b'{"__array__": 1, "shape": 2}', b"")
+@example(b'{"__array__": "<f8"}', b"")
+@example(b"[" * 100_000, b"")
+def test_bytes_that_are_no_message_are_refused_as_such(text, more):
+    for data in (text, struct.pack("!I", len(text)) + text + more):
+        with contextlib.suppress(ValueError):
+            wire.unpack(data)
 
 
 def test_a_message_that_is_too_long_is_not_sent(monkeypatch):
@@ -204,3 +215,18 @@ def test_vectors_of_processes_take_it():
         first = vector.step([None, None], [True, True])
         assert isinstance(first, Frames) and first.is_first.all()
         assert vector.step([0, 1], [False, False]).present.all()
+
+
+def test_modules_of_the_current_folder_are_not_taken(tmp_path, monkeypatch):
+    (tmp_path / "json.py").write_text("raise SystemExit('taken from the current folder')")
+    monkeypatch.chdir(tmp_path)
+    with contextlib.closing(dreamer_envs.make("toy/catch", python=HERE)) as env:
+        assert env.reset(seed=0)[0]
+
+
+def test_an_answer_that_is_no_message_is_told(monkeypatch):
+    with contextlib.closing(dreamer_envs.make("toy/catch", python=HERE)) as env:
+        unpack = wire.unpack
+        monkeypatch.setattr(wire, "unpack", lambda data: unpack(b"{}"))
+        with pytest.raises(EnvError, match="sent what is no message"):
+            env.reset(seed=0)
