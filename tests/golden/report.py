@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from .kinds.table import KINDS, kind_of
-from .reading import TOLERANCE, Golden, folder
+from .reading import TOLERANCE, folder
 
 
-def counts(results: Mapping[str, Golden | None]) -> str:
+class Outcome(NamedTuple):
+    """What came of a file: arrays compared, largest error relative to its tensor, and where."""
+
+    compared: int
+    worst: float
+    worst_key: str
+
+
+def counts(results: Mapping[str, Outcome | None]) -> str:
     """One line: found, run, failed, skipped."""
     stems = [path.stem for path in folder().glob("*.npz")]
     failed = sum(result is None for result in results.values())
@@ -19,7 +28,7 @@ def counts(results: Mapping[str, Golden | None]) -> str:
     )
 
 
-def markdown(results: Mapping[str, Golden | None]) -> str:
+def markdown(results: Mapping[str, Outcome | None]) -> str:
     """The table of `docs/fidelity.md`."""
     lines = [
         "# Fidelity",
