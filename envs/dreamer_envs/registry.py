@@ -245,11 +245,7 @@ def _require_package(suite: SuiteSpec, id: str) -> None:
         if suite.apart
         else ""
     )
-    apt = (
-        f" (to draw images on Debian or Ubuntu also: apt-get install {suite.apt})"
-        if suite.apt
-        else ""
-    )
+    apt = f" (on Debian or Ubuntu also, to draw: apt-get install {suite.apt})" if suite.apt else ""
     raise MissingPackageError(f"{id} needs the package {suite.package!r}: {remedy}{own}{apt}.")
 
 

@@ -23,7 +23,7 @@ OPTIONAL = {
     "ale_py", "brax", "bsuite", "cloudpickle", "craftax", "crafter", "cv2", "dm_control", "envpool",
     "hydra", "imageio_ffmpeg", "jax", "labmaze", "matplotlib", "memory_maze", "metaworld", "minari",
     "minigrid", "mujoco", "mujoco_playground", "nle", "procgen", "pygame", "ray", "rliable",
-    "robosuite", "stable_baselines3", "wandb",
+    "robosuite", "stable_baselines3", "wandb", "Xlib",
 }  # fmt: skip
 
 

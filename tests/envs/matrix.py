@@ -48,6 +48,7 @@ ENVS: dict[str, tuple[str, dict[str, Any], int]] = {
     "loconav": ("ant_maze_m", {}, STEPS),
     "memorymaze": ("9x9", {}, STEPS),
     "metaworld": ("reach", {}, STEPS),
+    "minetest": ("dig", {"length": 200}, STEPS),
     "minigrid": ("DoorKey-5x5-v0", {}, STEPS),
     "nle": ("Score", {}, STEPS),
     "pinpad": ("three", {}, STEPS),

@@ -38,6 +38,7 @@ SPELLINGS = {
     "craftax/symbolic": "craftax/symbolic",
     "playground/CartpoleBalance": "playground/CartpoleBalance",
     "mujoco_playground/walker-walk": "playground/WalkerWalk",
+    "minetest/TreeChop": "minetest/treechop",
     "nle/NetHackScore-v0": "nle/Score",
     "nethack/score": "nle/Score",
     "loconav/ant_maze_m": "loconav/ant_maze_m",

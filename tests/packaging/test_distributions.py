@@ -20,6 +20,7 @@ SHOW = (
     " [n for n in ('envs', 'configs') if u.find_spec(n)]]))"
 )
 
+MOD = ("*.lua", "mod.conf")  # of Minetest
 NAMESPACE = "hydra_plugins"  # of all plugins of Hydra; lies among our doors in the tree
 
 
@@ -27,7 +28,7 @@ def installed_files(tree: Path) -> set[str]:
     """Every file of the tree that an installation must have, under its installed name."""
     places = {
         "dreamer_plugin": (tree / "dreamer_plugin", ("*.py", "py.typed", "*.yaml", "*.csv")),
-        "dreamer_envs": (tree / "envs" / "dreamer_envs", ("*.py", "py.typed", "*.json")),
+        "dreamer_envs": (tree / "envs" / "dreamer_envs", ("*.py", "py.typed", "*.json", *MOD)),
         "dreamer_plugin/configs": (tree / "configs", ("*.yaml",)),
     }
     names = {
@@ -44,7 +45,7 @@ def installed_files(tree: Path) -> set[str]:
 def source_files(tree: Path) -> set[str]:
     """Every file of the tree that a source archive must have."""
     folders = (tree / "dreamer_plugin", tree / "envs", tree / "configs")
-    patterns = ("*.py", "py.typed", "*.yaml", "*.csv", "*.json")
+    patterns = ("*.py", "py.typed", "*.yaml", "*.csv", "*.json", *MOD)
     files = {path for folder in folders for pattern in patterns for path in folder.rglob(pattern)}
     top = ("CHANGELOG.md", "LICENSE", "MANIFEST.in", "NOTICE", "README.md", "pyproject.toml")
     return {path.relative_to(tree).as_posix() for path in files} | set(top)

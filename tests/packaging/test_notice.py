@@ -11,7 +11,7 @@ import pytest
 
 SHIPPED = ("configs", "docs", "dreamer_plugin", "envs", "examples", "tests")
 # What people write here is no data. A file of any other kind has to be explained.
-WRITTEN = {".py", ".md", ".yaml", ".typed"}
+WRITTEN = {".py", ".md", ".yaml", ".typed", ".lua", ".conf"}
 NEEDED = {"in", "files", "what", "source", "commit", "licence"}
 
 

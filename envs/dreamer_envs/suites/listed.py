@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dreamer_envs.minetest.programs import APT as MINETEST_APT
 from dreamer_envs.spec import SuiteSpec
 from dreamer_envs.suites import task_names
 
@@ -127,6 +128,19 @@ METAWORLD = SuiteSpec(
     apart="it pins mujoco 3.3.0",
 )
 
+MINETEST = SuiteSpec(
+    name="minetest",
+    summary="Minetest, an open world of blocks: chop trees, dig, explore",
+    entry_point="dreamer_envs.suites.minetest:Minetest",
+    tasks=task_names.MINETEST,
+    module="Xlib",
+    package="python-xlib",
+    extra="minetest",
+    apt=MINETEST_APT,
+    licence="LGPL-2.1-or-later",
+    bare=False,  # `explore` says not where
+)
+
 MINIGRID = SuiteSpec(
     name="minigrid",
     summary="MiniGrid, rooms of squares with doors, keys and lava",
@@ -196,6 +210,6 @@ ROBOSUITE = SuiteSpec(
 )
 
 LISTED = (
-    BABYAI, BRAX, BSUITE, CRAFTAX, ENVPOOL, LOCONAV, MEMORYMAZE, METAWORLD, MINIGRID, NLE,
-    PLAYGROUND, PROCGEN, ROBOSUITE,
+    BABYAI, BRAX, BSUITE, CRAFTAX, ENVPOOL, LOCONAV, MEMORYMAZE, METAWORLD, MINETEST, MINIGRID,
+    NLE, PLAYGROUND, PROCGEN, ROBOSUITE,
 )  # fmt: skip

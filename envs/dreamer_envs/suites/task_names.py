@@ -160,6 +160,8 @@ BRAX = tuple(
     """.split()
 )
 
+MINETEST = ("dig", "explore", "treechop")
+
 CRAFTAX = ("classic-pixels", "classic-symbolic", "pixels", "symbolic")
 
 # Tasks of nle 1.3, whose ids are `NetHack<task>-v0`.
