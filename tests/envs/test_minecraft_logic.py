@@ -36,12 +36,39 @@ def test_ticks_below_zero_are_refused_and_zero_is_off():
     assert [sticky(index)["jump"] for index in (JUMP, NOOP)] == [1, 0]
 
 
+def held(health=1.0, height=64.0, **counts):
+    inventory = {**dict.fromkeys(minecraft.MILESTONES, 0), **counts}
+    return minecraft.Situation(inventory, health, height)
+
+
 def test_what_is_held_at_the_start_pays_nothing():
-    rewards = minecraft.Rewards(["log", "stick"])
-    rewards.reset({"log": 1, "stick": 0}, health=1.0)
-    assert rewards({"log": 0, "stick": 0}, 1.0) == 0.0
-    assert rewards({"log": 2, "stick": 3}, 1.0) == 1.0  # the stick
-    assert rewards({"log": 2, "stick": 0}, 0.5) == pytest.approx(-0.005)
+    rewards = minecraft.Rewards("diamond")
+    rewards.reset(held(log=1))
+    assert rewards(held()) == 0.0
+    assert rewards(held(log=2, stick=3)) == 1.0  # the stick
+    assert rewards(held(log=2, health=0.5)) == pytest.approx(-0.005)
+    rewards.reset(held())
+    assert rewards(held(stick=1)) == 1.0  # a new episode
+
+
+def test_wood_pays_each_log_and_takes_none_back():
+    rewards = minecraft.Rewards("wood")
+    rewards.reset(held(log=2))
+    paid = [rewards(held(log=logs)) for logs in (2, 5, 0, 1)]
+    assert paid == [0.0, 3.0, 0.0, 1.0]
+    assert rewards(held(log=2, diamond=1, health=0.0)) == pytest.approx(0.99)
+
+
+def test_climbing_pays_what_a_fall_takes():
+    rewards = minecraft.Rewards("climb")
+    rewards.reset(held(height=64.0))
+    paid = [rewards(held(height=height)) for height in (65.0, 65.5, 60.0)]
+    assert paid == [1.0, 0.5, -5.5]
+    assert rewards(held(height=61.0, health=0.9)) == pytest.approx(1 - 0.001)
+
+
+def test_simple_tasks_have_the_first_actions_of_the_diamond():
+    assert list(minecraft.BASIC_ACTIONS) == NAMES[:12]
 
 
 def test_inventory_merges_both_kinds_of_log_and_keeps_the_most():

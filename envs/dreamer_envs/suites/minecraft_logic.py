@@ -1,13 +1,15 @@
 """What the official code adds around Minecraft: actions, encodings and rewards, without the game.
 
 Nothing here imports MineRL, so all of it is tested where the game cannot run. Source:
-danijar/dreamerv3, embodied/envs/minecraft_flat.py. Words such as `nearbyCraft` are MineRL's.
+danijar/dreamerv3, embodied/envs/minecraft_flat.py; of heights,
+minecraft.py @ 2411f7d, for the later file reads a height that it no longer keeps. Words such as
+`nearbyCraft` are MineRL's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +25,7 @@ NOOP: Mapping[str, Any] = {
     "camera": (0, 0),
     **dict.fromkeys(("craft", "nearbyCraft", "nearbySmelt", "place", "equip"), "none"),
 }
-_DIAMOND: Mapping[str, Mapping[str, Any]] = {
+_BASIC: Mapping[str, Mapping[str, Any]] = {
     "noop": {},
     "attack": {"attack": 1},
     "turn_up": {"camera": (-15, 0)},
@@ -36,6 +38,8 @@ _DIAMOND: Mapping[str, Mapping[str, Any]] = {
     "right": {"right": 1},
     "jump": {"jump": 1, "forward": 1},
     "place_dirt": {"place": "dirt"},
+}
+_CRAFTS: Mapping[str, Mapping[str, Any]] = {
     "craft_planks": {"craft": "planks"},
     "craft_stick": {"craft": "stick"},
     "craft_crafting_table": {"craft": "crafting_table"},
@@ -50,7 +54,11 @@ _DIAMOND: Mapping[str, Mapping[str, Any]] = {
     "place_furnace": {"place": "furnace"},
     "smelt_iron_ingot": {"nearbySmelt": "iron_ingot"},
 }
-ACTIONS: Mapping[str, Command] = {name: {**NOOP, **keys} for name, keys in _DIAMOND.items()}
+BASIC_ACTIONS: Mapping[str, Command] = {name: {**NOOP, **keys} for name, keys in _BASIC.items()}
+ACTIONS: Mapping[str, Command] = {
+    **BASIC_ACTIONS,
+    **{name: {**NOOP, **keys} for name, keys in _CRAFTS.items()},
+}
 
 MILESTONES = (
     "log", "planks", "stick", "crafting_table", "wooden_pickaxe", "cobblestone", "stone_pickaxe",
@@ -116,8 +124,20 @@ class StickyActions:
         return command
 
 
-class Rewards:
-    """1 the first time in an episode that an item is held, and 0.01 times the change of health.
+class Situation(NamedTuple):
+    """What rewards are paid for.
+
+    Attributes:
+        inventory: number of each item held. health: in [0, 1]. height: of the player, in blocks.
+    """
+
+    inventory: Mapping[str, int]
+    health: float
+    height: float = 0.0
+
+
+class Milestones:
+    """1 the first time in an episode that an item is held.
 
     Args:
         items: those that pay. Each pays once: also one lost again, none held from the start.
@@ -126,24 +146,86 @@ class Rewards:
     def __init__(self, items: Sequence[str] = MILESTONES) -> None:
         self._items = tuple(items)
         self.held: set[str] = set()
-        self.health = np.float32(0)
 
-    def reset(self, inventory: Mapping[str, int], health: float) -> None:
+    def reset(self, now: Situation) -> None:
         """The first frame, which pays nothing."""
-        self.held = {item for item in self._items if inventory[item] > 0}
-        self.health = np.float32(health)
+        self.held = set()
+        self(now)
 
-    def __call__(self, inventory: Mapping[str, int], health: float) -> float:
-        """The reward of a step.
-
-        Args:
-            inventory: number of each item held. health: in [0, 1].
-        """
-        found = {item for item in self._items if inventory[item] > 0} - self.held
-        change = np.float32(health) - self.health
+    def __call__(self, now: Situation) -> float:
+        """Number of items that are held for the first time."""
+        found = {item for item in self._items if now.inventory[item] > 0} - self.held
         self.held |= found
-        self.health = np.float32(health)
-        return float(np.float32(len(found) + np.float32(HEALTH_SCALE) * change))
+        return len(found)
+
+
+class Gathered:
+    """1 for each piece of an item that is held more than a step before; giving away is free.
+
+    Args:
+        item: the item.
+    """
+
+    def __init__(self, item: str) -> None:
+        self._item = item
+        self._before = 0
+
+    def reset(self, now: Situation) -> None:
+        """The first frame, which pays nothing."""
+        self._before = now.inventory[self._item]
+
+    def __call__(self, now: Situation) -> float:
+        """Number of new pieces."""
+        more = max(0, now.inventory[self._item] - self._before)
+        self._before = now.inventory[self._item]
+        return more
+
+
+class Climbed:
+    """The change of height, in blocks."""
+
+    def __init__(self) -> None:
+        self._before = np.float32(0)
+
+    def reset(self, now: Situation) -> None:
+        """The first frame, which pays nothing."""
+        self._before = np.float32(now.height)
+
+    def __call__(self, now: Situation) -> float:
+        """How much higher the player stands than a step before, negative after a fall."""
+        change = np.float32(now.height) - self._before
+        self._before = np.float32(now.height)
+        return float(change)
+
+
+class Rewards:
+    """What a task pays, and 0.01 times the change of health.
+
+    Args:
+        task: `diamond`, `wood` or `climb`.
+    """
+
+    def __init__(self, task: str = "diamond") -> None:
+        self.goal = GOALS[task]()
+        self._health = np.float32(0)
+
+    def reset(self, now: Situation) -> None:
+        """The first frame, which pays nothing."""
+        self.goal.reset(now)
+        self._health = np.float32(now.health)
+
+    def __call__(self, now: Situation) -> float:
+        """The reward of a step."""
+        change = np.float32(now.health) - self._health
+        self._health = np.float32(now.health)
+        return float(np.float32(self.goal(now) + np.float32(HEALTH_SCALE) * change))
+
+
+GOALS: Mapping[str, Callable[[], Milestones | Gathered | Climbed]] = {
+    "diamond": Milestones,
+    "wood": lambda: Gathered("log"),
+    "climb": Climbed,
+}
 
 
 class Inventory:

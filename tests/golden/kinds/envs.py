@@ -121,16 +121,17 @@ def _part(command: minecraft.Command, name: str) -> object:
 
 def _minecraft_rewards(g: Golden) -> np.ndarray:
     items = g.array("reward/items").tolist()
-    rewards = minecraft.Rewards(items)
+    rewards = minecraft.Rewards("diamond")
     if sorted(items) != sorted(minecraft.MILESTONES):
         g.failures.append(f"reward/items: ours are {minecraft.MILESTONES}")
     series = [g.array(f"reward/{name}").tolist() for name in ("inventory", "is_first", "health")]
     paid = []
     for counts, is_first, health in zip(*series, strict=True):
         inventory = dict(zip(items, counts, strict=True))
+        now = minecraft.Situation(inventory, health)
         if is_first:
-            rewards.reset(inventory, health)
-        paid.append(0.0 if is_first else rewards(inventory, health))
+            rewards.reset(now)
+        paid.append(0.0 if is_first else rewards(now))
     return np.array(paid, np.float32)
 
 
