@@ -51,6 +51,8 @@ def suite_text(suite: str, as_json: bool) -> str:
         )
     lines = [f"{info.name}: {info.summary}", f"package: {_package(info)}"]
     lines.append(f"tested: {_tested(info)}")
+    if info.recipe and not info.installed:
+        lines.append(f"how to install: {info.recipe}")
     if info.apart:
         lines.append(f"in a Python environment of its own (env.python=PATH), as {info.apart}")
     lines += [f"env.{name}={value}" for name, value in options.items()]
@@ -73,5 +75,6 @@ def _tested(info: SuiteInfo) -> str:
 
 def _package(info: SuiteInfo) -> str:
     if not info.installed:
-        return f"missing: {_install(info)}"
+        page = f"see dreamer-plugin envs {info.name}"
+        return f"missing: {page if info.recipe else _install(info)}"
     return f"{info.package} {info.version}" if info.package else "comes with dreamer-plugin"

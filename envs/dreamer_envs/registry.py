@@ -234,6 +234,8 @@ def _suite(text: str) -> SuiteSpec:
 def _require_package(suite: SuiteSpec, id: str) -> None:
     if suite.installed():
         return
+    if suite.recipe:
+        raise MissingPackageError(f"{id} needs the package {suite.package!r}: {suite.recipe}.")
     remedy = (
         f"pip install 'dreamer-plugin[{suite.extra}]'"
         if suite.extra

@@ -52,6 +52,7 @@ class SuiteSpec:
             state. The environment's own flags stay honest; whoever builds records applies this.
         action_repeat: simulator frames per step, with default options.
         apart: why the package needs a Python environment of its own; empty if it does not.
+        recipe: how to install the package where the extra alone does not; empty if it does.
     """
 
     name: str
@@ -71,6 +72,7 @@ class SuiteSpec:
     terminal_on_timeout: bool = False
     action_repeat: int = 1
     apart: str = ""
+    recipe: str = ""
 
     def task_names(self) -> tuple[str, ...]:
         """The tasks, asking the entry point if they are not fixed."""
@@ -97,7 +99,8 @@ class SuiteInfo:
     """What a listing shows of a suite; fields as in `SuiteSpec`.
 
     Attributes:
-        tested: when, and with which version, `tests/envs/matrix` stepped it; empty if it has not.
+        tested: when, and with which version, `tests/envs/matrix` stepped it, or
+            `tests/envs/standins` against a stand-in, which it then says; empty if neither has.
     """
 
     name: str
@@ -111,6 +114,7 @@ class SuiteInfo:
     terminal_on_timeout: bool
     action_repeat: int
     apart: str
+    recipe: str
     tested: str
 
     @classmethod
@@ -128,13 +132,17 @@ class SuiteInfo:
             terminal_on_timeout=spec.terminal_on_timeout,
             action_repeat=spec.action_repeat,
             apart=spec.apart,
+            recipe=spec.recipe,
             tested=_tested(spec.name),
         )
 
 
 def _tested(name: str) -> str:
     found = _results().get(name)
-    return " ".join(filter(None, (found["version"], found["date"]))) if found else ""
+    if not found:
+        return ""
+    how = "with a stand-in" if found.get("standin") else ""
+    return " ".join(filter(None, (how, found["version"], found["date"])))
 
 
 @cache

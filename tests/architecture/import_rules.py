@@ -22,8 +22,8 @@ TORCHRL_ROOMS = {"data", "interop", "run", "doors"}
 OPTIONAL = {
     "ale_py", "brax", "bsuite", "cloudpickle", "craftax", "crafter", "cv2", "dm_control", "envpool",
     "hydra", "imageio_ffmpeg", "jax", "labmaze", "matplotlib", "memory_maze", "metaworld", "minari",
-    "minigrid", "mujoco", "mujoco_playground", "nle", "procgen", "pygame", "ray", "rliable",
-    "robosuite", "stable_baselines3", "wandb", "Xlib",
+    "minerl", "minigrid", "mujoco", "mujoco_playground", "nle", "procgen", "pygame", "ray",
+    "rliable", "robosuite", "stable_baselines3", "wandb", "Xlib",
 }  # fmt: skip
 
 

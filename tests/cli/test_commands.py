@@ -256,6 +256,8 @@ def test_envs_say_what_was_not_tested(monkeypatch):
     monkeypatch.setattr(spec, "_results", lambda: found)
     assert "tested: 2026-01-02" in call("envs", "toy").stdout
     assert "tested: not tested" in call("envs", "pinpad").stdout
+    found["minecraft"] = {"version": "0.4.4", "date": "2026-01-03", "standin": "a server"}
+    assert "tested: with a stand-in 0.4.4 2026-01-03" in call("envs", "minecraft").stdout
 
 
 def test_envs_json():
@@ -272,6 +274,18 @@ def test_envs_that_are_not_installed_say_how(monkeypatch):
     monkeypatch.setattr(SuiteSpec, "installed", lambda self: not self.module)
     assert "missing: pip install 'dreamer-plugin[crafter]'" in call("envs").stdout
     assert "Valid" not in call("envs", "crafter").stdout
+    assert "missing: see dreamer-plugin envs minecraft" in call("envs").stdout
+    assert "how to install: MineRL 0.4.4" in call("envs", "minecraft").stdout
+
+
+def test_an_env_without_its_package_ends_with_2_and_the_recipe(monkeypatch):
+    from dreamer_envs.spec import SuiteSpec
+
+    monkeypatch.setattr(SuiteSpec, "installed", lambda self: not self.module)
+    for command in ("train", "check-env"):
+        named = ("--env",) if command == "train" else ()
+        result = call(command, *named, "minecraft/diamond", code=2)
+        assert "install a JDK 8" in result.stderr and "python=PATH" in result.stderr
 
 
 def test_version():

@@ -52,6 +52,7 @@ PROTOCOLS = {
     "bsuite/catch": (10_000_000, 1024, 1, "200m"),
     "loconav/ant_maze_m": (10_000_000, 256, 16, "200m"),
     "memorymaze/9x9": (10_000_000, 32, 16, "200m"),
+    "minecraft/diamond": (10_000_000, 32, 16, "200m"),
     "pinpad/three": (10_000_000, 32, 16, "200m"),
 }
 AGENTS = ["v1", "v2", "v3", "v3_2023"]

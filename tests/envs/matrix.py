@@ -90,10 +90,18 @@ def stepped(suite: str, folder: Path, steps: int) -> dict[str, Any]:
         CalledProcessError: its package does not install, or its env does not pass.
     """
     task, options, usual = ENVS[suite]
-    id = f"{suite}/{task}"
     python = environment(suite, folder)
+    return examined(f"{suite}/{task}", options, python, min(steps, usual))
+
+
+def examined(id: str, options: dict[str, Any], python: Path, steps: int) -> dict[str, Any]:
+    """What is found of an env in another Python.
+
+    Raises:
+        CalledProcessError: the env does not pass.
+    """
     command = [str(python), str(REPO / "tests/envs/stepping.py"), id, json.dumps(options)]
-    command.append(str(min(steps, usual)))
+    command.append(str(steps))
     path = {**os.environ, "PYTHONPATH": str(REPO / "envs")}
     done = subprocess.run(command, capture_output=True, text=True, env=path)
     lines = [line for line in done.stdout.splitlines() if line.startswith("FOUND ")]
@@ -166,7 +174,7 @@ def write(known: dict[str, Any]) -> None:
 def table(known: dict[str, Any]) -> str:
     """The results as a table in Markdown; suites that were not stepped say so."""
     lines = ["| suite | stepped | package | date | steps/s | checks |", "| --- " * 6 + "|"]
-    for suite in sorted(ENVS):
+    for suite in sorted({*ENVS, *known}):
         if suite not in known:
             lines.append(f"| `{suite}` | not tested | | | | |")
             continue
@@ -175,6 +183,8 @@ def table(known: dict[str, Any]) -> str:
         notes = [each["check"] for each in found["findings"] if each["grade"] != "ok"]
         checks = ", ".join(found["checks"]) + (f"; notes: {', '.join(notes)}" if notes else "")
         task = f"`{found['id']}`, {found['steps']} steps"
+        if "standin" in found:
+            task = f"{task}, with a stand-in: {found['standin']}"
         speed = f"{found['steps_per_s']:,}"
         lines.append(f"| `{suite}` | {task} | {package} | {found['date']} | {speed} | {checks} |")
     pythons = ", ".join(sorted({found["python"] for found in known.values()}))

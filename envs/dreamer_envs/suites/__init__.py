@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dreamer_envs.spec import SuiteSpec
 from dreamer_envs.suites.listed import GL_APT, LISTED
+from dreamer_envs.suites.standins import STANDINS
 from dreamer_envs.suites.task_names import ATARI, CRAFTER, DMC, PINPAD, TOY
 
 GYM = SuiteSpec(
@@ -98,4 +99,5 @@ PINPAD_SUITE = SuiteSpec(
 
 BUILTIN = (
     ATARI_SUITE, ATARI100K_SUITE, CRAFTER_SUITE, DMC_SUITE, GYM, PINPAD_SUITE, TOYS, *LISTED,
+    *STANDINS,
 )  # fmt: skip
