@@ -189,7 +189,7 @@ def test_a_suite_of_another_package(monkeypatch):
     ("arguments", "message"),
     [
         ({"config": ["v33"]}, "Unknown config 'v33'. Did you mean 'v3'?"),
-        ({"overrides": ["agent=dreamer"]}, "Unknown agent 'dreamer'. Valid: v1, v2, v3, v3_2023."),
+        ({"overrides": ["agent=dreamer"]}, "Unknown agent 'dreamer'. Valid: v1, v2, v3, v3_2023, "),
         ({"config": ["none.yaml"]}, "Cannot read none.yaml"),
         ({"config": ["none/v3"]}, "Cannot read none/v3"),
         ({"overrides": ["toy/catch"]}, "For an env write --env toy/catch"),

@@ -6,7 +6,7 @@ import pytest
 
 import dreamer_envs
 from dreamer_envs.suites import BUILTIN
-from dreamer_plugin.config import compose, presets
+from dreamer_plugin.config import changed_keys, compose, presets
 from dreamer_plugin.config.fields import flatten, key_types
 from dreamer_plugin.config.schema import Config
 from dreamer_plugin.errors import UsageError
@@ -41,7 +41,16 @@ PROTOCOLS_2023 = {
     "dmlab": (64, 8, "xlarge"),
     "minecraft": (16, 16, "xlarge"),
 }
-# steps, train ratio, envs, size: the same file, one block for each suite.
+# steps, train ratio, envs, size, action repeat: dreamerv3/configs.yaml @ 251910d.
+PROTOCOLS_2024 = {
+    "atari": (51_000_000, 32, 16, "200m", None),
+    "atari100k": (110_000, 256, 1, "200m", None),
+    "crafter": (1_100_000, 512, 1, "200m", None),
+    "dmc": (300_000, 512, 16, "12m", 2),
+    "dmc_vision": (600_000, 512, 16, "12m", 2),
+    "procgen": (110_000_000, 64, 16, "200m", None),
+}
+# steps, train ratio, envs, size: the same file as SIZES, one block for each suite.
 PROTOCOLS = {
     "atari/Pong": (51_000_000, 32, 16, "200m"),
     "atari100k/Pong": (110_000, 256, 1, "200m"),
@@ -55,7 +64,7 @@ PROTOCOLS = {
     "minecraft/diamond": (10_000_000, 32, 16, "200m"),
     "pinpad/three": (10_000_000, 32, 16, "200m"),
 }
-AGENTS = ["v1", "v2", "v3", "v3_2023"]
+AGENTS = ["v1", "v2", "v3", "v3_2023", "v3_2024"]
 SUITES = sorted(suite.name for suite in BUILTIN)
 
 
@@ -126,6 +135,39 @@ def test_protocols_of_2023_are_the_published_ones():
     assert stated == PROTOCOLS_2023
     steps = {name: tree["run"]["steps"] for name, tree in trees.items() if "steps" in tree["run"]}
     assert steps == {"atari": 55_000_000, "atari100k": 150_000}
+
+
+def test_protocols_of_2024_are_the_published_ones():
+    shelf = "protocol/v3_2024"
+    stated = {}
+    for name in presets.names(shelf):
+        tree = presets.get(shelf, name).tree
+        run, env = tree["run"], tree["env"]
+        repeat = env.get("options", {}).get("action_repeat")
+        stated[name] = run["steps"], run["train_ratio"], env["num_envs"], tree["size"], repeat
+    assert stated == PROTOCOLS_2024
+
+
+def test_the_agent_of_2024_differs_from_the_present_one_in_these_keys():
+    """What that file, its agent.py and its Atari env have otherwise."""
+    now, then = (compose("atari100k/Pong", config=[name]).config for name in ("v3", "v3_2024"))
+    five = [1, 2, 3, 4, 4]
+    assert {key: values[1] for key, values in changed_keys([now, then]).items()} == {
+        "agent": "v3_2024",
+        "world.encoder.mults": five,
+        "world.encoder.downsample": "stride",
+        "world.encoder.outer": True,
+        "world.decoder.mults": five,
+        "world.decoder.upsample": "transposed",
+        "world.decoder.outer": True,
+        "behavior.actor.unimix": 0.01,
+        "behavior.true_start": True,
+        "run.prefill": 16,
+        "env.terminal_on_timeout": False,
+        "env.options.actions": "all",
+        "env.options.noops": 0,
+        "env.options.length": 100_000,
+    }
 
 
 @pytest.mark.parametrize("obs", ["proprio", "pixels"])
