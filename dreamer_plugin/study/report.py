@@ -14,7 +14,7 @@ from dreamer_plugin.run.scores import interquartile_mean
 from dreamer_plugin.study import page
 from dreamer_plugin.study.charts import Line, heat_map, line_chart
 from dreamer_plugin.study.look import Look, look
-from dreamer_plugin.study.published_curves import published
+from dreamer_plugin.study.published_curves import Curve, published
 from dreamer_plugin.study.run_record import RETURN, RunRecord, read_runs
 
 LATENTS = ("kl", "post_entropy", "prior_entropy")
@@ -82,12 +82,9 @@ def _returns(runs: Sequence[RunRecord]) -> str:
     for index, run in enumerate(runs):
         by_frames.append(Line("", *run.series(RETURN, "frames"), colour=index, dots=True))
         by_frames.append(Line(run.name, *run.returns("frames"), colour=index))
-    curves = {curve.suite: curve for run in runs if (curve := published(run.cfg))}
-    for index, (suite, curve) in enumerate(curves.items(), len(runs)):
-        low = [mean - std for mean, std in zip(curve.mean, curve.std, strict=True)]
-        high = [mean + std for mean, std in zip(curve.mean, curve.std, strict=True)]
-        name = f"published, {suite}, {curve.seeds} seeds"
-        by_frames.append(Line(name, curve.frames, curve.mean, index, True, low, high))
+    found = {(curve.agent, curve.suite): curve for run in runs if (curve := published(run.cfg))}
+    for index, curve in enumerate(found.values(), len(runs)):
+        by_frames.append(published_line(curve, index))
     by_hours = [
         Line(run.name, _hours(run.returns("seconds")[0]), run.returns("seconds")[1], index)
         for index, run in enumerate(runs)
@@ -101,10 +98,18 @@ def _returns(runs: Sequence[RunRecord]) -> str:
     return page.charts(drawn)
 
 
+def published_line(curve: Curve, colour: int) -> Line:
+    """A published curve, dashed, with its band."""
+    seeds = f", {curve.seeds} seeds" if curve.seeds else ""
+    name = f"published, {curve.suite}{seeds}"
+    frames: list[float] = list(curve.frames)
+    return Line(name, frames, curve.mean, colour, True, *curve.band)
+
+
 def _about_returns(runs: Sequence[RunRecord]) -> str:
     text = "Dots are episodes, lines the mean of the last ten."
     if any(published(run.cfg) for run in runs):
-        text += " Dashed: what the authors of DreamerV3 published, mean and standard deviation."
+        text += " Dashed: what the authors published, mean and standard deviation."
     return text
 
 

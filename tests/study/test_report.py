@@ -10,11 +10,12 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+import dreamer_envs
 from dreamer_plugin.config import compose, save_config
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.loop import train
 from dreamer_plugin.study.difference import difference
-from dreamer_plugin.study.published_curves import published
+from dreamer_plugin.study.published_curves import curves, published
 from dreamer_plugin.study.report import report
 from dreamer_plugin.study.run_record import read_run, read_runs, running_mean
 
@@ -123,6 +124,37 @@ def test_published_curves_are_of_the_task_as_it_is_seen():
     assert published(compose("atari/MsPacman").config).suite == "atari57"
     assert published(compose("atari100k/Pong").config).frames[-1] == 400_000
     assert published(compose("toy/catch").config) is None
+
+
+@pytest.mark.parametrize(
+    ("agent", "env", "suite", "point"),
+    [
+        # (frames, mean, std, seeds): the sources' files, see NOTICE.
+        ("v1", "dmc/acrobot-swingup", "dmc_vision", (500_000, 244.36, 65.21, 5)),
+        ("v2", "crafter/reward", "crafter", (1_000_000, 9.0, 1.7, 0)),
+        ("v3_2023", "crafter/reward", "crafter", (1_000_000, 11.7, 1.9, 0)),
+    ],
+)
+def test_an_agent_has_its_own_curve_where_there_is_one(agent, env, suite, point):
+    curve = published(compose(env, config=[agent]).config)
+    assert (curve.agent, curve.suite) == (agent[:2], suite)
+    place = curve.frames.index(point[0])
+    assert (curve.frames[place], curve.mean[place], curve.std[place], curve.seeds) == point
+
+
+def test_an_agent_without_a_curve_is_shown_that_of_v3():
+    """DreamerV2 has none from proprioception."""
+    assert published(compose("dmc/walker-walk", config=["v2"]).config).agent == "v3"
+
+
+def test_every_curve_is_whole_and_its_task_exists():
+    found = curves()
+    assert len({(each.agent, each.suite, each.env) for each in found}) == len(found) == 234
+    for each in found:
+        assert dreamer_envs.canonical(each.env) == each.env
+        assert all(a < b for a, b in zip(each.since, each.frames, strict=True))
+        assert all(a <= b for a, b in zip(each.frames, each.since[1:], strict=False))
+        assert min(each.std) >= 0
 
 
 def test_records_give_series_and_means(tmp_path):
