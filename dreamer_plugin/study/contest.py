@@ -3,19 +3,17 @@
     DIR/contest.json              what is compared; the same again when it goes on
     DIR/<agent>-s<seed>/          a cell: a run folder of Dreamer, or numbers alone
         metrics.jsonl             its evaluations, rows with `eval/mean`
-        done.json | failed.json   how it ended
 
-A cell that is done is not made again. Dreamer goes on where it was cut, others begin anew. A cell
-that fails leaves its reason and the next one begins.
+Cells are made as `cells.py` says. Dreamer goes on where it was cut, others begin anew.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from dreamer_plugin.config import Config
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.loop import train
 from dreamer_plugin.run.metrics import JSONL, read_metrics
+from dreamer_plugin.study import cells
 from dreamer_plugin.study.baselines import settings_of, train_baseline
 from dreamer_plugin.study.contest_names import DREAMERS
 
@@ -124,27 +123,25 @@ def run_cells(
     Returns:
         Names of the cells that failed now.
     """
-    failed, cells = [], contest.cells()
-    for number, cell in enumerate(cells, 1):
-        place = folder / cell.name
-        title = f"[{number}/{len(cells)}] {cell.name}"
-        if (place / "done.json").is_file():
-            tell(f"{title}: done before")
-            continue
-        tell(f"{title}: {contest.settings[cell.agent]}")
-        try:
-            _make(contest, cell, place, config(cell), tell)
-        except Exception as error:
-            _note(place, "failed.json", error=f"{type(error).__name__}: {error}",
-                  trace=traceback.format_exc())  # fmt: skip
-            tell(f"{title}: failed, {type(error).__name__}: {error}")
-            failed.append(cell.name)
-    return failed
+    todo = [
+        cells.Cell(
+            cell.name,
+            contest.settings[cell.agent],
+            partial(_make, contest, cell, config, tell),
+        )
+        for cell in contest.cells()
+    ]
+    return cells.make_all(todo, folder, tell)
 
 
 def _make(
-    contest: Contest, cell: Cell, place: Path, cfg: Config, tell: Callable[[str], None]
-) -> None:
+    contest: Contest,
+    cell: Cell,
+    config: Callable[[Cell], Config],
+    tell: Callable[[str], None],
+    place: Path,
+) -> dict[str, Any]:
+    cfg = config(cell)
     run = replace(
         cfg.run,
         logdir=str(place),
@@ -153,7 +150,6 @@ def _make(
         eval_episodes=contest.episodes,
     )
     cfg = replace(cfg, seed=cell.seed, run=run)
-    (place / "failed.json").unlink(missing_ok=True)
     if cell.agent in DREAMERS:
         result = train(cfg, resume="auto", console=Console(quiet=True))
         if result.interrupted:
@@ -166,7 +162,7 @@ def _make(
         )
     last = evaluations(place)[-1]
     tell(f"  {cell.name}: {last['eval/mean']:.2f} after {last['seconds']:.0f} s")
-    _note(place, "done.json", step=last["step"], seconds=last["seconds"], mean=last["eval/mean"])
+    return {"step": last["step"], "seconds": last["seconds"], "mean": last["eval/mean"]}
 
 
 def evaluations(place: Path) -> list[dict[str, Any]]:
@@ -190,19 +186,9 @@ def read_contest(folder: Path) -> Contest:
 
 def failures(contest: Contest, folder: Path) -> dict[str, str]:
     """Cells that failed -> why."""
-    files = {cell.name: folder / cell.name / "failed.json" for cell in contest.cells()}
-    return {
-        name: json.loads(path.read_text("utf-8"))["error"]
-        for name, path in files.items()
-        if path.is_file()
-    }
+    return cells.failures((cell.name for cell in contest.cells()), folder)
 
 
 def grid(contest: Contest) -> Sequence[int]:
     """Steps at which every cell was evaluated, about."""
     return range(contest.eval_every, contest.steps + 1, contest.eval_every)
-
-
-def _note(place: Path, name: str, **facts: Any) -> None:
-    place.mkdir(parents=True, exist_ok=True)
-    (place / name).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")

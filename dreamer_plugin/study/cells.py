@@ -1,0 +1,84 @@
+"""Trainings that belong together: each in a folder of its own, made once, none in another's way.
+
+    DIR/<name>/                   a cell
+        done.json | failed.json   how it ended
+
+A cell that is done is not made again. One that fails leaves its reason, and the next one begins.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+DONE, FAILED = "done.json", "failed.json"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training that is to be made.
+
+    Args:
+        name: of its folder. about: its settings, in words.
+        make: trains in the folder that it is given, and returns the facts of `done.json`.
+        enough: whether a cell that ended with these facts is the one that is wanted.
+    """
+
+    name: str
+    about: str
+    make: Callable[[Path], dict[str, Any]]
+    enough: Callable[[dict[str, Any]], bool] = lambda facts: True
+
+
+def make_all(cells: Sequence[Cell], folder: Path, tell: Callable[[str], None]) -> list[str]:
+    """Make every cell that is not done.
+
+    Args:
+        cells: in their order. folder: where their folders lie. tell: takes lines of progress.
+
+    Returns:
+        Names of the cells that failed now.
+    """
+    failed = []
+    for number, cell in enumerate(cells, 1):
+        place = folder / cell.name
+        title = f"[{number}/{len(cells)}] {cell.name}"
+        facts = done(place)
+        if facts is not None and cell.enough(facts):
+            tell(f"{title}: done before")
+            continue
+        tell(f"{title}: {cell.about}")
+        try:
+            (place / FAILED).unlink(missing_ok=True)
+            _note(place, DONE, cell.make(place))
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            _note(place, FAILED, {"error": reason, "trace": traceback.format_exc()})
+            tell(f"{title}: failed, {reason}")
+            failed.append(cell.name)
+    return failed
+
+
+def done(place: Path) -> dict[str, Any] | None:
+    """Facts of a cell that is done, None of another."""
+    path = place / DONE
+    return json.loads(path.read_text("utf-8")) if path.is_file() else None
+
+
+def failures(names: Iterable[str], folder: Path) -> dict[str, str]:
+    """Cells that failed -> why."""
+    files = {name: folder / name / FAILED for name in names}
+    return {
+        name: json.loads(path.read_text("utf-8"))["error"]
+        for name, path in files.items()
+        if path.is_file()
+    }
+
+
+def _note(place: Path, name: str, facts: dict[str, Any]) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    (place / name).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
