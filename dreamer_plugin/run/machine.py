@@ -1,10 +1,11 @@
-"""What a run is made on: versions and hardware, a line of JSON each time it begins or goes on."""
+"""What a run is made on: versions, commit, hardware, a line of JSON when it begins or goes on."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+import subprocess
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,10 +18,11 @@ PACKAGES = ("dreamer-plugin", "torch", "torchrl", "tensordict", "gymnasium", "nu
 
 
 def machine_facts(device: torch.device) -> dict[str, str | int]:
-    """Versions, hardware and time, by name."""
+    """Versions, commit, hardware and time, by name."""
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         **{name: _version(name) for name in PACKAGES},
+        "commit": commit(Path(__file__)),
         "python": platform.python_version(),
         "system": platform.platform(),
         "device": device_name(device),
@@ -57,6 +59,28 @@ def device_name(device: torch.device) -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def commit(file: Path) -> str:
+    """Commit of the checkout that tracks a file, with a `+` where it was changed since; or empty.
+
+    A package that is installed inside another checkout is not tracked by it, and has none.
+    """
+    if _git(file, "ls-files", "--error-unmatch", file.name) is None:
+        return ""
+    head = _git(file, "rev-parse", "--short=12", "HEAD") or ""
+    changed = _git(file, "status", "--porcelain", "--untracked-files=no")
+    return head + "+" * bool(head and changed)
+
+
+def _git(file: Path, *words: str) -> str | None:
+    """What git says in the folder of a file; None where it refuses, or is not installed."""
+    command = ["git", "-C", str(file.parent), *words]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _version(package: str) -> str:
