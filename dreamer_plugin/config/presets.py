@@ -11,7 +11,7 @@ from dreamer_plugin.config.yamlfile import read_yaml
 from dreamer_plugin.errors import UsageError, nearest
 
 PACKAGE = Path(__file__).resolve().parents[1]
-SHELVES = ("agent", "reference", "ext")  # folders whose files `--config NAME` finds
+SHELVES = ("agent", "reference", "ablation", "ext")  # folders whose files `--config NAME` finds
 SIZES = ("1m", "12m", "25m", "50m", "100m", "200m", "400m")  # smallest first
 LADDERS = (SIZES, ("small", "medium", "large", "xlarge"))  # sizes that replace each other
 

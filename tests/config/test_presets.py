@@ -248,16 +248,14 @@ def test_a_wrong_name_shows_the_nearest(shelf, name, message):
 
 
 def test_config_names_reach_every_shelf(monkeypatch, tmp_path):
-    for shelf in ("agent", "reference", "ext", "size"):
+    for shelf in ("agent", "reference", "ablation", "ext", "size"):
         (tmp_path / shelf).mkdir()
         (tmp_path / shelf / f"{shelf}1.yaml").write_text("seed: 3\n")
     monkeypatch.setattr(presets, "configs_folder", lambda: tmp_path)
-    assert [presets.named(f"{shelf}1").shelf for shelf in ("reference", "ext")] == [
-        "reference",
-        "ext",
-    ]
+    found = [presets.named(f"{shelf}1").shelf for shelf in ("reference", "ablation", "ext")]
+    assert found == ["reference", "ablation", "ext"]
     with pytest.raises(
-        UsageError, match=r"Unknown config 'size1'.*Valid: agent1, reference1, ext1"
+        UsageError, match=r"Unknown config 'size1'.*Valid: agent1, reference1, ablation1, ext1"
     ):
         presets.named("size1")
 
