@@ -144,7 +144,7 @@ def deviations(published: Merged, final: Merged, machine: Mapping[str, Any]) -> 
     for key in final.history:
         source = final.source(key)
         same = published.value(key) == final.value(key)
-        if same or not _compared(key) or key in machine or source.startswith("size/"):
+        if same or not compared(key) or key in machine or source.startswith("size/"):
             continue
         neutral = key == "replay.capacity" and final.value(key) >= final.config.run.steps
         before, here = published.value(key), final.value(key)
@@ -164,7 +164,8 @@ def _summed(source: str, rows: list[Row]) -> list[Row]:
     return [Row(f"{len(rows)} settings", "", "", "you set it", f"leave out {source}", neutral)]
 
 
-def _compared(key: str) -> bool:
+def compared(key: str) -> bool:
+    """Whether a published score depends on a setting."""
     return key not in PLACES and (key in COMPARED or key.startswith(COMPARED_SECTIONS))
 
 

@@ -21,6 +21,7 @@ from dreamer_plugin.doors import (
     cli_plan,
     cli_play,
     cli_report,
+    cli_reproduce,
 )
 from dreamer_plugin.doors.cli_import import EnvImport
 from dreamer_plugin.doors.cli_usage import OneLineGroup
@@ -185,6 +186,7 @@ app.command(help=cli_compare.ABOUT)(cli_compare.compare)
 app.command(help=cli_plan.ABOUT)(cli_plan.plan)
 app.command(help=cli_doctor.ABOUT)(cli_doctor.doctor)
 app.command(help=cli_play.ABOUT)(cli_play.play)
+app.command(help=cli_reproduce.ABOUT)(cli_reproduce.reproduce)
 app.command(help=cli_help.EXPORT_AGENT)(cli_export.export)
 
 

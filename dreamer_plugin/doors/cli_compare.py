@@ -55,6 +55,7 @@ def compare(
     given = {"size": size, "device": device}
     options = {key: value for key, value in given.items() if value is not None}
     configs = _configs(env, names, overrides or [], options | {"run.steps": steps})
+    from dreamer_plugin.doors.cli_config import shown_override
     from dreamer_plugin.study import contest as cells
     from dreamer_plugin.study.contest_results import require_rliable, write_results
 
@@ -63,7 +64,7 @@ def compare(
     _require_agents(names, any_config)
     env_id = any_config.env.id
     folder = out or Path("compare") / env_id.replace("/", "-")
-    told = [*([f"size={size}"] if size else []), *map(_shown, overrides or [])]
+    told = [*([f"size={size}"] if size else []), *map(shown_override, overrides or [])]
     origins = {name: cells.origin(name, env_id, told) for name in names}
     contest = cells.Contest(env_id, names, seeds, steps, every, episodes, origins)
     cells.enter(contest, folder)
@@ -90,14 +91,6 @@ def _names(agents: str) -> list[str]:
     if not names:
         raise UsageError("--agents names none: say --agents dreamer,ppo.")
     return list(dict.fromkeys(names))
-
-
-def _shown(override: str) -> str:
-    """KEY=VALUE as it may be written down."""
-    from dreamer_plugin.config.secrets import hidden
-
-    key, _, value = override.partition("=")
-    return f"{key}={hidden(key, value)}"
 
 
 def _configs(

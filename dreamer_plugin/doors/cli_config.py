@@ -12,6 +12,7 @@ from dreamer_envs.errors import MissingPackageError
 from dreamer_plugin.config import Config, EnvFacts, MachineLayer, Resolved, compose
 from dreamer_plugin.config.layers import on_disk
 from dreamer_plugin.config.machine import free_disk, probe
+from dreamer_plugin.config.secrets import hidden
 from dreamer_plugin.config.trust import usable
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.spaces import Spaces
@@ -89,6 +90,12 @@ def _refuse_older(checkpoint: Path) -> None:
             f"{checkpoint} is not what its run goes on from: that is the newest step, "
             f"{newest.name if newest else 'which it lacks'}. Say --resume {checkpoint.parents[1]}."
         )
+
+
+def shown_override(override: str) -> str:
+    """KEY=VALUE as it may be written down."""
+    key, _, value = override.partition("=")
+    return f"{key}={hidden(key, value)}"
 
 
 def env_facts(cfg: Config) -> EnvFacts:

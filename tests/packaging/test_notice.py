@@ -12,6 +12,7 @@ import pytest
 SHIPPED = ("configs", "docs", "dreamer_plugin", "envs", "examples", "tests")
 # What people write here is no data. A file of any other kind has to be explained.
 WRITTEN = {".py", ".md", ".yaml", ".typed", ".lua", ".conf"}
+RECORDED = "docs/results/*/*/*"  # what runs of this project gave, which it covers as a whole
 NEEDED = {"in", "files", "what", "source", "commit", "licence"}
 
 
@@ -34,6 +35,7 @@ def data_files(repo: Path) -> Iterator[str]:
         for path in (repo / folder).rglob("*"):
             inside = path.relative_to(repo)
             left_behind = any(part.startswith((".", "__pycache__")) for part in inside.parts)
+            left_behind |= fnmatch(inside.as_posix(), RECORDED)
             if path.is_file() and path.suffix not in WRITTEN and not left_behind:
                 yield inside.as_posix()
 
