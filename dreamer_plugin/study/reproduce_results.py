@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean, pstdev
+from textwrap import wrap
 from typing import Any
 
 from dreamer_plugin.errors import UsageError
@@ -30,6 +31,7 @@ from dreamer_plugin.study.reproduce import FULL, Reproduction
 from dreamer_plugin.study.run_record import RETURN
 
 FOLDER, RESULT = "results", "result.json"
+WIDE = 120  # letters of a line above the picture
 LEAST = 0.01  # share of the mean that the band has at least on each side
 NOT_THE_SAME = "not the same protocol"
 _HEADERS = {
@@ -353,6 +355,7 @@ def _draw(
     if plan.differences:
         above += [NOT_THE_SAME, *(str(each) for each in plan.differences)]
     above += [str(each) for each in verdicts]
+    above = [line for each in above for line in wrap(each, WIDE, subsequent_indent="    ")]
     size = 8, 4.5 + 0.14 * len(above)
     figure, axes = plt.subplots(figsize=size, layout="constrained")
     low, high = curve.band
