@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from dreamer_envs import wrap
+from dreamer_envs import images, wrap
 from dreamer_envs.errors import EnvOptionError, UnsupportedSpaceError
-from dreamer_envs.images import grayscale
+from dreamer_envs.images import Resizer, grayscale, resize
 from dreamer_envs.transforms import ActionRepeat, NormalizeAction, Resize, rescale
 
 U8 = np.uint8
@@ -164,6 +164,29 @@ def test_images_match_the_official_resize(golden):
         for gray, name in ((True, "gray"), (False, "rgb")):
             env = wrap(Resize(Fake(spaces.Box(0, 255, frame.shape, U8), obs=frame), size, gray))
             np.testing.assert_array_equal(env.reset()[0]["image"], arrays[f"image_{size}_{name}"])
+
+
+@pytest.mark.parametrize("width", [160, 149, 64, 21])  # 149: rows are no multiple of eight bytes
+def test_resizing_what_changed_gives_the_whole_picture(width):
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 256, (210, width, 3), dtype=np.uint8)
+    resizer, before = Resizer(64, 64), None
+    for share in (0, 0.1, 1, 0, 0.5, 0.01):
+        rows = rng.random(210) < share
+        picture[rows] = rng.integers(0, 256, (rows.sum(), width, 3), dtype=np.uint8)
+        small = resizer(picture)
+        np.testing.assert_array_equal(small, resize(picture, 64, 64))
+        if before is not None:
+            np.testing.assert_array_equal(*before)  # what was given stays as it was
+        before = small, small.copy()
+    taller = rng.integers(0, 256, (250, width, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(resizer(taller), resize(taller, 64, 64))
+
+
+@pytest.mark.parametrize("size", [64, 84, 96])
+def test_games_are_resized_in_halves(size):
+    """The sizes that are used; otherwise `Resizer` would be exact and no faster."""
+    assert images._rows_first(210, 160, size, size)
 
 
 def test_gray_of_a_gray_is_itself():

@@ -16,7 +16,7 @@ import numpy as np
 from gymnasium import spaces
 
 from dreamer_envs.errors import EnvOptionError
-from dreamer_envs.images import Image
+from dreamer_envs.images import Image, Resizer, grayscale
 from dreamer_envs.names import fold
 from dreamer_envs.transforms import shrink
 
@@ -36,10 +36,15 @@ def preprocess(frames: Sequence[Image], size: int, gray: bool) -> Image:
     Returns:
         uint8 `[size, size, 1 or 3]`. Source: official DreamerV3 code, `embodied/envs/atari.py`.
     """
+    return shrink(brightest(frames), size, gray)
+
+
+def brightest(frames: Sequence[Image]) -> Image:
+    """Each pixel at its maximum over some frames, at least one."""
     pooled = frames[0]
     for frame in frames[1:]:
         pooled = np.maximum(pooled, frame)
-    return shrink(pooled, size, gray)
+    return pooled
 
 
 class Atari(gym.Env[Image, Any]):
@@ -77,7 +82,8 @@ class Atari(gym.Env[Image, Any]):
         _check(task, actions, sticky, action_repeat, pool, noops, length, render_mode)
         self.action_repeat = action_repeat
         self.render_mode = render_mode
-        self._size, self._gray, self._sticky = size, gray, sticky
+        self._gray, self._sticky = gray, sticky
+        self._resize = Resizer(size, size)
         self._noops, self._length = noops, length
         self._rom = _rom_path(task)
         self._ale = _emulator()
@@ -152,7 +158,8 @@ class Atari(gym.Env[Image, Any]):
         self._ale.getScreenRGB(self._frames[-1])
 
     def _image(self) -> Image:
-        return preprocess(self._frames, self._size, self._gray)
+        small = self._resize(brightest(self._frames))  # what `preprocess` gives, sooner
+        return grayscale(small) if self._gray else small
 
 
 def _emulator() -> Any:
