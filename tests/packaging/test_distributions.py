@@ -21,13 +21,14 @@ SHOW = (
 )
 
 MOD = ("*.lua", "mod.conf")  # of Minetest
+DATA = ("*.csv", "*.html", "*.json", "*.jsonl", "*.md", "*.safetensors", "*.yaml")
 NAMESPACE = "hydra_plugins"  # of all plugins of Hydra; lies among our doors in the tree
 
 
 def installed_files(tree: Path) -> set[str]:
     """Every file of the tree that an installation must have, under its installed name."""
     places = {
-        "dreamer_plugin": (tree / "dreamer_plugin", ("*.py", "py.typed", "*.yaml", "*.csv")),
+        "dreamer_plugin": (tree / "dreamer_plugin", ("*.py", "py.typed", *DATA)),
         "dreamer_envs": (tree / "envs" / "dreamer_envs", ("*.py", "py.typed", "*.json", *MOD)),
         "dreamer_plugin/configs": (tree / "configs", ("*.yaml",)),
     }
@@ -45,7 +46,7 @@ def installed_files(tree: Path) -> set[str]:
 def source_files(tree: Path) -> set[str]:
     """Every file of the tree that a source archive must have."""
     folders = (tree / "dreamer_plugin", tree / "envs", tree / "configs")
-    patterns = ("*.py", "py.typed", "*.yaml", "*.csv", "*.json", *MOD)
+    patterns = ("*.py", "py.typed", *DATA, *MOD)
     files = {path for folder in folders for pattern in patterns for path in folder.rglob(pattern)}
     top = ("CHANGELOG.md", "LICENSE", "MANIFEST.in", "NOTICE", "README.md", "pyproject.toml")
     return {path.relative_to(tree).as_posix() for path in files} | set(top)
