@@ -39,6 +39,11 @@ def hidden(name: str, value: Any) -> Any:
     return HIDDEN if secret else value
 
 
+def reveals(text: str) -> bool:
+    """Whether a text holds the value of an environment variable that is named like a secret."""
+    return any(known in text for known in _known())
+
+
 def require(options: Mapping[str, Any]) -> None:
     """Refuse options of an env that were hidden when they were saved.
 

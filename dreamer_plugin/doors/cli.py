@@ -22,11 +22,13 @@ from dreamer_plugin.doors import (
     cli_play,
     cli_report,
     cli_reproduce,
+    cli_share,
 )
 from dreamer_plugin.doors.cli_import import EnvImport
 from dreamer_plugin.doors.cli_usage import OneLineGroup
 from dreamer_plugin.doors.dialects import words_cli
 from dreamer_plugin.errors import UsageError
+from dreamer_plugin.run.pretrained import place
 
 app = typer.Typer(
     cls=OneLineGroup,
@@ -160,7 +162,7 @@ def train(
 
     env, config = words_cli.env_id(env, suite), words_cli.configs(algo, config)
     if resume not in ("auto", "never"):
-        resume = str(words_cli.saved(Path(resume)))
+        resume = str(place(words_cli.saved(Path(resume))))
     configs = [*resumed_config(env, config, resume, logdir), *config]
     resolved = resolve(env or "", configs, words_cli.overrides(overrides), given)
     if not resolved.config.env.id:
@@ -188,6 +190,8 @@ app.command(help=cli_doctor.ABOUT)(cli_doctor.doctor)
 app.command(help=cli_play.ABOUT)(cli_play.play)
 app.command(help=cli_reproduce.ABOUT)(cli_reproduce.reproduce)
 app.command(help=cli_help.EXPORT_AGENT)(cli_export.export)
+app.command(help=cli_share.ABOUT_PUSH)(cli_share.push)
+app.command(help=cli_share.ABOUT_PULL)(cli_share.pull)
 
 
 @app.command("import-weights", help=cli_help.IMPORT)
@@ -224,7 +228,7 @@ def export_weights(
     which: Which = "best",
 ) -> None:
     """Write the weights of a run with official names."""
-    cli_evaluate.require_run(run)
+    run = cli_evaluate.require_run(run)
     from dreamer_plugin.run.official import export_run
 
     checkpoint, count = export_run(run, file, which)

@@ -36,7 +36,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Examine a run."""
-    require_run(run)
+    run = require_run(run)
     from dreamer_plugin.study.doctor import examine
 
     found = examine(str(run), episodes, seed, device).to_dict()

@@ -12,6 +12,7 @@ import typer
 from dreamer_plugin.doors.cli_import import EnvImport, EnvPython
 from dreamer_plugin.doors.dialects import words_cli
 from dreamer_plugin.errors import UsageError
+from dreamer_plugin.run.pretrained import place
 
 Hidden = Annotated[str | None, typer.Option(hidden=True)]  # a run knows its env
 
@@ -134,8 +135,7 @@ def chosen(run: Path | None, checkpoint: Path | None, which: str | None) -> Path
     given = run or checkpoint
     if given is None:
         raise UsageError("Missing argument 'RUN'. See dreamer-plugin evaluate --help.")
-    path = words_cli.saved(given)
-    require_run(path)
+    path = require_run(words_cli.saved(given))
     if which is not None and (path / "manifest.json").is_file():
         raise UsageError(f"{path} is a checkpoint already: leave out --which {which}.")
     return path
@@ -155,10 +155,15 @@ def require_env(path: Path, env: str | None) -> None:
         raise UsageError(f"--env {env}, but {run} was trained on {own or 'an env object'}.")
 
 
-def require_run(run: Path) -> None:
-    """Refuse a run folder that is missing; name the one beside it with a similar name."""
+def require_run(run: Path) -> Path:
+    """Where a run lies that is named so; `pretrained/NAME` is one that came with the package.
+
+    Raises:
+        UsageError: it is missing; names the one beside it with a similar name.
+    """
+    run = place(run)
     if run.is_dir():
-        return
+        return run
     beside = [path.name for path in run.parent.glob("*/") if (path / "config.yaml").is_file()]
     close = difflib.get_close_matches(run.name, beside, n=1, cutoff=0.4)
     hint = f" Did you mean {str(run.parent / close[0])!r}?" if close else ""

@@ -15,6 +15,7 @@ import typer
 from dreamer_plugin.doors import cli_evaluate
 from dreamer_plugin.doors.cli_import import EnvImport
 from dreamer_plugin.errors import UsageError
+from dreamer_plugin.run.pretrained import beside
 
 if TYPE_CHECKING:
     from dreamer_plugin.run.evaluate import Chosen
@@ -94,7 +95,7 @@ def _film(
     from dreamer_plugin.study import play as shows
 
     wants_window = out is None and has_display(os.environ, sys.platform)
-    file = out or chosen.run / "play.gif"
+    file = out or beside(chosen.run, "play.gif")
     shows.require_video(file)
     frames: list[shows.Frame] = []
     fps = shows.FALLBACK_FPS

@@ -11,6 +11,7 @@ import typer
 from dreamer_plugin.doors.cli_evaluate import require_run
 from dreamer_plugin.doors.cli_import import EnvImport
 from dreamer_plugin.errors import UsageError
+from dreamer_plugin.run.pretrained import beside
 
 ABOUT_REPORT = """Make one HTML page of runs, several overlaid: curves, films, settings, machines.
 
@@ -47,12 +48,11 @@ def report(
     device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda.")] = "auto",
 ) -> None:
     """Make a page of runs."""
-    for run in runs:
-        require_run(run)
+    runs = [require_run(run) for run in runs]
     if out is None:
         if len(runs) > 1:
             raise UsageError("Where should the page of several runs lie? Add --out FILE.html.")
-        out = runs[0] / "report.html"
+        out = beside(runs[0], "report.html")
     if not out.parent.is_dir() or out.is_dir():
         raise UsageError(f"Cannot write {out}: name a file in a folder that exists.")
     from dreamer_plugin.study.report import report as make
@@ -71,8 +71,7 @@ def diff(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare two runs."""
-    for run in (a, b):
-        require_run(run)
+    a, b = require_run(a), require_run(b)
     from dreamer_plugin.study.difference import difference
     from dreamer_plugin.study.run_record import read_runs
 

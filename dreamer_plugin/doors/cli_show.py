@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -17,6 +16,7 @@ from dreamer_plugin.config.history import saved_history
 from dreamer_plugin.config.secrets import hidden
 from dreamer_plugin.doors.cli_config import resolve
 from dreamer_plugin.errors import UsageError
+from dreamer_plugin.run.pretrained import place
 
 INDENT = 2
 
@@ -41,7 +41,7 @@ def resolve_words(
         return resolve(env, config, overrides, options, must_exist=False)
     if len(runs) > 1 or overrides or env or config or options:
         raise UsageError("Show one run, or an env with its settings, not both.")
-    run = Path(runs[0])
+    run = place(runs[0])
     if not run.is_dir():
         hint = f" For an env write --env {run}." if "/" in runs[0] else ""
         raise UsageError(f"There is no run folder {runs[0]!r}.{hint}")

@@ -296,7 +296,7 @@ def _verify_file(folder: Path, path: Path, expected: Mapping[str, Any]) -> None:
         raise CheckpointError(f"{folder}: {path.name} is missing.")
     if path.stat().st_size != expected["size"]:
         raise CheckpointError(f"{folder}: {path.name} is cut short or grown.")
-    if _sha256(path) != expected["sha256"]:
+    if sha256(path) != expected["sha256"]:
         raise CheckpointError(f"{folder}: {path.name} is damaged (not the sha256 written).")
 
 
@@ -324,7 +324,8 @@ def _publish(temporary: Path, folder: Path) -> None:
     shutil.rmtree(retired, ignore_errors=True)
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Of the bytes of a file, read in pieces."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):

@@ -208,7 +208,8 @@ def find_checkpoint(folder: RunFolder, which: str = "latest") -> Path:
     """The checkpoint of a run by name.
 
     Args:
-        which: `"latest"` (the newest that is whole), `"best"`, or a step.
+        which: `"latest"` (the newest that is whole), `"best"`, or a step. A run that was shared
+            holds one alone, which is both.
 
     Raises:
         CheckpointError: when there is none; names those that are there.
@@ -222,6 +223,8 @@ def find_checkpoint(folder: RunFolder, which: str = "latest") -> Path:
         path = dict(checkpoint.steps(folder.checkpoints))[int(which)]
     else:
         raise CheckpointError(nearest(which, ["best", "latest", *known], "checkpoint"))
+    if path is None and folder.is_shared():
+        path = checkpoint.newest(folder.checkpoints, names=PARTS)
     if path is None and which == "best":
         why = "no episode ended in it; use --which latest"
         raise CheckpointError(f"{folder.path} has no best checkpoint: {why}.")

@@ -16,10 +16,12 @@ from pathlib import Path
 from dreamer_plugin.config.schema import Config
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run import checkpoint
+from dreamer_plugin.run.pretrained import place
 from dreamer_plugin.run.records import FOLDER as RECORDS
 
 RUNS = Path("runs")
 LOCK = ".lock"
+SHARED = "share.json"  # stands in a run that was given to others, see `shared.py`
 # Whole, by `yamlfile.write_text`; the log when rows are dropped from it.
 WRITTEN = ("config.yaml", "layers.json", "metrics.jsonl", "not-finite.json")
 
@@ -36,6 +38,10 @@ class RunFolder:
     def is_run(self) -> bool:
         """Whether a run was started here."""
         return self.config_path.is_file()
+
+    def is_shared(self) -> bool:
+        """Whether it came from somewhere else, with a single checkpoint."""
+        return (self.path / SHARED).is_file()
 
     def sweep(self) -> None:
         """Remove what a killed process left half written; only for who holds the lock."""
@@ -115,13 +121,13 @@ def find_run(path: str | Path, prefix: str = "") -> Path | None:
     """The run folder at `path`, or the one below it that was written to last.
 
     Args:
-        path: a run folder, a checkpoint inside one, or a folder of runs.
+        path: a run folder, a checkpoint inside one, a folder of runs, or `pretrained/NAME`.
         prefix: only runs below `path` whose name begins so.
 
     Raises:
-        UsageError: when it holds links, see `refuse_links`.
+        UsageError: when it holds links, see `refuse_links`, or no agent comes by that name.
     """
-    path = Path(path)
+    path = place(path)
     if path.name == "checkpoints":
         path = path.parent
     elif checkpoint.is_checkpoint(path) and path.parent.name == "checkpoints":
@@ -156,7 +162,13 @@ def resumed_folder(cfg: Config, resume: str | Path) -> RunFolder | None:
     found = find_run(resume)
     if found is None:
         raise UsageError(f"{resume} is not a run folder: it has no config.yaml.")
-    return RunFolder(found)
+    folder = RunFolder(found)
+    if folder.is_shared():
+        raise UsageError(
+            f"{resume} was shared without optimiser and replay, so nothing can go on exactly: "
+            f'Dreamer.load("{resume}").learn(N) trains its agent further, in Python.'
+        )
+    return folder
 
 
 def _last_written(run: Path) -> float:

@@ -21,9 +21,9 @@ FACES = {"__init__", "__main__"}  # the public face and `python -m`: they open d
 TORCHRL_ROOMS = {"data", "interop", "run", "doors"}
 OPTIONAL = {
     "ale_py", "brax", "bsuite", "cloudpickle", "craftax", "crafter", "cv2", "dm_control", "envpool",
-    "hydra", "imageio_ffmpeg", "jax", "labmaze", "matplotlib", "memory_maze", "metaworld", "minari",
-    "minerl", "minigrid", "mujoco", "mujoco_playground", "nle", "procgen", "pygame", "ray",
-    "rliable", "robosuite", "stable_baselines3", "wandb", "Xlib",
+    "huggingface_hub", "hydra", "imageio_ffmpeg", "jax", "labmaze", "matplotlib", "memory_maze",
+    "metaworld", "minari", "minerl", "minigrid", "mujoco", "mujoco_playground", "nle", "procgen",
+    "pygame", "ray", "rliable", "robosuite", "stable_baselines3", "wandb", "Xlib",
 }  # fmt: skip
 
 

@@ -48,7 +48,7 @@ def test_every_file_of_settings_is_listed_as_data(project, repo):
     found = {
         path
         for folder in folders_with_data
-        for kind in ("*.yaml", "*.csv", "*.json")
+        for kind in ("*.csv", "*.html", "*.json", "*.jsonl", "*.md", "*.safetensors", "*.yaml")
         for path in folder.rglob(kind)
     }
     assert found and found <= listed
