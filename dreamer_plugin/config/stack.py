@@ -21,7 +21,7 @@ from dreamer_plugin.config.fields import OPTIONS, check_values, flatten, nest
 from dreamer_plugin.config.history import History, saved_history
 from dreamer_plugin.config.schema import Config
 from dreamer_plugin.config.secrets import hidden
-from dreamer_plugin.config.trust import PROGRAM, allow_program
+from dreamer_plugin.config.trust import PROGRAMS, allow_program
 from dreamer_plugin.config.yamlfile import parse_yaml, read_yaml
 from dreamer_plugin.errors import UsageError
 
@@ -103,8 +103,9 @@ class Stack:
         middle = len(named) + len(files)
         self._middle, self._keys = layers[:middle], layers[middle:]
         for layer in self._keys:  # typed, where those in the middle are files
-            if PROGRAM in layer.values:
-                allow_program(str(layer.values[PROGRAM]))
+            for key in (f"env.options.{option}" for option in PROGRAMS):
+                if key in layer.values:
+                    allow_program(str(layer.values[key]))
         if env_id:
             self._keys.append(Layer(env_source, {"env.id": env_id}))
         agent = presets.get("agent", str(self._asked("agent", AGENT)))

@@ -1,7 +1,8 @@
 """Programs that settings may start: those that somebody typed, never those that a file names.
 
-`env.python=PATH` runs an env in another Python. Typed, it is allowed for as long as this process
-lives; a saved configuration, which may be a stranger's, is refused with it.
+`env.python=PATH` runs an env in another Python, `env.file_name=PATH` is a scene that Unity built.
+Typed, they are allowed for as long as this process lives; a saved configuration, which may be a
+stranger's, is refused with them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 from dreamer_plugin.config.secrets import require
 from dreamer_plugin.errors import UsageError
 
-PROGRAM = "env.options.python"
+PROGRAMS = ("python", "file_name")  # options of envs
 _ALLOWED: set[str] = set()
 
 
@@ -38,10 +39,11 @@ def require_allowed(options: Mapping[str, Any]) -> None:
     Raises:
         UsageError: naming it, and how to allow it.
     """
-    path = options.get("python")
-    if path and str(path) not in _ALLOWED:
-        raise UsageError(
-            f"The saved settings would run the program {str(path)!r} for the env, and no file may "
-            f"ask for that: say env.python={path} again, with evaluate --allow-env-python {path}, "
-            "or pass the env itself in Python."
-        )
+    for option in PROGRAMS:
+        path = options.get(option)
+        if path and str(path) not in _ALLOWED:
+            raise UsageError(
+                f"The saved settings would run the program {str(path)!r} for the env, and no file "
+                f"may ask for that: say env.{option}={path} again, with evaluate "
+                f"--allow-env-python {path}, or pass the env itself in Python."
+            )

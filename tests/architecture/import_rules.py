@@ -20,10 +20,11 @@ FLOORS = {
 FACES = {"__init__", "__main__"}  # the public face and `python -m`: they open doors, lazily
 TORCHRL_ROOMS = {"data", "interop", "run", "doors"}
 OPTIONAL = {
-    "ale_py", "brax", "bsuite", "cloudpickle", "craftax", "crafter", "cv2", "dm_control", "envpool",
-    "huggingface_hub", "hydra", "imageio_ffmpeg", "jax", "labmaze", "matplotlib", "memory_maze",
-    "metaworld", "minari", "minerl", "minigrid", "mujoco", "mujoco_playground", "nle", "procgen",
-    "pygame", "ray", "rliable", "robosuite", "stable_baselines3", "wandb", "Xlib",
+    "ale_py", "brax", "bsuite", "cloudpickle", "craftax", "crafter", "cv2", "deepmind_lab",
+    "dm_control", "envpool", "huggingface_hub", "hydra", "imageio_ffmpeg", "jax", "labmaze",
+    "matplotlib", "memory_maze", "metaworld", "minari", "minerl", "minigrid", "mlagents_envs",
+    "mujoco", "mujoco_playground", "nle", "procgen", "pygame", "ray", "rliable", "robosuite",
+    "stable_baselines3", "wandb", "Xlib",
 }  # fmt: skip
 
 

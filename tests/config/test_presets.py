@@ -61,6 +61,7 @@ PROTOCOLS = {
     "bsuite/catch": (10_000_000, 1024, 1, "200m"),
     "loconav/ant_maze_m": (10_000_000, 256, 16, "200m"),
     "memorymaze/9x9": (10_000_000, 32, 16, "200m"),
+    "dmlab/rooms_watermaze": (26_000_000, 32, 16, "200m"),
     "minecraft/diamond": (10_000_000, 32, 16, "200m"),
     "pinpad/three": (10_000_000, 32, 16, "200m"),
 }

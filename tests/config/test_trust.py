@@ -20,6 +20,9 @@ def test_typed_it_is_allowed_and_named_by_a_file_it_is_not(tmp_path, monkeypatch
     require_allowed(typed.env.options)
     save_config(typed, tmp_path / "config.yaml")
     require_allowed(load_config(tmp_path).env.options)  # as long as this process lives
+    with pytest.raises(UsageError, match="/z/scene'.*env.file_name=/z/scene"):
+        require_allowed({"file_name": "/z/scene"})
+    require_allowed(compose("toy/catch", overrides=["env.file_name=/z/scene"]).config.env.options)
     with pytest.raises(UsageError, match="/y/python"):
         require_allowed({"python": "/y/python"})
     allow_program("/y/python")

@@ -5,9 +5,9 @@
     python -m tests.envs.standins --keep DIR       environments stay there, and are used again
 
 The library's own Python classes are real and live in a virtual environment of their own; what they
-talk to is ours. The tests of `test_minecraft_minerl.py` run first, then 1,000 random steps and the
-checkers, as `tests/envs/matrix.py` does for suites that run. Needs Python 3.10 or 3.11, and the
-network for the packages.
+talk to is ours; of `dmlab` and `isaac` the whole library is. Their tests run first, then 1,000
+random steps and the checkers, as `tests/envs/matrix.py` does for suites that run. Needs Python 3.10
+or 3.11, and the network for the packages.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ MINERL = (
     "Pyro4", "coloredlogs", "xmltodict==0.12.0", "jinja2", "psutil", "dill", "inflection",
     "requests", "tqdm", "pillow<11", "matplotlib==3.8.4", "contourpy<1.3", "filelock", "daemoniker",
 )  # fmt: skip
+# numpy.bool, which it reads, is there before 1.24 and from 2.0 on.
+MLAGENTS = ("mlagents-envs==0.28.0", "protobuf==3.20.3", "numpy>=2", "gymnasium>=1.0", "pillow")
 
 
 def main() -> int:
@@ -63,6 +65,41 @@ def minecraft(folder: Path) -> dict[str, Any]:
     return {**found, "options": {}, "version": "0.4.4", "standin": "a server of its TCP protocol"}
 
 
+def unity(folder: Path) -> dict[str, Any]:
+    """ML-Agents' Python package, and a program at the other end of its gRPC."""
+    python = folder / "unity" / "bin" / "python"
+    if not python.exists():
+        _make(python, MLAGENTS)
+    _run_tests("tests/envs/test_unity.py", {"DREAMER_MLAGENTS": str(python)})
+    with tempfile.TemporaryDirectory() as scratch:
+        program, script = Path(scratch) / "scene.x86_64", Path(scratch) / "script.json"
+        script.write_text(json.dumps({"continuous": 2, "length": 200}))
+        peer = matrix.REPO / "tests/envs/unity_peer.py"
+        program.write_text(f'#!/bin/sh\nexec {python} {peer} {script} "$@"\n')
+        program.chmod(0o755)
+        options = {"file_name": str(program)}
+        found = matrix.examined("unity/Walker", options, python, matrix.STEPS)
+    return {**found, "options": {}, "standin": "a program of its gRPC"}
+
+
+def dmlab(folder: Path) -> dict[str, Any]:
+    """A module with the documented calls of `deepmind_lab`."""
+    return _around("dmlab/rooms_watermaze", {}, "lab_peer", "tests/envs/test_dmlab.py")
+
+
+def isaac(folder: Path) -> dict[str, Any]:
+    """Modules with the documented calls of Isaac Lab."""
+    id = "isaac/Isaac-Standin-v0"
+    return _around(id, {"device": "cpu"}, "isaac_peer", "tests/envs/test_isaac.py")
+
+
+def _around(id: str, options: dict[str, Any], peer: str, tests: str) -> dict[str, Any]:
+    _run_tests(tests, {})
+    here = Path(sys.executable)
+    found = matrix.examined(id, options, here, matrix.STEPS, peer)
+    return {**found, "standin": "a module with its documented calls"}
+
+
 def _make(python: Path, *wanted: tuple[str, ...]) -> None:
     subprocess.run([sys.executable, "-m", "venv", str(python.parents[1])], check=True)
     for packages in wanted:
@@ -90,7 +127,9 @@ def _run_tests(path: str, variables: dict[str, str]) -> None:
     subprocess.run(command, check=True, cwd=matrix.REPO, env={**os.environ, **variables})
 
 
-STEPPERS: dict[str, Callable[[Path], dict[str, Any]]] = {"minecraft": minecraft}
+STEPPERS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "dmlab": dmlab, "isaac": isaac, "minecraft": minecraft, "unity": unity,
+}  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
     PYTHONPATH=envs /some/python tests/envs/stepping.py minigrid/Empty-5x5-v0 '{}' 1000
 
-It needs nothing but the suite's package and what `dreamer_envs` stands on.
+It needs nothing but the suite's package and what `dreamer_envs` stands on. A fourth word names a
+module of this folder whose `install()` puts a stand-in in the place of that package.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import json
 import sys
@@ -19,7 +21,9 @@ import dreamer_envs
 from dreamer_envs.checks import examine
 
 
-def main(id: str, options: str, steps: str) -> None:
+def main(id: str, options: str, steps: str, peer: str = "") -> None:
+    if peer:
+        importlib.import_module(peer).install()
     make = dreamer_envs.maker(id, **json.loads(options))
     report = examine(make, int(steps))
     env = make()

@@ -77,7 +77,7 @@ def test_all_names_every_extra_but_the_developers_and_those_that_clash(project):
     for line in extras["all"][1:]:
         listed += line.partition("[")[2].partition("]")[0].split(",")
     apart = {suite.extra for suite in dreamer_envs.available() if suite.apart}
-    assert apart == {"metaworld", "minerl", "procgen", "robosuite"}
+    assert apart == {"metaworld", "minerl", "procgen", "robosuite", "unity"}
     # nle runs beside the others, but holds gymnasium at a release that pip takes long to find.
     assert sorted(listed) == sorted(set(extras) - {"all", "dev", "nle"} - apart)
 

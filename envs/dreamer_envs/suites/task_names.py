@@ -197,3 +197,30 @@ LOCONAV = tuple(
     rodent_run_gaps rodent_maze_forage rodent_two_touch
     """.split()
 )
+
+# DMLab-30, without the ending `_train` or `_test` that two of them have.
+DMLAB = tuple(
+    """
+    rooms_collect_good_objects rooms_exploit_deferred_effects rooms_select_nonmatching_object
+    rooms_watermaze rooms_keys_doors_puzzle language_select_described_object
+    language_select_located_object language_execute_random_task
+    language_answer_quantitative_question lasertag_one_opponent_small
+    lasertag_three_opponents_small lasertag_one_opponent_large lasertag_three_opponents_large
+    natlab_fixed_large_map natlab_varying_map_regrowth natlab_varying_map_randomized
+    skymaze_irreversible_path_hard skymaze_irreversible_path_varied
+    psychlab_arbitrary_visuomotor_mapping psychlab_continuous_recognition
+    psychlab_sequential_comparison psychlab_visual_search explore_object_locations_small
+    explore_object_locations_large explore_obstructed_goals_small explore_obstructed_goals_large
+    explore_goal_locations_small explore_goal_locations_large explore_object_rewards_few
+    explore_object_rewards_many
+    """.split()
+)
+
+# The classic tasks of Isaac Lab 2; any other of its ids works too.
+ISAAC = tuple(
+    """
+    Isaac-Ant-v0 Isaac-Cartpole-v0 Isaac-Humanoid-v0 Isaac-Ant-Direct-v0 Isaac-Cartpole-Direct-v0
+    Isaac-Cartpole-RGB-v0 Isaac-Humanoid-Direct-v0 Isaac-Reach-Franka-v0 Isaac-Lift-Cube-Franka-v0
+    Isaac-Open-Drawer-Franka-v0 Isaac-Velocity-Flat-Anymal-C-v0 Isaac-Velocity-Rough-Anymal-C-v0
+    """.split()
+)
