@@ -12,6 +12,7 @@ from dreamer_plugin.errors import UsageError, choose
 from dreamer_plugin.ops.continuous import STDS, Normal
 from dreamer_plugin.ops.distributions import Categorical, gumbel_one_hot, mix_uniform
 from dreamer_plugin.ops.divergence import categorical_kl, categorical_kl_each, normal_kl
+from dreamer_plugin.ops.drawing import draw_one_hot
 
 
 class Latent(Protocol):
@@ -28,6 +29,9 @@ class Latent(Protocol):
 
     def sample(self, params: Tensor, noise: Tensor) -> Tensor:
         """Draw `[..., *shape]` from uniform noise `[..., *noise_shape]`, with its gradient."""
+
+    def draw(self, raw: Tensor, noise: Tensor) -> Tensor:
+        """The values of `sample(params(raw), noise)` as data, `[..., *shape]`."""
 
     def mode(self, params: Tensor) -> Tensor:
         """Most likely value `[..., *shape]`."""
@@ -93,6 +97,13 @@ class CategoricalLatent:
             return gumbel_one_hot(params, noise, self.gumbel_tau)
         return Categorical.normalised(params).sample(noise)
 
+    @torch.no_grad()
+    def draw(self, raw: Tensor, noise: Tensor) -> Tensor:
+        """See `Latent`; where one number draws a class, without log-probabilities."""
+        if self.gradient == "gumbel":
+            return self.sample(self.params(raw), noise)
+        return draw_one_hot(raw.unflatten(-1, self.shape), self.unimix, noise)
+
     def mode(self, params: Tensor) -> Tensor:
         """One-hot of the likeliest classes, straight-through gradient."""
         return Categorical.normalised(params).mode()
@@ -150,6 +161,11 @@ class GaussianLatent:
     def sample(self, params: Tensor, noise: Tensor) -> Tensor:
         """Reparameterised draw `[..., S]` from noise `[..., S]`."""
         return Normal(*params.chunk(2, -1)).sample(noise)
+
+    @torch.no_grad()
+    def draw(self, raw: Tensor, noise: Tensor) -> Tensor:
+        """See `Latent`."""
+        return self.sample(self.params(raw), noise)
 
     def mode(self, params: Tensor) -> Tensor:
         """The mean, `[..., S]`."""

@@ -204,8 +204,11 @@ class RSSM(nn.Module):
         self, deter: Tensor, stoch: Tensor, action: Tensor, noise: Tensor
     ) -> tuple[Tensor, Tensor]:
         """One dreamed step: `[N, D], [N, *latent], [N, A]`, noise `[N, *]` -> next deter, stoch."""
-        deter, prior = self.predict_step(deter, stoch, action)
-        return deter, self.latent.sample(prior, noise)
+        deter = self.core(deter, self.flat(stoch), self.core.embed_action(action))
+        raw = self.prior(deter)
+        if not torch.is_grad_enabled():
+            return deter, self.latent.draw(raw, noise)
+        return deter, self.latent.sample(self.latent.params(raw), noise)
 
     def predict_step(self, deter: Tensor, stoch: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """What `imagine_step` draws from: next deter and prior parameters."""

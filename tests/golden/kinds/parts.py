@@ -42,6 +42,9 @@ class ForcedLatent(CategoricalLatent):
     def sample(self, params: Tensor, noise: Tensor) -> Tensor:
         return straight_through(noise, params.exp())
 
+    def draw(self, raw: Tensor, noise: Tensor) -> Tensor:
+        return self.sample(self.params(raw), noise)
+
 
 class ForcedActions(ActionDistribution):
     """The production distribution, but a sample is the action that stands in the noise's place."""
