@@ -32,6 +32,7 @@ from dreamer_plugin.behavior.imagine import (
     with_true_start,
 )
 from dreamer_plugin.errors import NotFiniteUpdate
+from dreamer_plugin.nets.products import fast_products
 from dreamer_plugin.ops.shift import shifted
 from dreamer_plugin.optim import GroupedOptimizer
 from dreamer_plugin.world.model import WorldModel
@@ -218,9 +219,10 @@ class Agent(nn.Module):
         turns, update = self.optimizer.turns, self.updates
         model, behavior = (turns.learns(part, update) for part in ("model", "behavior"))
         before = [buffer.clone() for buffer in self.buffers()]  # the losses move normalisers
-        losses = self.losses(self.unroll_context(batch), model, behavior)
-        self.optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()
+        with fast_products(self.device, self.precision):
+            losses = self.losses(self.unroll_context(batch), model, behavior)
+            self.optimizer.zero_grad(set_to_none=True)
+            losses.total.backward()
         if not self._all_finite(losses.total):
             for buffer, old in zip(self.buffers(), before, strict=True):
                 buffer.copy_(old)
