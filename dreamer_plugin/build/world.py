@@ -18,8 +18,9 @@ from dreamer_plugin.config.schema import (
 from dreamer_plugin.errors import UsageError, choose
 from dreamer_plugin.nets.codec import Decoder, Encoder, VectorDecoder, flat_size, image_layout
 from dreamer_plugin.nets.layers import MLP
+from dreamer_plugin.nets.subpixel import subpixel_conv
 from dreamer_plugin.nets.vae import VAEEncoder, code_size
-from dreamer_plugin.nets.vision import ImageDecoder, ImageEncoder, LinearStemDecoder
+from dreamer_plugin.nets.vision import ImageDecoder, ImageEncoder, LinearStemDecoder, UpConv
 from dreamer_plugin.nets.vision_valid import ValidImageDecoder, ValidImageEncoder
 from dreamer_plugin.ops.scaling import symlog
 from dreamer_plugin.spaces import ObsKey, Spaces
@@ -156,6 +157,9 @@ def _decoder(cfg: Config, spaces: Spaces, rssm: RSSM) -> Decoder:
             upsample=part.upsample,
             sigmoid=part.sigmoid,
         )
+        for layer in image.modules():
+            if isinstance(layer, UpConv) and part.kernel % 2:
+                layer.fast = subpixel_conv
     return Decoder(spaces.obs, vector, image, part.output, part.symlog_images)
 
 
@@ -203,8 +207,11 @@ def build_rssm(cfg: Config, action_size: int, embed: int) -> RSSM:
     if world.recompute:
         rssm.scan = RecomputingScan(world.recompute)
     elif supports(rssm):
-        rssm.scan = DeferredScan()
+        rssm.scan = DeferredScan(exact=_FLOAT32_SCAN)
     return rssm
+
+
+_FLOAT32_SCAN = 1024  # D of a state; size 1m has 512, 12m 2048
 
 
 def _latent(cfg: Config) -> Latent:

@@ -22,6 +22,13 @@ _TRUNC_CORRECTION = 1.1368472343385565
 NORM_EPS = 1e-4
 
 
+def working_dtype(device: torch.device) -> torch.dtype:
+    """Type of the factors of matrix products in this context: autocast's, else float32."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.get_autocast_dtype(device.type)
+    return torch.float32
+
+
 def _truncated_normal(weight: Tensor, outscale: float, n: float) -> None:
     nn.init.trunc_normal_(weight, 0.0, 1.0, -2.0, 2.0)
     weight.mul_(_TRUNC_CORRECTION * outscale / math.sqrt(n))

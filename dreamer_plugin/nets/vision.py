@@ -8,14 +8,24 @@ Decoder.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dreamer_plugin.errors import UsageError, choose
-from dreamer_plugin.nets.layers import OFFICIAL, BlockLinear, Linear, Style, Unit, init_weight
+from dreamer_plugin.nets.layers import (
+    OFFICIAL,
+    BlockLinear,
+    Linear,
+    RMSNorm,
+    Style,
+    Unit,
+    init_weight,
+)
+from dreamer_plugin.nets.norm_silu import norm_silu
 from dreamer_plugin.nets.pool import max_pool
 
 
@@ -59,10 +69,18 @@ class Conv(nn.Conv2d):
 
 
 class UpConv(Conv):
-    """Doubles the size: nearest neighbour, then a convolution."""
+    """Doubles the size: nearest neighbour, then a convolution.
+
+    Attributes:
+        fast: another form of the same; builders may put one here, `nets/subpixel.py` has one.
+    """
+
+    fast: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """`[N, cin, H, W] -> [N, cout, 2H, 2W]`."""
+        if self.fast is not None:
+            return self.fast(x, self.weight, self.bias)
         return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
@@ -82,16 +100,25 @@ _DOUBLINGS: dict[str, type[Conv]] = {"nearest": UpConv, "transposed": Transposed
 
 
 class ChannelNorm(nn.Module):
-    """Norm over channels, then the activation, of feature maps `[N, C, H, W]`."""
+    """Norm over channels, then the activation, of feature maps `[N, C, H, W]`.
+
+    Attributes:
+        in_pieces: whether `nets/norm_silu.py` does both on a CPU, where nothing is compiled.
+    """
 
     def __init__(self, channels: int, style: Style = OFFICIAL) -> None:
         super().__init__()
         self.norm, self.act = style.make_norm(channels), style.make_conv_act()
+        self.in_pieces = isinstance(self.norm, RMSNorm) and isinstance(self.act, nn.SiLU)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[N, C, H, W] -> [N, C, H, W]`."""
-        x = self.act(self.norm(x.permute(0, 2, 3, 1)))
-        return x.permute(0, 3, 1, 2)
+        rows = x.permute(0, 2, 3, 1)
+        if self.in_pieces and x.device.type == "cpu" and not torch.compiler.is_compiling():
+            rows = norm_silu(rows, cast(Tensor, self.norm.weight), cast(float, self.norm.eps))
+        else:
+            rows = self.act(self.norm(rows))
+        return rows.permute(0, 3, 1, 2)
 
 
 class ConvStage(nn.Module):

@@ -30,10 +30,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dreamer_plugin.nets.layers import NORM_EPS, OFFICIAL
-from dreamer_plugin.world.cores import BlockGRU, gated, split_gates
+from dreamer_plugin.nets.layers import NORM_EPS, OFFICIAL, working_dtype
+from dreamer_plugin.world.cores import BlockGRU, fast_tanh, gated, split_gates
 from dreamer_plugin.world.latent import CategoricalLatent
 from dreamer_plugin.world.rssm import RSSM
+
+# Derivatives as one operation each: a step of few rows takes as long as it has operations.
+_d_silu = torch.ops.aten.silu_backward.default  # of the gradient and the input
+_d_tanh = torch.ops.aten.tanh_backward.default  # of the gradient and the output
+_d_sigmoid = torch.ops.aten.sigmoid_backward.default  # likewise
 
 
 class Weights(NamedTuple):
@@ -104,10 +109,13 @@ class DeferredScan:
 
     Args:
         wrap: applied to the forward and the backward step, `torch.compile` for one.
+        exact: widest D that is filtered in float32 on a CPU whatever the precision; for steps of
+            few rows that are not compiled, casts cost more than bfloat16 saves.
     """
 
-    def __init__(self, wrap: Callable[[Any], Any] = lambda step: step) -> None:
+    def __init__(self, wrap: Callable[[Any], Any] = lambda step: step, exact: int = 0) -> None:
         self.forward, self.backward = wrap(forward_step), wrap(backward_step)
+        self.exact = exact
 
     def __call__(
         self,
@@ -122,7 +130,8 @@ class DeferredScan:
         core, posterior = cast(Any, rssm.core), cast(Any, rssm.posterior)  # containers lose types
         unit, logits = posterior[0][0], posterior[1]
         deter, hidden, blocks = core.deter, core.from_deter[0].out_features, core.blocks
-        low = _working_dtype(embed.device)
+        small = deter <= self.exact and embed.device.type == "cpu"
+        low = torch.float32 if small else working_dtype(embed.device)
         chunks = core.mix[0].weight.split([deter // blocks, 2 * hidden, hidden], 1)  # G in D/G
         shared, from_action = (c.transpose(0, 1).flatten(1) for c in chunks[1:])  # in D
         from_deter, from_embed = unit[0].weight.t().split([deter, embed.shape[-1]], 0)
@@ -152,12 +161,6 @@ class DeferredScan:
                 self, rssm.latent, action_part, embed_part, keep, noise, *start, *lowered
             )
         return states
-
-
-def _working_dtype(device: torch.device) -> torch.dtype:
-    if torch.is_autocast_enabled(device.type):
-        return torch.get_autocast_dtype(device.type)
-    return torch.float32
 
 
 def _unit_weights(unit: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -306,11 +309,10 @@ def _d_unit(a: Tensor, scale: Tensor, d_out: Tensor) -> tuple[Tensor, Tensor]:
     x = a.float()
     inverse = torch.rsqrt((x * x).mean(-1, keepdim=True) + NORM_EPS)
     normed = x * inverse
-    scaled = normed * scale
-    gate = torch.sigmoid(scaled)
-    d_scaled = d_out.float() * gate * (1 + scaled * (1 - gate))
+    d_scaled = _d_silu(d_out.float(), normed * scale)
     d_normed = d_scaled * scale
-    d_x = inverse * (d_normed - normed * (d_normed * normed).mean(-1, keepdim=True))
+    along = (d_normed * normed).mean(-1, keepdim=True)
+    d_x = inverse * torch.addcmul(d_normed, normed, along, value=-1)
     return d_x.to(a.dtype), (d_scaled * normed).sum(0)
 
 
@@ -318,10 +320,10 @@ def _d_gru(g: Tensor, h0: Tensor, d_h: Tensor, blocks: int) -> tuple[Tensor, Ten
     """Gradients of the gates `[B, 3*D]` and of the state on its direct way."""
     reset, raw, update = split_gates(g, blocks)
     reset, update = torch.sigmoid(reset), torch.sigmoid(update - 1)
-    candidate = torch.tanh(reset * raw)
-    d_inner = d_h * update * (1 - candidate * candidate)
-    d_reset = d_inner * raw * reset * (1 - reset)
-    d_update = d_h * (candidate - h0) * update * (1 - update)
+    candidate = fast_tanh(reset * raw)
+    d_inner = _d_tanh(d_h * update, candidate)
+    d_reset = _d_sigmoid(d_inner * raw, reset)
+    d_update = _d_sigmoid(d_h * (candidate - h0), update)
     parts = (x.unflatten(-1, (blocks, -1)) for x in (d_reset, d_inner * reset, d_update))
     return torch.stack(list(parts), -2).flatten(1), d_h * (1 - update)
 

@@ -11,7 +11,7 @@ from dreamer_plugin.nets.layers import Style
 from dreamer_plugin.world.cores import BlockGRU
 from dreamer_plugin.world.latent import CategoricalLatent, GaussianLatent
 from dreamer_plugin.world.rssm import RSSM, plain_scan
-from dreamer_plugin.world.scan import DeferredScan, supports
+from dreamer_plugin.world.scan import DeferredScan, Weights, supports
 
 B, T, E, A, S, K = 3, 7, 5, 3, 4, 6
 
@@ -70,6 +70,23 @@ def test_bfloat16_stays_near_the_plain_form_in_bfloat16():
     for name in grads:
         assert fast_grads[name].dtype == torch.float32
         assert error(fast_grads[name], grads[name]) < 0.1, name
+
+
+def test_small_states_are_filtered_in_float32_where_that_is_asked_for():
+    """Those of 16 numbers are, and those wider than what was asked for are not."""
+    for widest, dtype in ((16, torch.float32), (15, torch.bfloat16)):
+        seen = set()
+
+        def watched(step, seen=seen):
+            def call(*given):
+                seen.update(w.deter.dtype for w in given if isinstance(w, Weights))
+                return step(*given)
+
+            return call
+
+        _, grads = run(model(), DeferredScan(watched, exact=widest), autocast=True)
+        assert seen == {dtype}
+        assert all(grad.dtype == torch.float32 for grad in grads.values())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,58 @@
+"""Doubling maps by one convolution of the small map: `UpConv` in values and gradients, cheaper.
+
+After nearest-neighbour doubling, neighbouring taps of a filter often see the same pixel. The taps
+that do are added up first; each of the four places (i, j) of an output within a pixel of the small
+map then has a small filter of its own, and all four are the channels of one convolution.
+
+    row 2r + i of the output, taps of a filter of 5        pixel   r-1       r         r+1
+                                                           i = 0   k0 + k1   k2 + k3   k4
+                                                           i = 1   k0        k1 + k2   k3 + k4
+
+A filter of 5x5 over the doubled map takes 100 products per pixel of the small one, here 36. Borders
+agree: a doubled map is zero outside exactly where the small one is.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def subpixel_conv(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`[N, cin, H, W] -> [N, cout, 2H, 2W]`.
+
+    Args:
+        weight: `[cout, cin, K, K]`, K odd. bias: `[cout]`.
+    """
+    folded = fold(weight)  # 4*cout cin k k
+    bias = None if bias is None else bias.repeat_interleave(4)
+    small = F.conv2d(x, folded, bias, padding=folded.shape[-1] // 2)
+    return F.pixel_shuffle(small, 2)
+
+
+def fold(weight: Tensor) -> Tensor:
+    """Filters of the doubled map to those of the small one.
+
+    Args:
+        weight: `[cout, cin, K, K]`, K odd.
+
+    Returns:
+        `[4*cout, cin, k, k]` with `k = 2 * ceil((K-1) / 4) + 1`, the four places of a channel
+        together.
+    """
+    with torch.autocast(weight.device.type, enabled=False):  # sums of taps are rounded once
+        taps = _seen_by(weight.shape[-1]).to(weight)
+        folded = torch.einsum("ocab,iua,jvb->oijcuv", weight, taps, taps)
+    return folded.flatten(0, 2)
+
+
+def _seen_by(kernel: int) -> Tensor:
+    """Which tap of a filter sees which pixel: `[2, k, K]`, place, pixel, tap."""
+    half = kernel // 2
+    reach = (half + 1) // 2
+    taps = torch.zeros(2, 2 * reach + 1, kernel)
+    for place in range(2):
+        for tap in range(kernel):
+            taps[place, (place + tap - half) // 2 + reach, tap] = 1
+    return taps
