@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dreamer_plugin.behavior.actor import Actor
@@ -101,7 +102,7 @@ class ActorCritic(nn.Module):
         s = self.settings
         feat = dream["feat"] if s.world_grad else dream["feat"].detach()
         first = s.arrange.first
-        value = self.critic(feat[:, first:-1])
+        value = self.critic(feat)  # of all states: a slice would be copied, and all are asked for
         fast, slow = self._values(dream["feat"], value)
         offset, scale = self.value_norm.stats()
         fast = fast * scale + offset
@@ -114,16 +115,17 @@ class ActorCritic(nn.Module):
         decisions = cut.decided.shape[1]
 
         advantage, gain, ret_scale = self._judge(cut, bootstrap[:, :decisions])
-        policy = self.actor(feat[:, :decisions])
-        logp = policy.logp(dream["action"][:, :decisions].detach())
+        policy = self.actor(feat)
+        logp = policy.logp(dream["action"].detach())[:, :decisions]
         with contextlib.nullcontext() if s.entropy else torch.no_grad():
-            entropy = policy.entropy()  # for the metrics alone where there is no bonus
+            entropy = policy.entropy()[:, :decisions]  # for metrics alone where there is no bonus
         objective = self._objective(logp, advantage, gain) + s.entropy * entropy
         policy_loss = -decided_weight.detach() * objective
 
         target_offset, target_scale = self.value_norm(ret)
         target = (ret - target_offset) / target_scale
-        value_loss = weight.detach() * self._value_loss(value, target, slow[:, first:-1])
+        everywhere = F.pad(target, (first, 1))  # what stands where nothing is learned is cut off
+        value_loss = weight.detach() * self._value_loss(value, everywhere, slow)[:, first:-1]
         metrics = {
             "return": ret.mean(),
             "return_scale": ret_scale,
@@ -141,16 +143,12 @@ class ActorCritic(nn.Module):
         """What critic and slow critic say of all states `[N, H+1]`, with the graph of the dream.
 
         Args:
-            feat: `[N, H+1, F]`. value: the critic's output where it learns, to save that work.
+            feat: `[N, H+1, F]`. value: the critic's output, where no gradient must pass it.
         """
         if feat.requires_grad:
             return as_data(self.critic)(feat).pred(), self.slow(feat).pred()
         with torch.no_grad():
-            known = value.pred()
-            first = feat.shape[1] - 1 - known.shape[1]
-            ends = self.critic(torch.cat([feat[:, :first], feat[:, -1:]], 1)).pred()
-            fast = torch.cat([ends[:, :first], known, ends[:, first:]], 1)
-            return fast, self.slow(feat).pred()
+            return value.pred().detach(), self.slow(feat).pred()
 
     def _judge(self, cut: Arranged, baseline: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What decisions were worth, both normalised and as the actor sees returns.

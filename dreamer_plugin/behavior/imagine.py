@@ -15,6 +15,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from dreamer_plugin.behavior.actor import Actor
+from dreamer_plugin.nets.layers import working_dtype
 from dreamer_plugin.nets.twin import frozen
 from dreamer_plugin.world.rssm import RSSM
 
@@ -35,10 +36,19 @@ def dream_step(
         feat `[N, F]` and action `[N, A]` of this state; the next deter and stoch.
     """
     z_noise, action_noise = noise.split([rssm.noise_size, actor.noise_size], -1)
-    feat = rssm.feat(deter, stoch)
+    feat = _feat(rssm, deter, stoch)
     action = actor(feat.detach()).sample(action_noise)
     z_noise = z_noise.unflatten(-1, rssm.latent.noise_shape)
     return feat, action, *rssm.imagine_step(deter, stoch, action, z_noise)
+
+
+def _feat(rssm: RSSM, deter: Tensor, stoch: Tensor) -> Tensor:
+    """Feat `[N, F]`; without a graph in the type that networks multiply it in.
+
+    Five networks would each round all states of the dream to the same numbers.
+    """
+    feat = rssm.feat(deter, stoch)
+    return feat if torch.is_grad_enabled() else feat.to(working_dtype(feat.device))
 
 
 @torch.no_grad()
@@ -63,7 +73,8 @@ def imagine(
         step: `dream_step`, or a compiled form of it.
 
     Returns:
-        TensorDict `[N, H+1]` with feat `[F]` and action `[A]`.
+        TensorDict `[N, H+1]` with feat `[F]`, rounded to autocast's type where there is one, and
+        action `[A]`.
     """
     return _roll(rssm, actor, deter, stoch, horizon, noise, step)
 
@@ -94,7 +105,7 @@ def _roll(
         feat, action, deter, stoch = step(rssm, actor, deter, stoch, noise[t])
         feats.append(feat)
         actions.append(action)
-    feats.append(rssm.feat(deter, stoch))
+    feats.append(_feat(rssm, deter, stoch))
     actions.append(actor(feats[-1].detach()).sample(noise[horizon, :, rssm.noise_size :]))
     dream = {"feat": torch.stack(feats, 1), "action": torch.stack(actions, 1)}
     return TensorDict(dream, batch_size=dream["feat"].shape[:2])

@@ -240,12 +240,19 @@ class TwoHot:
 
     def __init__(self, logits: Tensor, bins: Tensor) -> None:
         self.logits = logits.float()
-        self.lognorm = torch.logsumexp(self.logits, -1)
         self.bins = bins
+        self._logprobs: Tensor | None = None
+
+    @property
+    def logprobs(self) -> Tensor:
+        """Log-probabilities `[..., n]`; predictions do without, losses share them."""
+        if self._logprobs is None:
+            self._logprobs = torch.log_softmax(self.logits, -1)
+        return self._logprobs
 
     def pred(self) -> Tensor:
         """Expected value `[...]`; mirrored bins are set off first, so symmetric logits give 0."""
-        probs = torch.exp(self.logits - self.lognorm.unsqueeze(-1))
+        probs = torch.softmax(self.logits, -1)
         half = probs.shape[-1] // 2
         excess = probs[..., -half:] - probs[..., :half].flip(-1)
         # Not a matrix product: under autocast that would round the bins to bfloat16.
@@ -255,9 +262,9 @@ class TwoHot:
         """Cross entropy `[...]` with the target spread linearly over its two nearest bins."""
         target = target.detach().float()
         below, above, weight_below = self._neighbours(target)
-        logit_below = self.logits.gather(-1, below.unsqueeze(-1)).squeeze(-1)
-        logit_above = self.logits.gather(-1, above.unsqueeze(-1)).squeeze(-1)
-        return self.lognorm - (weight_below * logit_below + (1 - weight_below) * logit_above)
+        # Both at once: the gradient of every gather fills a tensor as large as the logits.
+        nearest = self.logprobs.gather(-1, torch.stack([below, above], -1))  # ... 2
+        return -(weight_below * nearest[..., 0] + (1 - weight_below) * nearest[..., 1])
 
     def _neighbours(self, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Bin below, bin above and the share of the one below, each `[...]`."""

@@ -80,3 +80,20 @@ def test_the_true_start_replaces_the_first_prediction() -> None:
     predicted = torch.tensor([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
     cont = with_true_start(predicted, torch.tensor([0.0, 0.9]))
     assert torch.equal(cont, torch.tensor([[0.0, 0.2, 0.3], [0.9, 0.5, 0.6]]))
+
+
+def test_a_dream_in_bfloat16_is_rounded_once() -> None:
+    """Networks say of rounded states what they say of those they round themselves."""
+    agent = tiny.agent(lambda cfg: setattr(cfg, "precision", "bfloat16"))
+    rssm, actor, world = agent.world.rssm, agent.behavior.actor, agent.world
+    noise = torch.rand(5, 6, agent.noise_size, generator=torch.Generator().manual_seed(1))
+    with agent.autocast():
+        (deter, stoch), dream = _dream(agent, noise)
+        feat = rssm.feat(deter, stoch)
+        assert feat.dtype == torch.float32 and dream["feat"].dtype == torch.bfloat16
+        action = actor(feat).sample(noise[0, :, 4:])
+        assert torch.equal(dream["action"][:, 0], action)
+        for of_rounded, of_own in zip(
+            world.judge(dream["feat"][:, 0]), world.judge(feat), strict=True
+        ):
+            assert torch.equal(of_rounded, of_own)
