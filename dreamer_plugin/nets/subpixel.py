@@ -51,8 +51,9 @@ def _seen_by(kernel: int) -> Tensor:
     """Which tap of a filter sees which pixel: `[2, k, K]`, place, pixel, tap."""
     half = kernel // 2
     reach = (half + 1) // 2
-    taps = torch.zeros(2, 2 * reach + 1, kernel)
-    for place in range(2):
-        for tap in range(kernel):
-            taps[place, (place + tap - half) // 2 + reach, tap] = 1
-    return taps
+    pixels = range(-reach, reach + 1)
+    sees = [
+        [[(place + tap - half) // 2 == pixel for tap in range(kernel)] for pixel in pixels]
+        for place in range(2)
+    ]
+    return torch.tensor(sees)

@@ -40,6 +40,15 @@ def test_taps_that_see_one_pixel_are_added():
     assert not folded[:, :, :, 0].any() and not folded[:, :, :, 2].any()
 
 
+def test_compiles_without_a_break():
+    conv = UpConv(2, 3, 5)
+    conv.fast = subpixel_conv
+    x = torch.randn(1, 2, 3, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        compiled = torch.compile(conv, backend="aot_eager", fullgraph=True)(x)
+        assert torch.allclose(compiled.float(), conv(x).float(), atol=1e-2)
+
+
 def test_an_agent_is_built_with_it():
     layers = [m for m in tiny.image_agent().world.decoder.modules() if isinstance(m, UpConv)]
     assert len(layers) == 4
