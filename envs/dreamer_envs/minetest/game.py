@@ -93,7 +93,8 @@ class Game:
             self._hands.hold(keys)
             self._hands.turn(right, down)  # a pixel is a degree: `sensitivity`
         except Exception as error:  # whatever Xlib says about a display that is gone
-            raise self._failed(f"its screen takes no keys: {error!r}") from error
+            reason = self._programs.ended(wait=1.0) or f"its screen takes no keys: {error!r}"
+            raise self._failed(reason) from error
         return self._pass("a step")
 
     def move_to(self, place: int) -> tuple[Image, State]:

@@ -58,11 +58,15 @@ class Programs:
             pass
         return log
 
-    def ended(self) -> str:
-        """Which program has ended by itself, and how; empty while all run."""
+    def ended(self, wait: float = 0.0) -> str:
+        """Which program has ended by itself, and how; empty while all run.
+
+        Args:
+            wait: seconds, for a reason that becomes known a moment after its effect.
+        """
         if not self._ended:
             assert self._guard.stdout is not None
-            if select.select([self._guard.stdout], [], [], 0)[0]:
+            if select.select([self._guard.stdout], [], [], wait)[0]:
                 told = self._guard.stdout.readline().decode().split()
                 self._ended = (
                     f"{told[0]} ended with code {told[1]}" if told else "its guard was killed"
