@@ -26,6 +26,7 @@ import torch
 
 from dreamer_plugin.config import Config, save_config
 from dreamer_plugin.config.secrets import reveals
+from dreamer_plugin.config.trust import PROGRAMS
 from dreamer_plugin.errors import CheckpointError, UsageError, choose
 from dreamer_plugin.run import checkpoint
 from dreamer_plugin.run.evaluate import Chosen, load_agent
@@ -84,7 +85,7 @@ def write(chosen: Chosen, folder: Path, dtype: str = "float32") -> None:
 
 def portable(cfg: Config) -> Config:
     """Settings without places, programs and wishes of this machine."""
-    options = {name: value for name, value in cfg.env.options.items() if name != "python"}
+    options = {name: value for name, value in cfg.env.options.items() if name not in PROGRAMS}
     return replace(
         cfg,
         device="auto",

@@ -124,7 +124,8 @@ def test_a_secret_is_not_shared(run, tmp_path, monkeypatch):
 
 def test_programs_of_this_machine_stay_here(run):
     cfg = load_config(run)
-    cfg.env.options = {"python": "/home/me/venv", "api_key": "abc", "size": 64}
+    programs = {"python": "/home/me/venv", "file_name": "/home/me/scene"}
+    cfg.env.options = {**programs, "api_key": "abc", "size": 64}
     assert shared.portable(cfg).env.options == {"api_key": "abc", "size": 64}
 
 
