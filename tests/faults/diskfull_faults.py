@@ -63,11 +63,14 @@ def inside(count: int, place: str) -> None:
         found = [_full(int(most * share), folder, whole, settings) for share in shares]
         ends = sorted({str(each["code"]) for each in found})
         print(f"{name}: the whole run takes {most:,} bytes; exit codes {', '.join(ends)}")
+        filled = any(each["code"] for each in found)
+        if not filled:
+            print("no disk of these was full: none counts")
         rows.append(
             small.row(
                 f"disk full: {name}",
                 len(found),
-                sum(each["good"] for each in found),
+                sum(each["good"] for each in found) * filled,
                 hung=sum(each["code"] is None for each in found),
                 recovered=seconds([each["seconds"] for each in found]),
                 equal=f"{sum(each['equal'] for each in found)} of {len(found)}",
