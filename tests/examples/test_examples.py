@@ -8,6 +8,9 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
+
+from tests.study.test_play import saved
 
 pytestmark = pytest.mark.slow
 
@@ -54,10 +57,25 @@ def test_curves_are_drawn(repo, tmp_path):
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_film_has_a_page_for_each_frame(repo, tmp_path):
+    saved(repo, tmp_path / "catch", "toy/catch", model__depth=2)
+    out = run([str(repo / "examples" / "film.py"), "catch", "film.gif", "--episodes=2"], tmp_path)
+    assert out.startswith("18 frames")  # a ball falls through 9 rows
+    with Image.open(tmp_path / "film.gif") as film:
+        assert film.n_frames == 18 and film.size == (608, 224)  # 3 * 192 + 4 * 8, 24 + 192 + 8
+
+
+def test_a_film_of_what_is_no_image_is_refused(repo, tmp_path):
+    saved(repo, tmp_path / "cartpole", "gym/CartPole-v1")
+    command = [sys.executable, str(repo / "examples" / "film.py"), "cartpole", "film.gif"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert "sees no image" in result.stderr and not (tmp_path / "film.gif").exists()
+
+
 def test_every_example_is_run(repo):
     examples = {path.name for path in (repo / "examples").glob("*.py")}
     # tests/run/test_export.py plays with the last one.
-    assert examples == {*SHORT, "plot_runs.py", "play_onnx.py"}
+    assert examples == {*SHORT, "film.py", "plot_runs.py", "play_onnx.py"}
 
 
 @pytest.mark.parametrize("name", [*SHORT, "pipeline/train.py"])
