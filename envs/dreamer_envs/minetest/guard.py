@@ -40,6 +40,7 @@ def main(parent: int, folder: str) -> None:
             programs[wish["name"]] = _start(wish), bool(wish["gentle"])
     finally:
         _end(programs)
+        _wait_until_let_go(parent)  # which may still read the last words in the folder
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -54,6 +55,12 @@ def _lines(go_on: Callable[[], bool]) -> Iterator[bytes]:
             return
         *whole, rest = (rest + read).split(b"\n")
         yield from whole
+
+
+def _wait_until_let_go(parent: int) -> None:
+    while os.getppid() == parent:
+        if select.select([0], [], [], LOOK)[0] and not os.read(0, 65536):
+            return
 
 
 def _start(wish: dict[str, Any]) -> subprocess.Popen[bytes]:
