@@ -2,6 +2,7 @@
 
 import re
 
+import dreamer_envs
 from dreamer_plugin.config.fields import OPTIONS, key_types
 from tests.config import family_table
 
@@ -23,9 +24,15 @@ def test_the_table_sees_a_change():
     assert "behavior.imag_horizon" in family_table.differing(found)
 
 
+def env_options():
+    """Options of the suites as the command line takes them."""
+    for suite in dreamer_envs.available():
+        yield from (f"env.{option}" for option in dreamer_envs.options(suite.name))
+
+
 def test_settings_that_the_documents_name_exist():
     """Whole keys, and sections such as `world.encoder`; rooms of the package share some words."""
-    keys = set(key_types())
+    keys = set(key_types()) | set(env_options())
     known = keys | {key[:at] for key in keys for at in range(len(key)) if key[at] == "."}
     named = set()
     for path in [*family_table.REPO.joinpath("docs").glob("*.md"), family_table.REPO / "README.md"]:

@@ -62,7 +62,7 @@ def resign(folder: Path) -> None:
             file = folder / name
             body["files"][name] = {
                 "size": file.stat().st_size,
-                "sha256": checkpoint._sha256(file),
+                "sha256": checkpoint.sha256(file),
             }
 
     sign(folder, update)
