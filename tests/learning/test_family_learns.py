@@ -1,7 +1,7 @@
 """Each agent learns with the settings shipped for it, and not with a part cut out.
 
-Thresholds are those of docs/learning.md. Random play scores about -1,200 in Pendulum, 22 in CartPole
-and -0.78 in catch.
+Thresholds are those of docs/learning.md. Random play scores about -1,200 in Pendulum, 22 in
+CartPole and -0.78 in catch.
 """
 
 from __future__ import annotations
