@@ -79,8 +79,7 @@ def make(id: str, /, **options: Any) -> gym.Env[Any, Any]:
 def maker(id: str, /, **options: Any) -> Maker:
     """What `make` would build, as a small object that builds it when called, here or elsewhere.
 
-    Raises:
-        The same errors as `make`, here and not where it is called.
+    The errors of `make` come here, not where it is called.
     """
     suite, task = names.resolve(id, _known())
     canonical_id = f"{suite.name}/{task}"
