@@ -1,4 +1,9 @@
-"""How the envs of a run come to be: makers, and a vector of them in this process or in others."""
+"""How the envs of a run come to be: makers, and a vector of them.
+
+equal makers of a suite with a pool (EnvPool)    one library call steps them all, on its threads
+supervision                                      a process each, restarted where it fails
+otherwise                                        this process, one after another
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,14 @@ from typing import Any
 import gymnasium as gym
 
 import dreamer_envs
-from dreamer_envs.vector import SerialVector, SupervisedVector, Supervision, VectorEnv
+from dreamer_envs.vector import (
+    PoolVector,
+    SerialVector,
+    SupervisedVector,
+    Supervision,
+    VectorEnv,
+    pool_of,
+)
 from dreamer_plugin.config import Config
 from dreamer_plugin.config.trust import usable
 from dreamer_plugin.errors import UsageError
@@ -25,7 +37,8 @@ class EnvSource:
         makers: one per env of the run; each call gives an env with Dict observations, as
             `dreamer_envs.make` and `dreamer_envs.wrap` return it.
         supervision: what is done about envs that fail, one process per env; None steps all of them
-            in this process, where a failure of one ends the run.
+            in this process, where a failure of one ends the run. Envs of a pool are in this process
+            whatever it is.
         terminal_on_timeout: records count a time limit as a terminal state.
         fresh: whether a maker gives a new env at each call; False where it hands out the one
             object a user passed.
@@ -44,6 +57,8 @@ class EnvSource:
         """
         rules, all_count = self.supervision, len(self.makers)
         makers = [self.makers[i % all_count] for i in range(count or all_count)]
+        if pool_of(makers) is not None:
+            return PoolVector(makers, seed)
         if rules is None:
             return SerialVector(makers, seed)
         return SupervisedVector(makers, seed, replace(rules, min_envs=count) if count else rules)

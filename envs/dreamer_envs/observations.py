@@ -29,8 +29,13 @@ SMALLEST_IMAGE = (
 )
 
 
-def observation(space: AnySpace) -> tuple[spaces.Dict, Convert]:
+def observation(space: AnySpace, lead: int = 0) -> tuple[spaces.Dict, Convert]:
     """`Dict` space of an observation space, and the function that converts observations.
+
+    Args:
+        space: of one env.
+        lead: axes before those of the space in what is converted: 0, or 1 for rows `[N, ...]` of
+            several envs, which are converted together.
 
     Raises:
         UnsupportedSpaceError: a part of the space has no common form; the message names it. The
@@ -38,10 +43,10 @@ def observation(space: AnySpace) -> tuple[spaces.Dict, Convert]:
     """
     if not isinstance(space, spaces.Dict | spaces.Tuple):
         name = single_name(space)
-        only, convert = _leaf(space, name)
+        only, convert = _leaf(space, name, lead)
         return spaces.Dict({name: only}), lambda obs: {name: convert(obs)}
     flat = _flatten(space, ())
-    leaves = {name: (path, *_leaf(sub, name)) for name, path, sub in flat}
+    leaves = {name: (path, *_leaf(sub, name, lead)) for name, path, sub in flat}
     if len(leaves) < len(flat):
         raise UnsupportedSpaceError(
             f"Two observations have one name in {[name for name, _, _ in flat]}: rename one."
@@ -114,52 +119,55 @@ def _follow(obs: Any, path: tuple[Any, ...], name: str) -> Any:
     return obs
 
 
-def _leaf(space: AnySpace, name: str) -> tuple[AnySpace, Convert]:
+def _leaf(space: AnySpace, name: str, lead: int) -> tuple[AnySpace, Convert]:
     """Common form of one observation, and the function that checks and converts it."""
     if isinstance(space, spaces.Discrete):
         count, start = int(space.n), int(space.start)
+        if lead:
+            size, first = np.array(count), np.array(start)
+            return spaces.Discrete(count), lambda obs: _integers(name, obs, size, first, lead)
         return spaces.Discrete(count), lambda obs: _integer(name, obs, count, start)
     if isinstance(space, spaces.MultiDiscrete):
         sizes, starts = space.nvec, space.start
-        return spaces.MultiDiscrete(sizes), lambda obs: _integers(name, obs, sizes, starts)
+        return spaces.MultiDiscrete(sizes), lambda obs: _integers(name, obs, sizes, starts, lead)
     if isinstance(space, spaces.MultiBinary):
         shape = tuple(space.shape)
-        return spaces.Box(0.0, 1.0, shape, np.float32), lambda obs: _floats(name, obs, shape)
+        return spaces.Box(0.0, 1.0, shape, np.float32), lambda obs: _floats(name, obs, shape, lead)
     if not isinstance(space, spaces.Box):
         raise UnsupportedSpaceError(
             f"Observation {name!r} has the space {space}, which is not supported: use Box, "
             "Discrete, MultiDiscrete, MultiBinary, or leave it out of the observation."
         )
-    return _image(space, name) if is_image(space) else _vector(space, name)
+    return _image(space, name, lead) if is_image(space) else _vector(space, name, lead)
 
 
-def _image(space: spaces.Box, name: str) -> tuple[spaces.Box, Convert]:
+def _image(space: spaces.Box, name: str, lead: int) -> tuple[spaces.Box, Convert]:
     shape = space.shape
     if len(shape) == 2:
-        return image_space((*shape, 1)), lambda obs: _pixels(name, obs, shape)[..., None]
+        return image_space((*shape, 1)), lambda obs: _pixels(name, obs, shape, lead)[..., None]
     if _is_channels_first(shape):
         channels, height, width = shape
         return image_space((height, width, channels)), lambda obs: np.moveaxis(
-            _pixels(name, obs, shape), 0, -1
+            _pixels(name, obs, shape, lead), -3, -1
         )
-    return image_space(shape), lambda obs: _pixels(name, obs, shape)
+    return image_space(shape), lambda obs: _pixels(name, obs, shape, lead)
 
 
-def _vector(space: spaces.Box, name: str) -> tuple[spaces.Box, Convert]:
+def _vector(space: spaces.Box, name: str, lead: int) -> tuple[spaces.Box, Convert]:
     shape = space.shape
     with np.errstate(
         over="ignore"
     ):  # float64 bounds beyond float32 become infinite, as they should
         low, high = space.low.astype(np.float32), space.high.astype(np.float32)
-    return spaces.Box(low, high, shape, np.float32), lambda obs: _floats(name, obs, shape)
+    return spaces.Box(low, high, shape, np.float32), lambda obs: _floats(name, obs, shape, lead)
 
 
 def _is_channels_first(shape: tuple[int, ...]) -> bool:
     return shape[0] in (1, 3, 4) and shape[2] not in (1, 3, 4) and min(shape[1:]) >= SMALLEST_IMAGE
 
 
-def _pixels(name: str, obs: Any, shape: tuple[int, ...]) -> np.ndarray:
-    array = _array(name, obs, shape)
+def _pixels(name: str, obs: Any, shape: tuple[int, ...], lead: int) -> np.ndarray:
+    array = _array(name, obs, shape, lead)
     if array.dtype != np.uint8:
         raise FrameError(
             f"observation {name!r} is {array.dtype}, its space uint8: return values from 0 to 255 "
@@ -168,8 +176,8 @@ def _pixels(name: str, obs: Any, shape: tuple[int, ...]) -> np.ndarray:
     return array
 
 
-def _floats(name: str, obs: Any, shape: tuple[int, ...]) -> np.ndarray:
-    array = _array(name, obs, shape)
+def _floats(name: str, obs: Any, shape: tuple[int, ...], lead: int) -> np.ndarray:
+    array = _array(name, obs, shape, lead)
     if array.dtype == np.float32:
         floats = array
     elif array.dtype.kind in "fiub":
@@ -189,17 +197,18 @@ def _floats(name: str, obs: Any, shape: tuple[int, ...]) -> np.ndarray:
 def _integer(name: str, obs: Any, count: int, start: int) -> np.int64:
     if isinstance(obs, int | np.integer) and 0 <= int(obs) - start < count:
         return np.int64(int(obs) - start)  # the usual case, several times faster than an array
-    return np.int64(_integers(name, obs, np.array(count), np.array(start)))
+    return np.int64(_integers(name, obs, np.array(count), np.array(start), 0))
 
 
-def _integers(name: str, obs: Any, sizes: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    array = _array(name, obs, sizes.shape)
+def _integers(name: str, obs: Any, sizes: np.ndarray, starts: np.ndarray, lead: int) -> np.ndarray:
+    array = _array(name, obs, sizes.shape, lead)
     if array.dtype.kind not in "iub":
         raise FrameError(f"observation {name!r} is {array.dtype}, not integers: return an int64")
     values = np.asarray(array - starts, np.int64)
     outside = (values < 0) | (values >= sizes)
     if outside.any():
-        bad, count, first = (each[outside].flat[0] for each in (array, sizes, starts))
+        together = np.broadcast_arrays(array, sizes, starts)
+        bad, count, first = (each[outside].flat[0] for each in together)
         raise FrameError(
             f"observation {name!r} holds {bad}, its space has {count} values from {first}: "
             "declare a larger space or repair the env"
@@ -207,14 +216,14 @@ def _integers(name: str, obs: Any, sizes: np.ndarray, starts: np.ndarray) -> np.
     return values
 
 
-def _array(name: str, obs: Any, shape: tuple[int, ...]) -> np.ndarray:
+def _array(name: str, obs: Any, shape: tuple[int, ...], lead: int) -> np.ndarray:
     try:
         array = np.asarray(obs)
     except ValueError as error:  # rows of different lengths
         raise FrameError(f"observation {name!r} is no array: {error}") from error
-    if array.shape != shape:
+    if array.ndim < lead or array.shape[lead:] != shape:
         raise FrameError(
-            f"observation {name!r} has shape {array.shape}, its space {shape}: "
+            f"observation {name!r} has shape {array.shape[lead:]}, its space {shape}: "
             "return what the space declares"
         )
     return array

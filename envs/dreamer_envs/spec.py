@@ -37,6 +37,8 @@ class SuiteSpec:
         summary: one line for listings.
         entry_point: `"module:function"` or a function `(task, **options) -> gymnasium.Env`. It is
             imported at the first `make`. It may return any Gymnasium env; `make` wraps it.
+        pool: entry point `(task, seeds, **options) -> Pool` (see `pool`) of a suite that steps
+            several envs of one task together, faster than one by one; `None` if it does not.
         tasks: the task names, or an entry point that returns them.
         module: top-level import name of the package the suite needs; empty if none.
         package: name of that package in the registry, for its version.
@@ -67,6 +69,7 @@ class SuiteSpec:
     aliases: tuple[str, ...] = ()
     spellings: tuple[tuple[str, str], ...] = ()
     match: EntryPoint | None = None
+    pool: EntryPoint | None = None
     bare: bool = True
     defaults: Mapping[str, Any] = field(default_factory=dict)
     terminal_on_timeout: bool = False

@@ -57,17 +57,23 @@ class NormalizeAction(gym.ActionWrapper[Any, Any, Any], RecordConstructorArgs):
     def __init__(self, env: AnyEnv) -> None:
         RecordConstructorArgs.__init__(self)
         gym.Wrapper.__init__(self, env)
-        self.action_space, self._convert = _action(env.action_space, "action")
+        self.action_space, self._convert = native_action(env.action_space)
 
     def action(self, action: Any) -> Any:
         """The env's own action."""
         return self._convert(action)
 
 
-def _action(space: AnySpace, name: str) -> tuple[AnySpace, Convert]:
-    """Agent-side space of an action space, and the function from there to the env."""
+def native_action(space: AnySpace, name: str = "action") -> tuple[AnySpace, Convert]:
+    """Agent-side space of an action space, and the function from there to the env.
+
+    The function of a `Box` also takes rows `[N, ...]` of actions.
+
+    Raises:
+        UnsupportedSpaceError: the space, called `name`, has no agent-side form.
+    """
     if isinstance(space, spaces.Dict):
-        parts = {key: _action(sub, f"{name}/{key}") for key, sub in space.spaces.items()}
+        parts = {key: native_action(sub, f"{name}/{key}") for key, sub in space.spaces.items()}
         converts = {key: convert for key, (_, convert) in parts.items()}
         together = spaces.Dict({key: sub for key, (sub, _) in parts.items()})
         return together, lambda action: {key: f(action[key]) for key, f in converts.items()}

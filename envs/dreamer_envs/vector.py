@@ -1,4 +1,4 @@
-"""Several environments as one: in this process, or each in a process of its own."""
+"""Several environments as one: here, in processes of their own, or on threads of their library."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from dreamer_envs.frames import (
     common_space,
     saver,
 )
+from dreamer_envs.pool import PoolVector, pool_of
 from dreamer_envs.supervised import SupervisedVector
 from dreamer_envs.supervision import Fault, Supervision
 from dreamer_envs.workers import ProcessVector
@@ -23,11 +24,13 @@ from dreamer_envs.workers import ProcessVector
 __all__ = [
     "Fault",
     "Frames",
+    "PoolVector",
     "ProcessVector",
     "SerialVector",
     "SupervisedVector",
     "Supervision",
     "VectorEnv",
+    "pool_of",
 ]
 
 

@@ -4,17 +4,80 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from dreamer_envs.errors import EnvOptionError
 from dreamer_envs.names import fold
+from dreamer_envs.pool import Ids, Rows
 
 SEED_LIMIT = 2**31
+
+
+class Pool:
+    """Several envs of one task, stepped by EnvPool's threads.
+
+    Args:
+        task: EnvPool's id, for example `Pong-v5` or `WalkerWalk-v1`.
+        seeds: one per env, which has with it the episodes that it has alone.
+        kwargs: passed to `envpool.make`.
+
+    Attributes:
+        over: bool `[N]`, whose episode is over, so that a step begins the next.
+
+    Raises:
+        EnvOptionError: an option that the env does not take.
+    """
+
+    def __init__(self, task: str, seeds: Sequence[int], **kwargs: Any) -> None:
+        import envpool
+
+        count = len(seeds)
+        self.over = np.zeros(count, np.bool_)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # bounds of float64 that do not fit float32
+                # `batch_size` is said so that nobody else can: a smaller one steps without order.
+                self._pool = envpool.make(
+                    task,
+                    env_type="gymnasium",
+                    num_envs=count,
+                    batch_size=count,
+                    seed=[seed % SEED_LIMIT for seed in seeds],
+                    **kwargs,
+                )
+                self.observation_space = _repaired(self._pool.observation_space)
+                self.action_space = self._pool.action_space
+        except (TypeError, KeyError, AssertionError, RuntimeError) as error:
+            raise EnvOptionError(
+                f"EnvPool does not make {task!r} with {kwargs}: {error}."
+            ) from error
+
+    def reset(self, ids: Ids) -> Rows:
+        """Begins an episode of these envs, also inside of one."""
+        obs, info = self._pool.reset(ids)
+        self.over[ids] = False
+        found, none = info["env_id"], np.zeros(len(ids), np.bool_)
+        return Rows(found, obs, np.zeros(len(ids), np.float32), none, none, ~none)
+
+    def step(self, actions: NDArray[Any], ids: Ids) -> Rows:
+        """Steps these envs; one whose episode is over begins the next and reads no action."""
+        obs, reward, terminated, truncated, info = self._pool.step(actions, ids)
+        found = info["env_id"]
+        # Atari's `episodic_life` counts its steps on into the next episode.
+        begins = self.over[found] | (info["elapsed_step"] == 0)
+        self.over[found] = (terminated | truncated) & ~begins
+        return Rows(found, obs, reward, terminated, truncated, begins)
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self._pool.close()
 
 
 class EnvPool(gym.Env[Any, Any]):
@@ -30,17 +93,10 @@ class EnvPool(gym.Env[Any, Any]):
 
     def __init__(self, task: str, **kwargs: Any) -> None:
         self._task, self._kwargs = task, kwargs
-        try:
-            self._pool = self._build(0)
-        except (TypeError, KeyError, AssertionError, RuntimeError) as error:
-            raise EnvOptionError(
-                f"EnvPool does not make {task!r} with {kwargs}: {error}."
-            ) from error
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # bounds of float64 that do not fit float32
-            self.observation_space = _repaired(self._pool.observation_space)
-            self.action_space = self._pool.action_space
-        self._over = True
+        self._pool = Pool(task, [0], **kwargs)
+        self.observation_space = self._pool.observation_space
+        self.action_space = self._pool.action_space
+        self._idle = np.zeros((1, *(self.action_space.shape or ())), self.action_space.dtype)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -49,28 +105,24 @@ class EnvPool(gym.Env[Any, Any]):
         super().reset(seed=seed)
         if seed is not None:
             self._pool.close()
-            self._pool = self._build(seed % SEED_LIMIT)
-        obs, _ = self._pool.reset()
-        return _single(obs), {}
+            self._pool = Pool(self._task, [seed], **self._kwargs)
+        # With Atari's `episodic_life` a step goes on with the next life, a reset ends the game.
+        over = bool(self._pool.over[0])
+        rows = self._pool.step(self._idle, ONLY) if over else self._pool.reset(ONLY)
+        return _single(rows.obs), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """One step."""
-        native = np.asarray(action, self.action_space.dtype)[None]
-        obs, reward, terminated, truncated, _ = self._pool.step(native)
-        return _single(obs), float(reward[0]), bool(terminated[0]), bool(truncated[0]), {}
+        rows = self._pool.step(np.asarray(action, self.action_space.dtype)[None], ONLY)
+        ends = bool(rows.terminated[0]), bool(rows.truncated[0])
+        return _single(rows.obs), float(rows.reward[0]), *ends, {}
 
     def close(self) -> None:
         """Ends the pool's threads."""
         self._pool.close()
 
-    def _build(self, seed: int) -> Any:
-        import envpool
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return envpool.make(
-                self._task, env_type="gymnasium", num_envs=1, seed=seed, **self._kwargs
-            )
+ONLY: Ids = np.zeros(1, np.int32)
 
 
 def match(text: str) -> str | None:

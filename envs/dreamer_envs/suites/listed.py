@@ -75,6 +75,7 @@ ENVPOOL = SuiteSpec(
     name="envpool",
     summary="EnvPool, envs in C++ under Gym's and DeepMind's names, as EnvPool prepares them",
     entry_point="dreamer_envs.suites.envpool:EnvPool",
+    pool="dreamer_envs.suites.envpool:Pool",
     tasks="dreamer_envs.suites.envpool:tasks",
     match="dreamer_envs.suites.envpool:match",
     module="envpool",
