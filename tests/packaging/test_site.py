@@ -105,7 +105,9 @@ def test_the_notebook_runs(repo, tmp_path):
     for path in notebooks(repo):
         notebook = nbformat.read(path, as_version=4)
         nbformat.validate(notebook)
-        manager = AsyncKernelManager(kernel_name="python3", transport="ipc")  # no port
+        # No port: sockets in a folder. It is named, since the kernel works in another than we do.
+        sockets = str(tmp_path / "kernel")
+        manager = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=sockets)
         resources = {"metadata": {"path": str(tmp_path)}}
         nbclient.NotebookClient(notebook, km=manager, timeout=600, resources=resources).execute()
         outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]
