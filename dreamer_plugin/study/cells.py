@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dreamer_plugin.errors import UsageError
+
 DONE, FAILED = "done.json", "failed.json"
 
 
@@ -77,6 +79,22 @@ def failures(names: Iterable[str], folder: Path) -> dict[str, str]:
         for name, path in files.items()
         if path.is_file()
     }
+
+
+def read_plan(folder: Path, name: str, does: str) -> dict[str, Any]:
+    """What a folder's cells belong to, as its file says.
+
+    Args:
+        folder: of the cells. name: of the file. does: what such a folder does, for the error.
+
+    Raises:
+        UsageError: when there is no such file.
+    """
+    path = folder / name
+    if not path.is_file():
+        raise UsageError(f"{folder} {does} nothing: it has no {name}.")
+    plan: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return plan
 
 
 def _note(place: Path, name: str, facts: dict[str, Any]) -> None:

@@ -178,10 +178,7 @@ def read_contest(folder: Path) -> Contest:
     Raises:
         UsageError: when it is no such folder.
     """
-    path = folder / FILE
-    if not path.is_file():
-        raise UsageError(f"{folder} compares nothing: it has no {FILE}.")
-    return Contest(**json.loads(path.read_text("utf-8")))
+    return Contest(**cells.read_plan(folder, FILE, "compares"))
 
 
 def failures(contest: Contest, folder: Path) -> dict[str, str]:

@@ -170,10 +170,7 @@ def read_reproduction(folder: Path) -> Reproduction:
     Raises:
         UsageError: when it is no such folder.
     """
-    path = folder / FILE
-    if not path.is_file():
-        raise UsageError(f"{folder} reproduces nothing: it has no {FILE}.")
-    read = json.loads(path.read_text("utf-8"))
+    read = cells.read_plan(folder, FILE, "reproduces")
     found = [Difference(**each) for each in read.pop("differences")]
     return Reproduction(**read, differences=found)
 
