@@ -186,6 +186,9 @@ def _image_words(
     }
 
 
+_FLOAT32_SCAN = 1024  # D of a state; size 1m has 512, 12m 2048
+
+
 def build_rssm(cfg: Config, action_size: int, embed: int) -> RSSM:
     """Core, latent and the nets between them."""
     model, world = cfg.model, cfg.world
@@ -209,9 +212,6 @@ def build_rssm(cfg: Config, action_size: int, embed: int) -> RSSM:
     elif supports(rssm):
         rssm.scan = DeferredScan(exact=_FLOAT32_SCAN)
     return rssm
-
-
-_FLOAT32_SCAN = 1024  # D of a state; size 1m has 512, 12m 2048
 
 
 def _latent(cfg: Config) -> Latent:
