@@ -3,8 +3,9 @@
     python -m tests.envs.minetest_soak --minutes 120 [--task treechop] [--length 200] [--report 5]
 
 Every few minutes a line: steps, episodes, steps per second, the longest step and the longest reset,
-memory of this process and of each program, open files. Exits with 1 if anything failed or is left.
-Needs Debian's packages and the extra `minetest`.
+memory of this process and of each program, open files; at the end a line of the whole. SIGTERM and
+Ctrl-C end it early with the same report. Exits with 1 if anything failed or is left. Needs Debian's
+packages and the extra `minetest`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -22,6 +25,7 @@ import dreamer_envs
 from dreamer_envs.minetest.game import PROGRAMS
 
 MEGABYTE = 2**20
+stop = threading.Event()  # set by a signal; a step in progress ends first
 
 
 def main() -> int:
@@ -32,16 +36,27 @@ def main() -> int:
     parser.add_argument("--report", type=float, default=5.0, help="minutes between two lines")
     parser.add_argument("--patience", type=float, default=25.0, help="seconds of a step at most")
     asked = parser.parse_args()
-    before = game_processes()
     id = f"minetest/{asked.task}"
     env = dreamer_envs.make(id, length=asked.length, patience=asked.patience)
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
     print(HEAD, flush=True)
-    end = time.monotonic() + 60 * asked.minutes
-    while time.monotonic() < end:
+    total, ours = [0, 0, 0.0], set[int]()  # other games of this machine do not count
+    began = time.monotonic()
+    end = began + 60 * asked.minutes
+    while time.monotonic() < end and not stop.is_set():
         until = min(end, time.monotonic() + 60 * asked.report)
-        print(line(*stretch(env, until), before), flush=True)
+        part = stretch(env, until)
+        total = [a + b for a, b in zip(total, part[:3], strict=True)]
+        ours |= {number for number in game_processes() if is_under(number, os.getpid())}
+        print(line(*part, ours), flush=True)
+    minutes = (time.monotonic() - began) / 60
     env.close()
-    left = game_processes() - before
+    steps, episodes, seconds = total
+    print(
+        f"{minutes:.1f} minutes, {steps} steps, {episodes} episodes, {steps / seconds:.1f} steps/s"
+    )
+    left = game_processes() & ours
     print(f"left behind: {len(left)} processes", flush=True)
     return int(bool(left))
 
@@ -53,7 +68,7 @@ def stretch(env, until: float) -> tuple[int, int, float, float, float, float]:
     steps = episodes = 0
     slowest = slowest_reset = earned = 0.0
     over = True
-    while time.monotonic() < until:
+    while time.monotonic() < until and not stop.is_set():
         tick = time.monotonic()
         if over:
             env.reset()
@@ -75,10 +90,10 @@ HEAD = (
 BEGAN = time.monotonic()
 
 
-def line(steps, episodes, seconds, slowest, slowest_reset, earned, before) -> str:
+def line(steps, episodes, seconds, slowest, slowest_reset, earned, ours) -> str:
     """One line of the report; memory in MiB."""
     held = {name: 0.0 for name in PROGRAMS}
-    for number in game_processes() - before:
+    for number in game_processes() & ours:
         held[name_of(number)] += resident(number)
     numbers = [
         f"{(time.monotonic() - BEGAN) / 60:.0f}", steps, episodes, f"{steps / seconds:.1f}",
@@ -92,6 +107,16 @@ def line(steps, episodes, seconds, slowest, slowest_reset, earned, before) -> st
 def game_processes() -> set[int]:
     """Processes of this machine that are one of the game's programs."""
     return {int(p.name) for p in Path("/proc").glob("[0-9]*") if name_of(int(p.name)) in PROGRAMS}
+
+
+def is_under(number: int, ancestor: int) -> bool:
+    """Whether a process was started by another, or by one of its children."""
+    while number > 1 and number != ancestor:
+        try:
+            number = int(Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:  # it has just ended
+            return False
+    return number == ancestor
 
 
 def name_of(number: int) -> str:
