@@ -50,7 +50,8 @@ def suite_text(suite: str, as_json: bool) -> str:
             _facts(info) | {"options": options, "tasks": tasks}, indent=2, default=str
         )
     lines = [f"{info.name}: {info.summary}", f"package: {_package(info)}"]
-    lines.append(f"tested: {_tested(info)}")
+    why = f": {info.failure}" if info.failure else ""
+    lines.append(f"tested: {_tested(info)}{why}")
     if info.recipe and not info.installed:
         lines.append(f"how to install: {info.recipe}")
     if info.apart:

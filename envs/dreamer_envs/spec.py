@@ -104,6 +104,7 @@ class SuiteInfo:
     Attributes:
         tested: when, and with which version, `tests/envs/matrix` stepped it, or
             `tests/envs/standins` against a stand-in, which it then says; empty if neither has.
+        failure: when, and why, `tests/envs/matrix` could not step it; else empty.
     """
 
     name: str
@@ -119,6 +120,7 @@ class SuiteInfo:
     apart: str
     recipe: str
     tested: str
+    failure: str
 
     @classmethod
     def of(cls, spec: SuiteSpec) -> SuiteInfo:
@@ -137,15 +139,21 @@ class SuiteInfo:
             apart=spec.apart,
             recipe=spec.recipe,
             tested=_tested(spec.name),
+            failure=_failure(spec.name),
         )
 
 
 def _tested(name: str) -> str:
     found = _results().get(name)
-    if not found:
+    if not found or "failed" in found:
         return ""
     how = "with a stand-in" if found.get("standin") else ""
     return " ".join(filter(None, (how, found["version"], found["date"])))
+
+
+def _failure(name: str) -> str:
+    found = _results().get(name, {})
+    return f"{found['failed']} ({found['date']})" if "failed" in found else ""
 
 
 @cache

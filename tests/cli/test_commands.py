@@ -258,6 +258,9 @@ def test_envs_say_what_was_not_tested(monkeypatch):
     assert "tested: not tested" in call("envs", "pinpad").stdout
     found["minecraft"] = {"version": "0.4.4", "date": "2026-01-03", "standin": "a server"}
     assert "tested: with a stand-in 0.4.4 2026-01-03" in call("envs", "minecraft").stdout
+    found["pinpad"] = {"failed": "timed out after 5 s", "date": "2026-01-04"}
+    said = call("envs", "pinpad").stdout
+    assert "tested: not tested: timed out after 5 s (2026-01-04)" in said
 
 
 def test_envs_json():
