@@ -24,11 +24,13 @@ class EnvFacts:
         replay_bytes: bytes of the replay that a configuration asks for.
         pixels: height times width over all images of one observation.
         latent_bytes: the part of `replay_bytes` that is in each checkpoint; all by default.
+        pooled: whether a library steps all envs in this process, whatever `env.processes` says.
     """
 
     replay_bytes: Callable[[Config], int]
     pixels: int = 0
     latent_bytes: Callable[[Config], int] | None = None
+    pooled: bool = False
 
     def disk_bytes(self, cfg: Config) -> int:
         """Bytes of a replay where it lies, with those of its checkpoints if they lie there too."""
@@ -111,6 +113,7 @@ class _Plan:
     def fit_envs(self) -> None:
         """Without a GPU, no more env processes than cores."""
         published, processes = self._value("env.num_envs"), self._value("env.processes")
+        processes = processes and not (self._facts and self._facts.pooled)
         if self._machine.gpu or not processes or "env.num_envs" in self._stack.chosen:
             return
         here = min(published, self._machine.cores)

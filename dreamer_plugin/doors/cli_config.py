@@ -9,6 +9,7 @@ from typing import Any
 
 import dreamer_envs
 from dreamer_envs.errors import MissingPackageError
+from dreamer_envs.vector import pool_of
 from dreamer_plugin.config import Config, EnvFacts, MachineLayer, Resolved, compose
 from dreamer_plugin.config.layers import on_disk
 from dreamer_plugin.config.machine import free_disk, probe
@@ -100,7 +101,8 @@ def shown_override(override: str) -> str:
 
 def env_facts(cfg: Config) -> EnvFacts:
     """What the machine layer must know of the env of `cfg`; makes it and closes it."""
-    env = dreamer_envs.make(cfg.env.id, **usable(cfg.env.options))
+    maker = dreamer_envs.maker(cfg.env.id, **usable(cfg.env.options))
+    env = maker()
     spaces = Spaces.from_gym(env.observation_space, env.action_space)
     env.close()
     images = (key.shape for key in spaces.obs if key.kind == "image")
@@ -108,6 +110,7 @@ def env_facts(cfg: Config) -> EnvFacts:
         replay_bytes=lambda other: _replay_bytes(other, spaces)["total"],
         pixels=sum(height * width for height, width, _ in images),
         latent_bytes=lambda other: _replay_bytes(other, spaces)["latents"],
+        pooled=pool_of([maker]) is not None,
     )
 
 

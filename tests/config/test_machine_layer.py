@@ -153,6 +153,12 @@ def test_envs_that_are_no_processes_need_no_cores():
     assert plan(Machine(1, 6 * GB), "dmc/walker-walk").config.env.num_envs == 1
 
 
+def test_envs_of_a_pool_need_no_cores():
+    pool = replace(FACTS, pooled=True)
+    assert plan(LAPTOP, "envpool/Pong-v5", pool).config.env.num_envs == 16
+    assert plan(LAPTOP, "envpool/Pong-v5", FACTS).config.env.num_envs == 2
+
+
 def test_no_more_envs_than_published():
     cfg = plan(Machine(64, 60 * GB)).config
     assert cfg.env.num_envs == 16

@@ -158,6 +158,14 @@ def test_a_pool_needs_equal_makers_in_this_python(peer, monkeypatch):
     assert pool_of([elsewhere]) is None
 
 
+def test_the_plan_of_a_run_knows_a_pool(peer):
+    from dreamer_plugin.config import compose
+    from dreamer_plugin.doors.cli_config import env_facts
+
+    assert env_facts(compose("envpool/Count-v0").config).pooled
+    assert not env_facts(compose("toy/catch").config).pooled
+
+
 @pytest.mark.skipif(not REAL, reason="needs the package envpool")
 @pytest.mark.parametrize(
     ("id", "options"),
