@@ -3,9 +3,10 @@
     python -m tests.envs.minetest_soak --minutes 120 [--task treechop] [--length 200] [--report 5]
 
 Every few minutes a line: steps, episodes, steps per second, the longest step and the longest reset,
-memory of this process and of each program, open files; at the end a line of the whole. SIGTERM and
-Ctrl-C end it early with the same report. Exits with 1 if anything failed or is left. Needs Debian's
-packages and the extra `minetest`.
+memory of this process and of each program, open files; at the end a line of the whole. A failure is
+told, leaves its stretch out of the count, and the game starts anew. SIGTERM and Ctrl-C end it early
+with the same report. Exits with 1 if anything failed or is left. Needs Debian's packages and the
+extra `minetest`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 import dreamer_envs
+from dreamer_envs.errors import EnvError
 from dreamer_envs.minetest.game import PROGRAMS
 
 MEGABYTE = 2**20
@@ -44,21 +46,28 @@ def main() -> int:
     total, ours = [0, 0, 0.0], set[int]()  # other games of this machine do not count
     began = time.monotonic()
     end = began + 60 * asked.minutes
+    failures = 0
     while time.monotonic() < end and not stop.is_set():
         until = min(end, time.monotonic() + 60 * asked.report)
-        part = stretch(env, until)
+        try:
+            part = stretch(env, until)
+        except EnvError as error:  # the next reset starts the game anew
+            failures += 1
+            print(f"failed in minute {(time.monotonic() - BEGAN) / 60:.1f}: {error}", flush=True)
+            continue
         total = [a + b for a, b in zip(total, part[:3], strict=True)]
         ours |= {number for number in game_processes() if is_under(number, os.getpid())}
         print(line(*part, ours), flush=True)
     minutes = (time.monotonic() - began) / 60
     env.close()
     steps, episodes, seconds = total
+    speed = f"{steps / max(seconds, 1e-9):.1f} steps/s"
     print(
-        f"{minutes:.1f} minutes, {steps} steps, {episodes} episodes, {steps / seconds:.1f} steps/s"
+        f"{minutes:.1f} minutes, {steps} steps, {episodes} episodes, {speed}, {failures} failures"
     )
     left = game_processes() & ours
     print(f"left behind: {len(left)} processes", flush=True)
-    return int(bool(left))
+    return int(bool(left or failures))
 
 
 def stretch(env, until: float) -> tuple[int, int, float, float, float, float]:
