@@ -6,7 +6,7 @@
     Discrete, MultiDiscrete              int64 from 0             a value outside of the space
 
 Dicts and tuples are flattened, names joined with `/`. The check of an image looks at its shape and
-dtype only, never at its pixels; that of a small vector takes some 3 microseconds.
+dtype only, never at its pixels; that of a small vector takes about a microsecond.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ AnySpace = spaces.Space[Any]
 Convert = Callable[[Any], Any]
 
 LARGEST = float(np.finfo(np.float32).max)
+FLOAT32 = np.dtype(np.float32)
+FEW = 64  # numbers of a vector that Python adds up faster than numpy looks at them
 SMALLEST_IMAGE = (
     16  # a smaller uint8 array is a table of numbers (MiniGrid's 7x7x3 view), not a picture
 )
@@ -177,6 +179,10 @@ def _pixels(name: str, obs: Any, shape: tuple[int, ...], lead: int) -> np.ndarra
 
 
 def _floats(name: str, obs: Any, shape: tuple[int, ...], lead: int) -> np.ndarray:
+    if type(obs) is np.ndarray and obs.dtype is FLOAT32 and obs.shape == shape and not lead:
+        # A sum in double precision is finite where each number is; no ufunc is as fast for few.
+        if obs.size <= FEW and math.isfinite(sum(obs.ravel().tolist())):
+            return obs
     array = _array(name, obs, shape, lead)
     if array.dtype == np.float32:
         floats = array
@@ -185,7 +191,8 @@ def _floats(name: str, obs: Any, shape: tuple[int, ...], lead: int) -> np.ndarra
             floats = array.astype(np.float32)
     else:
         raise FrameError(f"observation {name!r} is {array.dtype}, not numbers: return a float32")
-    if not np.isfinite(floats).all():
+    # Looking for a zero byte takes a tenth of the time of `.all()`.
+    if b"\0" in np.isfinite(floats).tobytes():
         bad = array[~np.isfinite(floats)].flat[0]
         raise FrameError(
             f"observation {name!r} holds {bad}: every number must be finite and fit float32; "

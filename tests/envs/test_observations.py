@@ -39,6 +39,12 @@ class Shows(gym.Env):
 
 WRONG = {
     "nan": (VECTOR, np.array([0, np.nan], np.float32), "'vector' holds nan: every number must be"),
+    "infs whose sum is nan": (VECTOR, np.float32([np.inf, -np.inf]), "'vector' holds inf"),
+    "one nan of many": (
+        spaces.Box(-9, 9, (999,)),
+        np.where(np.arange(999) == 500, np.float32(np.nan), np.float32(1)),
+        "'vector' holds nan",
+    ),
     "inf": (VECTOR, np.array([0, -np.inf]), "'vector' holds -inf"),
     "too large for float32": (VECTOR, np.array([0, 1e39]), "'vector' holds 1e+39: "),
     "too few": (VECTOR, np.zeros(1), "'vector' has shape (1,), its space (2,)"),
