@@ -17,7 +17,7 @@ from dreamer_plugin.build import build_agent, build_behavior, build_optimizer, b
 from dreamer_plugin.config import compose
 from dreamer_plugin.nets.layers import LayerNorm
 from dreamer_plugin.nets.vision import LinearStemDecoder
-from dreamer_plugin.ops.distributions import SymlogTwoHot
+from dreamer_plugin.ops.two_hot import SymlogTwoHot
 from dreamer_plugin.optim import Adam, GroupedOptimizer
 from dreamer_plugin.spaces import Spaces
 from dreamer_plugin.world.cores import GRU

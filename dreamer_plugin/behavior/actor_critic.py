@@ -204,8 +204,8 @@ class ActorCritic(nn.Module):
 
     def _value_loss(self, value: Output, target: Tensor, slow: Tensor) -> Tensor:
         """Cross entropy with the target plus the pull towards the slow critic's mean."""
-        loss: Tensor = value.loss(target) + self.settings.slow_reg * value.loss(slow)
-        return loss
+        loss, pull = value.loss(torch.stack([target, slow])).unbind()
+        return loss + self.settings.slow_reg * pull
 
     @torch.no_grad()
     def follow(self, update: int) -> None:

@@ -15,11 +15,10 @@ from dreamer_plugin.ops.distributions import (
     Binary,
     Output,
     SymexpMSE,
-    SymlogTwoHot,
-    TwoHot,
     UnitNormal,
 )
 from dreamer_plugin.ops.scaling import linear_bins, symexp_bins
+from dreamer_plugin.ops.two_hot import SymlogTwoHot, TwoHot, fold
 
 
 class TwoHotLayer(nn.Module):
@@ -51,10 +50,11 @@ class TwoHotLayer(nn.Module):
 
     def forward(self, x: Tensor) -> TwoHot:
         """`[..., F] ->` two-hot over `[...]`."""
-        logits = self.linear(x)
+        weight, bias = fold(self.linear.weight.t(), 0.0).t(), fold(self.linear.bias)
+        logits = F.linear(x, weight, bias)  # ... folded n
         if self.squashed:
-            return SymlogTwoHot(logits, self.bins, self.clip)
-        return TwoHot(logits, self.bins)
+            return SymlogTwoHot(logits, self.bins, self.clip, folded=True)
+        return TwoHot(logits, self.bins, folded=True)
 
 
 class BinaryLayer(nn.Module):

@@ -131,9 +131,11 @@ class BlockLinear(nn.Module):
 
     def by_block(self, x: Tensor) -> Tensor:
         """The same with the blocks as the leading axis: `[G, M, in/G] -> [G, M, out/G]`."""
+        product = torch.bmm(x, self.weight)
         if self.bias is None:
-            return torch.bmm(x, self.weight)
-        return torch.baddbmm(self.bias.view(self.blocks, 1, -1), x, self.weight)
+            return product
+        # Not `baddbmm`, which first copies the bias to every row; a compiler adds it in passing.
+        return product + self.bias.to(product.dtype).view(self.blocks, 1, -1)
 
 
 class RMSNorm(nn.RMSNorm):

@@ -25,7 +25,10 @@ class Output(Protocol):
         """Point prediction, in the units of the target."""
 
     def loss(self, target: Tensor) -> Tensor:
-        """Negative log-likelihood (or squared error), event axes summed."""
+        """Negative log-likelihood (or squared error), event axes summed.
+
+        A target may have further axes in front, for several targets of each prediction.
+        """
 
 
 def mix_uniform(logits: Tensor, unimix: float) -> Tensor:
@@ -227,78 +230,6 @@ class SymexpMSE:
         """Squared error `[...]`; no factor one half."""
         squashed: Tensor = symlog(self.scale * target.detach().float())
         return (self.mean - squashed) ** 2
-
-
-class TwoHot:
-    """Scalar as a distribution over bins in raw value space.
-
-    Source: DreamerV3 paper eq. 10; `embodied/jax/outs.py`, TwoHot.
-
-    Args:
-        logits: `[..., n]`. bins: `[n]` ascending, mirrored around zero (`symexp_bins`).
-    """
-
-    def __init__(self, logits: Tensor, bins: Tensor) -> None:
-        self.logits = logits.float()
-        self.bins = bins
-        self._logprobs: Tensor | None = None
-
-    @property
-    def logprobs(self) -> Tensor:
-        """Log-probabilities `[..., n]`; predictions do without, losses share them."""
-        if self._logprobs is None:
-            self._logprobs = torch.log_softmax(self.logits, -1)
-        return self._logprobs
-
-    def pred(self) -> Tensor:
-        """Expected value `[...]`; mirrored bins are set off first, so symmetric logits give 0."""
-        probs = torch.softmax(self.logits, -1)
-        half = probs.shape[-1] // 2
-        excess = probs[..., -half:] - probs[..., :half].flip(-1)
-        # Not a matrix product: under autocast that would round the bins to bfloat16.
-        return (excess * self.bins[-half:]).sum(-1)
-
-    def loss(self, target: Tensor) -> Tensor:
-        """Cross entropy `[...]` with the target spread linearly over its two nearest bins."""
-        target = target.detach().float()
-        below, above, weight_below = self._neighbours(target)
-        # Both at once: the gradient of every gather fills a tensor as large as the logits.
-        nearest = self.logprobs.gather(-1, torch.stack([below, above], -1))  # ... 2
-        return -(weight_below * nearest[..., 0] + (1 - weight_below) * nearest[..., 1])
-
-    def _neighbours(self, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Bin below, bin above and the share of the one below, each `[...]`."""
-        last = self.bins.shape[0] - 1
-        not_above = torch.searchsorted(self.bins, target.contiguous(), right=True)
-        below, above = (not_above - 1).clamp(0, last), not_above.clamp(0, last)
-        to_below = (self.bins[below] - target).abs()
-        to_above = (self.bins[above] - target).abs()
-        # Both neighbours are one bin outside the range: any share is right, the total is not zero.
-        total = torch.where(below == above, 1.0, to_below + to_above)
-        return below, above, torch.where(below == above, 1.0, to_above / total)
-
-
-class SymlogTwoHot(TwoHot):
-    """Two-hot over bins in symlog space; `symexp` of their mean is the prediction.
-
-    So the prediction is not the mean of a distribution over values, as with `TwoHot`. Source:
-    danijar/dreamerv3 @ 423291a.
-
-    Args:
-        logits, bins: as of `TwoHot`. clip: bound of the mean, before `symexp`.
-    """
-
-    def __init__(self, logits: Tensor, bins: Tensor, clip: float = math.inf) -> None:
-        super().__init__(logits, bins)
-        self.clip = clip
-
-    def pred(self) -> Tensor:
-        """`symexp` of the expected bin, `[...]`."""
-        return symexp(super().pred().clamp(-self.clip, self.clip))
-
-    def loss(self, target: Tensor) -> Tensor:
-        """Cross entropy `[...]` with `symlog(target)`, spread as in `TwoHot`."""
-        return super().loss(symlog(target.detach().float()))
 
 
 def _sum_event(x: Tensor, event_dims: int) -> Tensor:

@@ -24,7 +24,7 @@ from torchrl.objectives.value.functional import (
 )
 
 from dreamer_plugin.behavior.normalize import Percentile
-from dreamer_plugin.ops.distributions import TwoHot, mix_uniform
+from dreamer_plugin.ops.distributions import mix_uniform
 from dreamer_plugin.ops.divergence import (
     balanced_kl,
     categorical_kl,
@@ -33,6 +33,7 @@ from dreamer_plugin.ops.divergence import (
 )
 from dreamer_plugin.ops.returns import replay_returns
 from dreamer_plugin.ops.scaling import symexp, symexp_bins, symlog
+from dreamer_plugin.ops.two_hot import TwoHot
 
 from .torchrl_parts import same
 

@@ -10,7 +10,7 @@ import torch
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.nets.heads import BinaryLayer, Head, MSELayer, NormalLayer, TwoHotLayer
 from dreamer_plugin.nets.layers import MLP
-from dreamer_plugin.ops.distributions import SymlogTwoHot, TwoHot
+from dreamer_plugin.ops.two_hot import SymlogTwoHot, TwoHot
 
 
 @pytest.mark.parametrize("squashed", [False, True])

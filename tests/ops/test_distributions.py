@@ -12,66 +12,12 @@ from dreamer_plugin.ops.distributions import (
     Binary,
     Categorical,
     DiscreteTarget,
-    SymlogTwoHot,
-    TwoHot,
     UnitNormal,
     categorical_index,
     gumbel_one_hot,
 )
-from dreamer_plugin.ops.scaling import linear_bins, symexp_bins
 
-BINS = torch.tensor([-10.0, -1.0, 0.0, 1.0, 10.0])
 LARGEST_UNIFORM = 1 - 2.0**-24  # what torch.rand can return at most
-
-
-def _label(target: float) -> list[float]:
-    """The soft label that the loss compares with: softmax minus the loss's gradient."""
-    logits = torch.zeros(1, len(BINS), requires_grad=True)
-    TwoHot(logits, BINS).loss(torch.tensor([target])).sum().backward()
-    return (logits.detach().softmax(-1) - logits.grad)[0].tolist()
-
-
-@pytest.mark.parametrize(
-    ("target", "label"),
-    [
-        (0.0, [0, 0, 1, 0, 0]),
-        (1.0, [0, 0, 0, 1, 0]),
-        (10.0, [0, 0, 0, 0, 1]),
-        (-10.0, [1, 0, 0, 0, 0]),
-        (0.25, [0, 0, 0.75, 0.25, 0]),
-        (4.0, [0, 0, 0, 2 / 3, 1 / 3]),  # in raw space: 3 of 9 from 1 to 10
-        (1e9, [0, 0, 0, 0, 1]),
-        (-1e9, [1, 0, 0, 0, 0]),
-    ],
-)
-def test_two_hot_label(target: float, label: list[float]) -> None:
-    assert _label(target) == pytest.approx(label, abs=1e-6)
-
-
-def test_two_hot_loss_is_cross_entropy() -> None:
-    logits = torch.tensor([[0.0, 1, 2, 3, 4]])
-    logp = logits.log_softmax(-1)[0]
-    loss = TwoHot(logits, BINS).loss(torch.tensor([0.25]))
-    assert loss.item() == pytest.approx(-(0.75 * logp[2] + 0.25 * logp[3]).item(), rel=1e-6)
-
-
-@pytest.mark.parametrize("count", [40, 255])
-def test_symmetric_logits_predict_exactly_zero(count: int) -> None:
-    half = torch.randn(7, (count + 1) // 2) * 5
-    logits = torch.cat([half, half[:, : count // 2].flip(-1)], -1)
-    assert torch.equal(TwoHot(logits, symexp_bins(count)).pred(), torch.zeros(7))
-
-
-def test_two_hot_mean_of_a_certain_bin() -> None:
-    logits = torch.full((5, 5), -1e4).fill_diagonal_(1e4)
-    assert torch.equal(TwoHot(logits, BINS).pred(), BINS)
-
-
-def test_two_hot_target_takes_no_gradient() -> None:
-    target = torch.tensor([0.5], requires_grad=True)
-    logits = torch.zeros(1, 5, requires_grad=True)
-    TwoHot(logits, BINS).loss(target).sum().backward()
-    assert target.grad is None
 
 
 def test_inverse_cdf_draws_have_the_right_frequencies() -> None:
@@ -168,23 +114,6 @@ def test_discrete_targets_sum_over_the_event() -> None:
     out = DiscreteTarget(torch.zeros(2, 3, 4), 1)
     assert out.loss(torch.zeros(2, 3)).tolist() == pytest.approx([3 * math.log(4)] * 2)
     assert out.pred().shape == (2, 3)
-
-
-def test_a_squashed_two_hot_spreads_its_target_in_symlog_space() -> None:
-    """Bins -2 -1 0 1 2; symlog(e^1.25 - 1) = 1.25, so bin 1 gets 0.75 and bin 2 gets 0.25."""
-    logits = torch.zeros(1, 5, requires_grad=True)
-    out = SymlogTwoHot(logits, linear_bins(5, 2.0))
-    out.loss(torch.tensor([math.exp(1.25) - 1])).sum().backward()
-    label = (logits.detach().softmax(-1) - logits.grad)[0]
-    assert torch.allclose(label, torch.tensor([0, 0, 0, 0.75, 0.25]), atol=1e-6)
-
-
-def test_a_squashed_two_hot_takes_the_mean_before_symexp() -> None:
-    """Half of bin 0 and half of bin 2: symexp(1) = e - 1, where the mean of values is 3.19."""
-    logits = torch.tensor([[-1e9, -1e9, 0.0, -1e9, 0.0]])
-    assert SymlogTwoHot(logits, linear_bins(5, 2.0)).pred().item() == pytest.approx(math.e - 1)
-    bins = torch.sign(linear_bins(5, 2.0)) * torch.expm1(linear_bins(5, 2.0).abs())
-    assert TwoHot(logits, bins).pred().item() == pytest.approx((math.e**2 - 1) / 2)
 
 
 def test_the_mode_of_a_continuation_is_zero_or_one() -> None:

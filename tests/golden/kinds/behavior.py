@@ -13,8 +13,9 @@ from dreamer_plugin.behavior.actor_critic import ActorCritic, ReturnSettings
 from dreamer_plugin.behavior.normalize import Identity, MeanStd, Percentile
 from dreamer_plugin.nets.twin import SlowCopy
 from dreamer_plugin.ops.continuous import Normal
-from dreamer_plugin.ops.distributions import Categorical, TwoHot
+from dreamer_plugin.ops.distributions import Categorical
 from dreamer_plugin.ops.returns import arrival_weights, replay_returns
+from dreamer_plugin.ops.two_hot import TwoHot
 from dreamer_plugin.spaces import ActionKey
 
 from ..reading import Golden

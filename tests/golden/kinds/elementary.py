@@ -6,16 +6,11 @@ import torch
 import torch.nn.functional as F
 
 from dreamer_plugin.ops.continuous import BoundedNormal
-from dreamer_plugin.ops.distributions import (
-    MSE,
-    Binary,
-    Categorical,
-    TwoHot,
-    straight_through,
-)
+from dreamer_plugin.ops.distributions import MSE, Binary, Categorical, straight_through
 from dreamer_plugin.ops.divergence import balanced_kl, categorical_kl, normal_kl
 from dreamer_plugin.ops.returns import arrival_returns, arrival_weights, replay_returns
 from dreamer_plugin.ops.scaling import symexp, symexp_bins, symlog
+from dreamer_plugin.ops.two_hot import TwoHot
 
 from ..reading import Golden
 
