@@ -26,6 +26,13 @@ from dreamer_plugin.errors import UsageError
 from dreamer_plugin.world.scan import DeferredScan
 
 _LEAST_UPDATES = 3000  # from there on, time saved exceeds the time of compiling
+# One library for each piece: half the work for the C++ compiler of one for each kernel, and calls
+# that cost less. What only calls kernels is not worth the compiler's optimising.
+_ON_A_CPU = {
+    "cpp_wrapper": True,
+    "cpp_wrapper_build_separate": True,
+    "aot_inductor.compile_wrapper_opt_level": "O0",
+}
 _PIECES = {"world": ("encode", "losses", "judge"), "behavior": ("dream_losses", "replay_loss")}
 
 
@@ -34,13 +41,14 @@ def compile_agent(agent: Agent) -> None:
 
     Parameters, checkpoints and acting stay as they are. Values differ by rounding alone.
     """
+    compiled = functools.partial(_compiled, options=_options(agent.device))
     if isinstance(agent.world.rssm.scan, DeferredScan):  # other forms stay as they are
-        agent.world.rssm.scan = DeferredScan(_compiled)
-    agent.dream_step = _compiled(agent.dream_step)
+        agent.world.rssm.scan = DeferredScan(compiled)
+    agent.dream_step = compiled(agent.dream_step)
     for room, names in _PIECES.items():
         module = getattr(agent, room)
         for name in names:
-            setattr(module, name, _on_plain_tensors(_compiled(getattr(module, name))))
+            setattr(module, name, _on_plain_tensors(compiled(getattr(module, name))))
 
 
 def worth_compiling(word: str, device: torch.device, updates: float) -> tuple[bool, str]:
@@ -72,9 +80,19 @@ def compiler_missing(device: torch.device) -> str:
     return ""
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def _options(device: torch.device) -> dict[str, Any]:
+    """What the compiler is told beyond its defaults, as far as this version knows it."""
+    if device.type != "cpu":
+        return {}
+    known = set(torch._inductor.list_options())
+    return {name: value for name, value in _ON_A_CPU.items() if name in known}
+
+
+def _compiled(function: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
     """A shape seen for the first time is compiled anew; nothing is left to the interpreter."""
-    compiled: Callable[..., Any] = torch.compile(function, dynamic=False, fullgraph=True)
+    compiled: Callable[..., Any] = torch.compile(
+        function, dynamic=False, fullgraph=True, options=options
+    )
     return compiled
 
 
