@@ -478,7 +478,7 @@ def test_recomputed_filtering_keeps_less() -> None:
 
 
 def test_recomputing_scans_are_not_replaced_by_compiled_ones(monkeypatch: Any) -> None:
-    monkeypatch.setattr("dreamer_plugin.compiling._compiled", lambda function: function)
+    monkeypatch.setattr("dreamer_plugin.compiling._compiled", lambda function, options: function)
     for recompute, scan in ((8, RecomputingScan), (0, DeferredScan)):
         agent = tiny.agent(tiny.setting(world__recompute=recompute))
         compile_agent(agent)
