@@ -15,11 +15,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +58,9 @@ def minecraft(folder: Path) -> dict[str, Any]:
     """MineRL's Python side, unpacked from its archive without building the game."""
     python = folder / "minerl" / "bin" / "python"
     if not python.exists():
-        _make(python, OLD_TOOLS, MINERL)
-        _unpack_minerl(python)
+        with _whole(folder / "minerl"):
+            _make(python, OLD_TOOLS, MINERL)
+            _unpack_minerl(python)
     _run_tests("tests/envs/test_minecraft_minerl.py", {"DREAMER_MINERL": str(python)})
     server = Server(Script(length=300, inventory={40: {"log": 1}, 90: {"planks": 4}}))
     found = matrix.examined("minecraft/diamond", {"port": server.port}, python, matrix.STEPS)
@@ -69,7 +72,8 @@ def unity(folder: Path) -> dict[str, Any]:
     """ML-Agents' Python package, and a program at the other end of its gRPC."""
     python = folder / "unity" / "bin" / "python"
     if not python.exists():
-        _make(python, MLAGENTS)
+        with _whole(folder / "unity"):
+            _make(python, MLAGENTS)
     _run_tests("tests/envs/test_unity.py", {"DREAMER_MLAGENTS": str(python)})
     with tempfile.TemporaryDirectory() as scratch:
         program, script = Path(scratch) / "scene.x86_64", Path(scratch) / "script.json"
@@ -100,25 +104,44 @@ def _around(id: str, options: dict[str, Any], peer: str, tests: str) -> dict[str
     return {**found, "standin": "a module with its documented calls"}
 
 
+class NotInstalled(Exception):
+    """The library's packages cannot be had here; says pip's last words."""
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[None]:
+    """Removes an environment that could not be finished.
+
+    Raises:
+        NotInstalled: pip failed.
+    """
+    try:
+        yield
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, subprocess.CalledProcessError):
+            raise NotInstalled((error.stderr or str(error)).strip().splitlines()[-1]) from error
+        raise
+
+
 def _make(python: Path, *wanted: tuple[str, ...]) -> None:
-    subprocess.run([sys.executable, "-m", "venv", str(python.parents[1])], check=True)
+    matrix.ran([sys.executable, "-m", "venv", str(python.parents[1])])
     for packages in wanted:
-        command = [str(python), "-m", "pip", "install", "-q", "--no-build-isolation", *packages]
-        subprocess.run(command, check=True)
+        pip = [str(python), "-m", "pip", "install", "-q", "--no-build-isolation"]
+        matrix.ran([*pip, *packages])
 
 
 def _unpack_minerl(python: Path) -> None:
     root = python.parents[1]
     command = [str(python), "-m", "pip", "download", "-q", "--no-deps", "--no-build-isolation"]
     command += ["--no-binary", "minerl", "-d", str(root), "minerl==0.4.4"]
-    subprocess.run(command, check=True)
+    matrix.ran(command)
     with tarfile.open(root / "minerl-0.4.4.tar.gz") as archive:
         archive.extractall(root, filter="data")
-    found = subprocess.run(
-        [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    link = Path(found.stdout.strip()) / "minerl_part.pth"
+    packages = matrix.ran(
+        [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    )
+    link = Path(packages.strip()) / "minerl_part.pth"
     link.write_text(f"{root / 'minerl-0.4.4'}\n")
 
 
