@@ -139,6 +139,12 @@ def _native_of(env: AnyEnv | Callable[[], AnyEnv]) -> NativeForm:
     if isinstance(env, gym.Env):
         return NativeForm(env.observation_space, env.action_space)
     made = env()
+    if not isinstance(made, gym.Env):
+        name = getattr(env, "__name__", repr(env))
+        raise UsageError(
+            f"env is {name}, which makes {made!r}: pass an id, a Gymnasium env, a class or "
+            "function that makes one, or a list."
+        )
     try:
         return NativeForm(made.observation_space, made.action_space)
     finally:

@@ -18,6 +18,7 @@ from dreamer_envs.errors import EnvIdError
 from dreamer_envs.spec import SuiteSpec, load
 
 LIST_SUITES = "`dreamer-plugin envs` lists all suites"
+FEW = 8  # tasks that an error names all
 OWN_PREFIX = "dreamer_envs:"  # how gymnasium.make asks for one of our ids
 
 Suites = Mapping[str, SuiteSpec]
@@ -106,8 +107,11 @@ def _task_or_error(suite: SuiteSpec, task_text: str, text: str) -> str:
     task = match_task(suite, task_text)
     if task is not None:
         return task
-    close = nearest(task_text, {task: task for task in suite.task_names()})
+    known = suite.task_names()
+    close = nearest(task_text, {task: task for task in known})
     hint = f" Did you mean '{suite.name}/{close}'?" if close else ""
+    if not close and len(known) <= FEW:
+        hint = f" It has: {', '.join(known)}."
     raise EnvIdError(
         f"Unknown task {task_text!r} of suite {suite.name!r} in {text!r}.{hint} "
         f"`dreamer-plugin envs {suite.name}` lists all its tasks."

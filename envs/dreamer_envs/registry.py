@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import inspect
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,12 @@ from typing import Any
 import gymnasium as gym
 
 from dreamer_envs import names
-from dreamer_envs.errors import EnvIdError, MissingPackageError, UnknownOptionError
+from dreamer_envs.errors import (
+    EnvIdError,
+    EnvOptionError,
+    MissingPackageError,
+    UnknownOptionError,
+)
 from dreamer_envs.remote import RemoteEnv, find_python
 from dreamer_envs.spec import SuiteInfo, SuiteSpec, load
 from dreamer_envs.suites import BUILTIN
@@ -246,20 +252,37 @@ def _require_package(suite: SuiteSpec, id: str) -> None:
         if suite.apart
         else ""
     )
+    below, here = (".".join(map(str, v)) for v in (suite.python_below, sys.version_info[:2]))
+    if suite.python_below and sys.version_info[:2] >= suite.python_below:
+        own = (
+            f" with a Python below {below}, for this is {here} and the package has nothing for it"
+            + (own or "; then make it with python=PATH of that Python")
+        )
     apt = f" (on Debian or Ubuntu also, to draw: apt-get install {suite.apt})" if suite.apt else ""
     raise MissingPackageError(f"{id} needs the package {suite.package!r}: {remedy}{own}{apt}.")
 
 
 def _check_options(suite: SuiteSpec, id: str, given: dict[str, Any]) -> None:
     declared = _parameters(suite)
-    if any(p.kind is p.VAR_KEYWORD for p in declared.values()):
-        return
-    for option in given:
-        if option not in declared:
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in declared.values())
+    for option, value in given.items():
+        if option in declared and suite in BUILTIN:
+            _check_number(id, option, value, declared[option].default)
+        elif option not in declared and not takes_any:
             close = names.nearest(option, {name: name for name in declared})
             hint = f" Did you mean {close!r}?" if close else ""
             message = f"{id} has no option {option!r}.{hint} It has: {', '.join(declared)}."
             raise UnknownOptionError(message, option)
+
+
+def _check_number(id: str, option: str, value: Any, default: Any) -> None:
+    """A whole number where the default is one; no picture has less than one row."""
+    if isinstance(default, bool) or not isinstance(default, int):
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise EnvOptionError(f"{option} is {value!r} for {id}; it must be a whole number.")
+    if option == "size" and value < 1:
+        raise EnvOptionError(f"size is {value} for {id}; it must be at least 1.")
 
 
 def _parameters(suite: SuiteSpec) -> dict[str, inspect.Parameter]:

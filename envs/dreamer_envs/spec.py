@@ -55,6 +55,7 @@ class SuiteSpec:
         action_repeat: simulator frames per step, with default options.
         apart: why the package needs a Python environment of its own; empty if it does not.
         recipe: how to install the package where the extra alone does not; empty if it does.
+        python_below: the first Python that the package does not install on; empty if there is none.
     """
 
     name: str
@@ -76,6 +77,7 @@ class SuiteSpec:
     action_repeat: int = 1
     apart: str = ""
     recipe: str = ""
+    python_below: tuple[int, ...] = ()
 
     def task_names(self) -> tuple[str, ...]:
         """The tasks, asking the entry point if they are not fixed."""

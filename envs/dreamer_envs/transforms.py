@@ -15,7 +15,7 @@ from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
 from dreamer_envs import state
-from dreamer_envs.errors import EnvOptionError, UnsupportedSpaceError
+from dreamer_envs.errors import EnvOptionError, FrameError, UnsupportedSpaceError
 from dreamer_envs.images import grayscale, resize
 from dreamer_envs.observations import checked_reward, image_space, observation, single_name
 
@@ -172,8 +172,12 @@ class DictObs(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         Raises:
             FrameError: the observation does not fit the env's space.
         """
-        obs, info = self.env.reset(**kwargs)
-        return self._convert(obs), info
+        found = self.env.reset(**kwargs)
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise FrameError(
+                "reset returned no pair: return the observation and a dict of information"
+            )
+        return self._convert(found[0]), found[1]
 
     def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """One step of the agent.
@@ -182,7 +186,14 @@ class DictObs(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             FrameError: the observation does not fit the env's space, or it or the reward is not
                 finite in float32.
         """
-        obs, reward, terminated, truncated, info = self.env.step(action)
+        found = self.env.step(action)
+        try:
+            obs, reward, terminated, truncated, info = found
+        except (TypeError, ValueError) as error:
+            raise FrameError(
+                "step returned no five values: return observation, reward, terminated, truncated "
+                "and a dict of information, as Gymnasium says; Gym returned four"
+            ) from error
         earned = checked_reward(reward)
         return self._convert(obs), earned, bool(terminated), bool(truncated), info
 

@@ -265,9 +265,10 @@ def test_ctrl_c_ends_the_step_first():
         ({"env": "gym/CartPole-v1", "optim__lrr": 1}, "optim.lr"),
         ({"env": "gym/CartPol-v1"}, "CartPole"),
         ({"env": 7}, "pass an id"),
+        ({"env": dict}, r"env is dict, which makes {}: pass an id"),
         ({"env": []}, "empty"),
     ],
-    ids=["size", "key", "id", "kind", "nothing"],
+    ids=["size", "key", "id", "kind", "class", "nothing"],
 )
 def test_mistakes_are_named(arguments, match):
     with pytest.raises(Exception, match=match) as caught:

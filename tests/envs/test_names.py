@@ -166,6 +166,9 @@ def test_options_lists_defaults_of_the_suite():
         ("CartPole-v1", {"fast_render": True, "obs": "pixels"}, ["MuJoCo"]),
         ("toy/catch", {"render_mode": "human"}, ["'human'"]),
         ("CartPole-v1", {"action_repeat": 0}, ["at least 1"]),
+        ("CartPole-v1", {"obs": "pixels", "size": 0}, ["size is 0 for gym/CartPole-v1", "least 1"]),
+        ("CartPole-v1", {"obs": "pixels", "size": "big"}, ["size is 'big'", "whole number"]),
+        ("pinpad/three", {"length": True}, ["length is True", "whole number"]),
     ],
 )
 def test_wrong_option(text, options, words):

@@ -261,6 +261,9 @@ def test_control_suite_pixels(renderer):
         ({"obs": "state"}, "'state'"),
         ({"action_repeat": 0}, "at least 1"),
         ({"render_mode": "x"}, "'x'"),
+        ({"obs": "pixels", "camera": 99}, "camera is 99 for dmc/walker-walk; it has 2, counted"),
+        ({"obs": "pixels", "camera": -2}, "camera is -2"),
+        ({"obs": "pixels", "size": 999}, "size is 999 for dmc/walker-walk; it draws at most 480"),
     ],
 )
 def test_control_suite_options_are_checked(options, words):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 
 import numpy as np
 import pytest
@@ -13,7 +14,16 @@ from gymnasium import spaces
 
 import dreamer_envs
 from dreamer_envs.errors import EnvIdError, EnvOptionError, MissingPackageError
-from dreamer_envs.suites import bsuite, dm_form, loconav, nle, procgen, task_names
+from dreamer_envs.suites import (
+    bsuite,
+    dm_form,
+    loconav,
+    memorymaze,
+    nle,
+    procgen,
+    robosuite,
+    task_names,
+)
 from dreamer_envs.suites.listed import LISTED
 
 SPELLINGS = {
@@ -69,6 +79,7 @@ def test_every_task_is_found_under_its_own_name():
         ("bsuite/cach", ["'bsuite/catch'"]),
         ("robosuit/Lift", ["'robosuite/Lift'"]),
         ("bsuite/catch/x", ["'bsuite/catch'"]),
+        ("minetest/fly", ["It has: dig, explore, treechop"]),
     ],
 )
 def test_a_wrong_task_gets_the_nearest(text, words):
@@ -108,6 +119,29 @@ def test_wrong_values_are_named_before_the_package_is_imported(name, options, mo
     ((option, value),) = options.items()
     with pytest.raises(EnvOptionError, match=f"{option} is {value!r}"):
         dreamer_envs.make(f"{name}/{suite.task_names()[0]}", **options)
+
+
+def test_robosuite_wants_one_mujoco(monkeypatch):
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "3.17.0")
+    with pytest.raises(MissingPackageError, match="mujoco 3.3.0, found 3.17.0: .*python=PATH"):
+        robosuite.Robosuite("Lift")
+
+
+def test_a_python_without_wheels_is_named(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("dreamer_envs.registry.sys.version_info", (3, 13, 1))
+    for id in ("dmc/walker-walk", "loconav/ant_maze_s", "memorymaze/9x9", "procgen/coinrun"):
+        with pytest.raises(MissingPackageError, match=r"Python below 3.13, for this is 3.13.*PATH"):
+            dreamer_envs.make(id)
+    with pytest.raises(MissingPackageError) as error:
+        dreamer_envs.make("crafter/reward")
+    assert "3.13" not in str(error.value)
+
+
+def test_memory_maze_names_the_module_it_lacks(monkeypatch):
+    monkeypatch.setitem(sys.modules, "memory_maze", None)
+    with pytest.raises(MissingPackageError, match=r"the module 'memory_maze'.*\[memorymaze\]"):
+        memorymaze._import_mazes("memorymaze/9x9")
 
 
 def test_the_mazes_of_the_ant():

@@ -8,7 +8,7 @@ import pytest
 from gymnasium import spaces
 
 from dreamer_envs import images, wrap
-from dreamer_envs.errors import EnvOptionError, UnsupportedSpaceError
+from dreamer_envs.errors import EnvOptionError, FrameError, UnsupportedSpaceError
 from dreamer_envs.images import Resizer, grayscale, resize
 from dreamer_envs.transforms import ActionRepeat, NormalizeAction, Resize, rescale
 
@@ -132,6 +132,18 @@ def test_values_of_observations():
 def test_unsupported_space_is_named(observation, action, words):
     with pytest.raises(UnsupportedSpaceError, match=words):
         wrap(Fake(observation, action, obs=0))
+
+
+@pytest.mark.parametrize("answer", [np.zeros(2), (np.zeros(2), 0.0, False, {}), None])
+def test_answers_of_the_old_interface_are_named(answer, monkeypatch):
+    env = wrap(Fake(spaces.Box(-1, 1, (2,))))
+    env.reset()
+    monkeypatch.setattr(Fake, "step", lambda self, action: answer)
+    monkeypatch.setattr(Fake, "reset", lambda self, **_: answer)
+    with pytest.raises(FrameError, match="step returned no five values: .*Gym returned four"):
+        env.step(0)
+    with pytest.raises(FrameError, match="reset returned no pair: "):
+        env.reset()
 
 
 def test_wrapping_twice_changes_nothing():

@@ -59,6 +59,8 @@ class ControlSuite(gym.Env[dict[str, Any], Any]):
         draws = obs != "proprio" or render_mode is not None
         self._suite = _import_suite(draws, f"dmc/{task}")
         self._build(0)
+        if draws:
+            self._check_picture()
         bounds = self._sim.action_spec()
         self._before_reset = self._random_state()
         self.observation_space = self._observation_space()
@@ -135,6 +137,18 @@ class ControlSuite(gym.Env[dict[str, Any], Any]):
         self._sim = self._suite.load(self._domain, self._task, task_kwargs={"random": seed})
         if self._fast:
             rendering.cheapen(self._sim.physics.model)
+
+    def _check_picture(self) -> None:
+        """Raises `EnvOptionError` where the model has no such camera or no room for the image."""
+        model, who = self._sim.physics.model, f"dmc/{self._domain}-{self._task}"
+        if not -1 <= self._camera < model.ncam:
+            raise EnvOptionError(
+                f"camera is {self._camera} for {who}; it has {model.ncam}, counted from 0, and the "
+                "free one, -1."
+            )
+        room = min(model.vis.global_.offheight, model.vis.global_.offwidth)
+        if self._size > room:
+            raise EnvOptionError(f"size is {self._size} for {who}; it draws at most {room}.")
 
     def _observation_space(self) -> spaces.Dict:
         parts: dict[str, spaces.Space[Any]] = {}

@@ -96,6 +96,7 @@ LOCONAV = SuiteSpec(
     apt=GL_APT,
     licence="Apache-2.0",
     aliases=("locomotion",),
+    python_below=(3, 13),  # labmaze has no wheel
     bare=False,
 )
 
@@ -110,6 +111,7 @@ MEMORYMAZE = SuiteSpec(
     apt=GL_APT,
     licence="MIT",
     aliases=("memmaze",),
+    python_below=(3, 13),  # labmaze has no wheel
     spellings=((r"(?i)-v0$", ""),),
     bare=False,
 )
@@ -194,6 +196,7 @@ PROCGEN = SuiteSpec(
     spellings=((r"(?i)^procgen-(.*?)(-v0)?$", r"\1"), (r"(?i)-v0$", "")),
     bare=False,  # `maze` says not whose
     apart="it pins numpy below 2",
+    python_below=(3, 13),  # no wheel
 )
 
 ROBOSUITE = SuiteSpec(

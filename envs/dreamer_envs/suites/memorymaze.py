@@ -46,6 +46,11 @@ def _picture(sim: Any) -> Image:
 def _import_mazes(who: str) -> Any:
     try:
         from memory_maze import tasks
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(
+            f"{who}: memory_maze needs the module {error.name!r}: "
+            "pip install 'dreamer-plugin[memorymaze]'."
+        ) from error
     except IMPORT_ERRORS as error:
         raise MissingPackageError(
             f"{who}: memory_maze does not import ({type(error).__name__}: {error}); "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
 from typing import Any
 
@@ -9,11 +10,12 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from dreamer_envs.errors import EnvOptionError
+from dreamer_envs.errors import EnvOptionError, MissingPackageError
 from dreamer_envs.suites import rendering
 
 OBS = ("proprio", "pixels", "both")
 SEED_LIMIT = 2**31
+MUJOCO = "3.3.0"  # later ones fail robosuite's own assertions
 
 
 class Robosuite(gym.Env[Any, Any]):
@@ -31,6 +33,7 @@ class Robosuite(gym.Env[Any, Any]):
 
     Raises:
         EnvOptionError: a bad value.
+        MissingPackageError: another version of MuJoCo.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 20}
@@ -49,6 +52,7 @@ class Robosuite(gym.Env[Any, Any]):
         if obs not in OBS:
             raise EnvOptionError(f"obs is {obs!r} for robosuite/{task}; choose one of {OBS}.")
         rendering.check_render_mode(render_mode, f"robosuite/{task}")
+        _check_mujoco(f"robosuite/{task}")
         self.render_mode = render_mode
         self._obs, self._size, self._camera = obs, size, camera
         draws = obs != "proprio" or render_mode is not None
@@ -127,3 +131,12 @@ def _groups(seen: dict[str, Any]) -> dict[str, tuple[list[str], int]]:
     return {
         name: (keys, sum(len(seen[key]) for key in keys)) for name, keys in found.items() if keys
     }
+
+
+def _check_mujoco(who: str) -> None:
+    found = importlib.metadata.version("mujoco")
+    if found != MUJOCO:
+        raise MissingPackageError(
+            f"{who} needs mujoco {MUJOCO}, found {found}: pip install 'dreamer-plugin[robosuite]' "
+            "in a Python environment of its own, then make it with python=PATH of that environment."
+        )
