@@ -108,7 +108,7 @@ def test_a_seed_starts_the_program_anew(play):
 
 @with_mlagents
 def test_a_program_that_ends_is_an_error(play):
-    env = play(branches=[2], dies_at=2, options={"patience": 3})
+    env = play(branches=[2], dies_at=2, options={"patience": 20})
     env.reset()
     env.step(0)
     with pytest.raises(EnvError, match="unity/Walker lost its program"):
