@@ -99,19 +99,23 @@ def tried(suite: str, folder: Path, steps: int, limit: float) -> dict[str, Any]:
     try:
         with deadline(limit):
             return stepped(suite, folder, steps)
-    except Exception as error:  # a checker's assertion, pip, a simulator: all the same
+    except (Exception, OutOfTime) as error:  # an assertion, pip, a simulator: all the same
         said = getattr(error, "stderr", None) or f"{type(error).__name__}: {error}"
         print(f"{suite} failed:\n{said[-2000:]}", flush=True)
-        why = str(error) if isinstance(error, TimeoutError) else said.strip().splitlines()[-1]
+        why = str(error) if isinstance(error, OutOfTime) else said.strip().splitlines()[-1]
         return {"failed": why[:SAID], "date": datetime.date.today().isoformat()}
+
+
+class OutOfTime(BaseException):
+    """A deadline is over; no error that the code in between could take for one of its own."""
 
 
 @contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Raises `TimeoutError` in the main thread after so many seconds, whatever it waits for."""
+    """Raises `OutOfTime` in the main thread after so many seconds, whatever it waits for."""
 
     def expired(*_: object) -> NoReturn:
-        raise TimeoutError(f"timed out after {seconds:g} s")
+        raise OutOfTime(f"timed out after {seconds:g} s")
 
     usual = signal.signal(signal.SIGALRM, expired)
     signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -28,6 +29,16 @@ def test_a_suite_that_takes_too_long_is_not_tested(monkeypatch, tmp_path):
         time.sleep(0.05)
     row = f"| `toy` | not tested: timed out after 0.5 s | | {found['date']} | | |"
     assert row in matrix.table({"toy": found}).splitlines()
+
+
+def test_no_code_takes_the_deadline_for_an_error_of_its_own(monkeypatch, tmp_path):
+    def swallows(*_):
+        with contextlib.suppress(Exception):  # as a bridge does whose other end is gone
+            time.sleep(60)
+        return {}
+
+    monkeypatch.setattr(matrix, "stepped", swallows)
+    assert matrix.tried("toy", tmp_path, 10, 0.2)["failed"] == "timed out after 0.2 s"
 
 
 def test_a_suite_that_fails_says_its_last_words(monkeypatch, tmp_path):
