@@ -129,6 +129,21 @@ class _Refused(Exception):
         self.status = status
 
 
+def _strict(answer: Any) -> str:
+    """As JSON that every browser reads.
+
+    Raises:
+        UsageError: a number in it is not finite, which JSON cannot say.
+    """
+    try:
+        return json.dumps(answer, allow_nan=False)
+    except ValueError as error:
+        raise UsageError(
+            "A number of the env or the dream is not finite. Re-anchor or reset; where that does "
+            "not help, the weights are damaged: choose another checkpoint with --which."
+        ) from error
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: DreamServer
     timeout = _PATIENCE
@@ -146,20 +161,20 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(refused.status, "text/plain; charset=utf-8", f"{refused}\n")
 
     def do_POST(self) -> None:  # noqa: N802, D102
-        status, answer = HTTPStatus.OK, None
+        status = HTTPStatus.OK
         try:
             verb = self._verb()
             if verb not in _VERBS:
                 raise _Refused(HTTPStatus.NOT_FOUND, "Nothing is here.")
-            answer = self.server.answer(verb, self._asked())
+            text = _strict(self.server.answer(verb, self._asked()))
         except _Refused as refused:
-            status, answer = refused.status, {"error": str(refused)}
+            status, text = refused.status, _strict({"error": str(refused)})
         except UsageError as error:
-            status, answer = HTTPStatus.BAD_REQUEST, {"error": str(error)}
+            status, text = HTTPStatus.BAD_REQUEST, _strict({"error": str(error)})
         except Exception as error:  # an env raises whatever it likes; the page shows it
             status = HTTPStatus.INTERNAL_SERVER_ERROR
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        self._send(status, "application/json", json.dumps(answer, allow_nan=False))
+            text = _strict({"error": f"{type(error).__name__}: {error}"})
+        self._send(status, "application/json", text)
 
     def _verb(self) -> str:
         """What stands behind the token, of a request from the page or its person."""

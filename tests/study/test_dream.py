@@ -4,6 +4,7 @@ import base64
 import http.client
 import io
 import json
+import math
 import socket
 import threading
 from contextlib import contextmanager
@@ -216,6 +217,15 @@ def test_a_failing_env_is_told_to_the_page(server, monkeypatch):
     monkeypatch.setattr(server._dream, "step", broken)
     status, _, text = asked(server, "step", body='{"by": "dream"}')
     assert (status, json.loads(text)) == (500, {"error": "RuntimeError: the simulator fell over"})
+
+
+def test_numbers_that_are_not_finite_are_told_to_the_page(server, monkeypatch):
+    """JSON has no word for them; the page must hear why, not wait for an answer."""
+    monkeypatch.setattr(server._dream, "step", lambda by, action=None: {"action": [math.nan]})
+    status, _, text = asked(server, "step", body='{"by": "dream"}')
+    assert status == 400 and "not finite" in json.loads(text)["error"]
+    monkeypatch.undo()
+    assert asked(server)[0] == 200
 
 
 def test_strangers_are_refused(server):
