@@ -18,11 +18,11 @@ from gymnasium import spaces
 from dreamer_envs.errors import EnvOptionError
 from dreamer_envs.images import Image, Resizer, grayscale
 from dreamer_envs.names import fold
+from dreamer_envs.seeds import SEED_LIMIT
 from dreamer_envs.transforms import shrink
 
 ACTIONS = ("all", "minimal")
 NOOP = 0
-SEED_LIMIT = 2**31  # the emulator takes a signed 32-bit seed
 
 
 def preprocess(frames: Sequence[Image], size: int, gray: bool) -> Image:

@@ -18,8 +18,7 @@ from gymnasium import spaces
 
 from dreamer_envs.errors import EnvOptionError
 from dreamer_envs.images import Image
-
-SEED_LIMIT = 2**32
+from dreamer_envs.seeds import WIDE_SEED_LIMIT
 
 
 class DmEnv(gym.Env[Any, Any]):
@@ -60,7 +59,7 @@ class DmEnv(gym.Env[Any, Any]):
         super().reset(seed=seed)
         if seed is not None:
             self._sim.close()
-            self._sim = self._build(seed % SEED_LIMIT)
+            self._sim = self._build(seed % WIDE_SEED_LIMIT)
         return values_of(self._sim.reset().observation), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:

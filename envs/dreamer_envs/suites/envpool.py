@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from dreamer_envs.errors import EnvOptionError
 from dreamer_envs.names import fold
 from dreamer_envs.pool import Ids, Rows
-
-SEED_LIMIT = 2**31
+from dreamer_envs.seeds import SEED_LIMIT
 
 
 class Pool:

@@ -19,9 +19,9 @@ from gymnasium import spaces
 
 from dreamer_envs.errors import EnvOptionError
 from dreamer_envs.images import Image
+from dreamer_envs.seeds import SEED_LIMIT
 from dreamer_envs.suites.rendering import check_render_mode
 
-SEED_LIMIT = 2**31
 SIMULATORS: list[Any] = []  # the one that a process may start
 
 

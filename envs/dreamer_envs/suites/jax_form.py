@@ -19,7 +19,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-SEED_LIMIT = 2**31
+from dreamer_envs.seeds import SEED_LIMIT
 
 
 def on_cpu() -> None:

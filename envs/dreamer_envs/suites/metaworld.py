@@ -9,12 +9,12 @@ import numpy as np
 from gymnasium import spaces
 
 from dreamer_envs.errors import EnvOptionError
+from dreamer_envs.seeds import WIDE_SEED_LIMIT
 from dreamer_envs.suites import rendering
 from dreamer_envs.transforms import ActionRepeat, RenderObs
 
 OBS = ("proprio", "pixels", "both")
 CAMERA = "corner2"
-SEED_LIMIT = 2**32
 
 
 def make(
@@ -77,7 +77,7 @@ class Arm(gym.Env[Any, Any]):
         """Starts an episode with another goal; a seed draws the fifty goals anew."""
         super().reset(seed=seed)
         if seed is not None:
-            self._draw_goals(seed % SEED_LIMIT)
+            self._draw_goals(seed % WIDE_SEED_LIMIT)
         self._arm.set_task(self._goals[int(self.np_random.integers(len(self._goals)))])
         obs, _ = self._arm.reset()
         return obs.astype(np.float32), {}

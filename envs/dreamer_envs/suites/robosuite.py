@@ -11,10 +11,10 @@ import numpy as np
 from gymnasium import spaces
 
 from dreamer_envs.errors import EnvOptionError, MissingPackageError
+from dreamer_envs.seeds import SEED_LIMIT
 from dreamer_envs.suites import rendering
 
 OBS = ("proprio", "pixels", "both")
-SEED_LIMIT = 2**31
 MUJOCO = "3.3.0"  # later ones fail robosuite's own assertions
 
 

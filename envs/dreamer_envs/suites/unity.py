@@ -24,11 +24,11 @@ from gymnasium import spaces
 
 from dreamer_envs.errors import EnvError, EnvOptionError, UnsupportedSpaceError
 from dreamer_envs.images import Image
+from dreamer_envs.seeds import SEED_LIMIT
 from dreamer_envs.suites.rendering import check_render_mode
 from dreamer_envs.transforms import shrink
 
 PATIENCE = 1000  # simulation steps in which the agent must ask for a decision
-SEED_LIMIT = 2**31
 COLORS = (1, 3)
 
 
