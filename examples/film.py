@@ -17,8 +17,8 @@ from dreamer_plugin.errors import UsageError
 from dreamer_plugin.nets.codec import ImageOutput
 from dreamer_plugin.run.envs import source_of
 from dreamer_plugin.run.evaluate import choose, evaluate, load_agent
+from dreamer_plugin.run.foresight import Filtered, foresee, observe
 from dreamer_plugin.run.recording import Recorder
-from dreamer_plugin.study.quality import Filtered, foresee, observe
 from dreamer_plugin.world.model import WorldModel
 
 TITLES = ("real", "reconstructed", "dreamed")

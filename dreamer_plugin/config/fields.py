@@ -21,6 +21,7 @@ CHOICES = {
     "replay.sampling": ("windows", "episodes", "inner_episodes"),
     "replay.storage": ("memory", "disk"),
     "replay.latent_dtype": ("float32", "float16", "bfloat16"),
+    "run.wandb": ("off", "offline", "online"),
     "optim.schedule": ("constant", "linear", "cosine"),
     "world.encoder.downsample": ("pool", "stride", "valid"),
     "world.decoder.upsample": ("nearest", "transposed", "valid"),
@@ -38,7 +39,7 @@ LEAST = {
     },
     0: {
         "env": ("max_faults",),
-        "run": ("train_ratio", "pretrain", "prefill", "eval_every"),
+        "run": ("train_ratio", "pretrain", "prefill", "eval_every", "video_every"),
         "replay": ("context",),
         "optim": ("lr", "warmup", "agc", "anneal", "weight_decay"),
         "world": ("reward_clip", "recompute"),

@@ -210,13 +210,15 @@ def saved_bytes(cfg: Config, records: int, latents: int) -> int:
     """Bytes of a full replay in the checkpoints of a run, one more than are kept while one is made.
 
     Records are written once. Older checkpoints name some that have left the replay since: as many
-    as came in between. Latents are in each, where they are kept.
+    as came in between, and none where the replay holds the whole run. Latents are in each, where
+    they are kept.
 
     Args:
         cfg: how many are kept, how often. records, latents: bytes of the replay.
     """
     count = cfg.run.keep + 1
-    newer = min(cfg.run.keep * cfg.run.save_every / cfg.replay.capacity, count - 1)
+    left = min(cfg.run.keep * cfg.run.save_every, max(0, cfg.run.steps - cfg.replay.capacity))
+    newer = min(left / cfg.replay.capacity, count - 1)
     return int(records * (1 + newer)) + latents * count * cfg.checkpoint.latents
 
 

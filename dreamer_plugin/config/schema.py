@@ -313,6 +313,10 @@ class RunConfig:
     eval_every: int = 0
     eval_episodes: int = 10
     log_every: int = 1000
+    tensorboard: bool = True
+    csv: bool = False
+    wandb: str = "off"
+    video_every: int = 0
     save_every: int = 20_000
     keep: int = 3
     keep_memory: bool = True

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from dreamer_plugin.config.report import size_text
 from dreamer_plugin.doors.cli_text import rendered
 
 
@@ -59,7 +60,8 @@ class Teller:
 
     def __init__(self, console: Console) -> None:
         self._console, self._what = console, ""
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        what, eta = TextColumn("{task.description}"), TextColumn("ETA")
+        columns = (what, BarColumn(), MofNCompleteColumn(), eta, TimeRemainingColumn())
         self._bar = Progress(*columns, console=console, transient=True)
         self._task = self._bar.add_task("", total=None)
 
@@ -109,7 +111,7 @@ def _update(report: Mapping[str, Any]) -> RenderableType:
     rates = report["matmul_flops_per_second"].items()
     products = ", ".join(f"{name} {rate / 1e9:,.0f} GFLOP/s" for name, rate in rates)
     memory = {name: size for name, size in report["memory"].items() if size is not None}
-    sizes = ", ".join(f"{name} {size / 2**20:,.0f} MiB" for name, size in memory.items())
+    sizes = ", ".join(f"{name} {size_text(size)}" for name, size in memory.items())
     spread = (
         f"median of {len(seconds['each'])}: {total:.4f} s, from {seconds['min']:.4f} to "
         f"{seconds['max']:.4f}, quartiles {seconds['spread']:.4f} apart, first one "
@@ -136,7 +138,7 @@ def _policy(report: Mapping[str, Any]) -> RenderableType:
 
 def _replay(report: Mapping[str, Any]) -> RenderableType:
     row = report["replay"]
-    batch = f"a batch of {row['batch_bytes'] / 2**20:.3g} MiB out of {row['records']:,} records"
+    batch = f"a batch of {size_text(row['batch_bytes'])} out of {row['records']:,} records"
     cost = f"{1e3 * row['seconds_per_sample']:.2f} ms, {row['ratio']:.2f} times contiguous slices"
     return Text(f"replay: {batch} in {cost}")
 

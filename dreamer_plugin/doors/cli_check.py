@@ -16,13 +16,14 @@ from rich.text import Text
 
 import dreamer_envs
 from dreamer_envs.checks import Finding, Report, examine
+from dreamer_envs.images import enlarged, in_colour
 from dreamer_plugin.config.yamlfile import parse_yaml
 from dreamer_plugin.doors.cli_text import rendered
 from dreamer_plugin.errors import UsageError
 
 SB3, INSTALL = "stable_baselines3", "stable-baselines3"
 GAP = 2  # pixels between the frames of the picture
-SCALE = 3  # times that small frames are enlarged
+LEAST_SIDE = 192  # small frames are enlarged to at least so many pixels
 # What others' checkers complain of and what it means here: words of theirs -> grade, fix.
 KNOWN = {
     "Iterable over a 0-d array": (
@@ -95,10 +96,8 @@ def save_picture(pictures: dict[str, list[np.ndarray]], path: Path) -> None:
 
 
 def _row(frames: list[np.ndarray]) -> np.ndarray:
-    """Frames side by side, uint8 `[H, W, 3]`; of other than three channels, the first as gray."""
-    colored = [f if f.shape[-1] == 3 else np.repeat(f[..., :1], 3, -1) for f in frames]
-    times = SCALE if colored[0].shape[0] < 128 else 1
-    large = [f.repeat(times, 0).repeat(times, 1) for f in colored]
+    """Frames side by side, uint8 `[H, W, 3]`; of other than three channels, the last as gray."""
+    large = [enlarged(in_colour(f), LEAST_SIDE) for f in frames]
     return np.concatenate([np.pad(f, ((0, 0), (0, GAP), (0, 0))) for f in large], axis=1)
 
 

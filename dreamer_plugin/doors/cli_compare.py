@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from dreamer_plugin.doors.cli_import import EnvImport
+from dreamer_plugin.doors.cli_meter import metered
 from dreamer_plugin.errors import UsageError, nearest
 
 ABOUT = """Train several agents on one env, and compare how well and how fast they learn.
@@ -68,7 +69,8 @@ def compare(
     origins = {name: cells.origin(name, env_id, told) for name in names}
     contest = cells.Contest(env_id, names, seeds, steps, every, episodes, origins)
     cells.enter(contest, folder)
-    failed = cells.run_cells(contest, folder, lambda cell: configs[cell.agent], typer.echo)
+    with metered():
+        failed = cells.run_cells(contest, folder, lambda cell: configs[cell.agent], typer.echo)
     files = write_results(cells.read_contest(folder), folder)
     typer.echo(f"{folder}: {', '.join(file.name for file in files)}")
     if failed:

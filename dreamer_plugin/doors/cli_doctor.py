@@ -10,6 +10,7 @@ import typer
 
 from dreamer_plugin.doors.cli_evaluate import require_run
 from dreamer_plugin.doors.cli_import import EnvImport
+from dreamer_plugin.doors.cli_meter import metered
 
 ABOUT = """Examine a run: evidence, likely cause and remedy of what goes wrong.
 
@@ -39,7 +40,8 @@ def doctor(
     run = require_run(run)
     from dreamer_plugin.study.doctor import examine
 
-    found = examine(str(run), episodes, seed, device).to_dict()
+    with metered():
+        found = examine(str(run), episodes, seed, device).to_dict()
     typer.echo(json.dumps(found) if as_json else text(found))
     if found["alarms"]:
         raise typer.Exit(1)

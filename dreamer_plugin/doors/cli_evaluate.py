@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from dreamer_plugin.doors.cli_import import EnvImport, EnvPython
+from dreamer_plugin.doors.cli_meter import metered
 from dreamer_plugin.doors.dialects import words_cli
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.pretrained import place
@@ -57,18 +58,22 @@ def evaluate(
     if video and save_dir is None:
         raise UsageError("--video needs a place: add --save-dir DIR.")
     from dreamer_plugin.study.evaluation import evaluate_fully
+    from dreamer_plugin.study.evaluation_files import require_folder
 
-    found = evaluate_fully(
-        path,
-        episodes=episodes,
-        which=which or "best",
-        seed=seed,
-        deterministic=deterministic,
-        both=both,
-        device=device,
-        quality=quality,
-        horizon=horizon,
-    )
+    if save_dir is not None:
+        require_folder(save_dir)
+    with metered():
+        found = evaluate_fully(
+            path,
+            episodes=episodes,
+            which=which or "best",
+            seed=seed,
+            deterministic=deterministic,
+            both=both,
+            device=device,
+            quality=quality,
+            horizon=horizon,
+        )
     report = found.to_dict()
     typer.echo(json.dumps(report) if as_json else text(report))
     if save_dir is not None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dreamer_plugin.doors import cli_evaluate
+from dreamer_plugin.doors.cli_meter import metered
 from dreamer_plugin.errors import UsageError, nearest
 
 FORMATS = ("onnx", "safetensors")
@@ -51,7 +52,8 @@ def export(
 
     best = which or "best"
     if form == "onnx":
-        facts = files.export_onnx(path, target, best, deterministic)
+        with metered():
+            facts = files.export_onnx(path, target, best, deterministic)
         how = "likeliest" if facts["deterministic"] else "drawn"
         made = f"one decision, {how} actions"
     else:

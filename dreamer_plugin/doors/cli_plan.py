@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from dreamer_plugin.doors.cli_import import EnvImport
+from dreamer_plugin.doors.cli_meter import metered
 from dreamer_plugin.errors import UsageError
 
 ABOUT = """Say what a run will take: parameters, memory, disk, and hours by a short probe.
@@ -66,7 +67,8 @@ def plan(
         raise UsageError("Which env? Say --env atari/Pong; `dreamer-plugin envs` lists all.")
     if not as_json:
         Console(stderr=True).print(resolved.report)
-    made = make_plan(resolved.config, lambda line: typer.echo(line, err=True))
+    with metered():
+        made = make_plan(resolved.config, lambda line: typer.echo(line, err=True))
     typer.echo(json.dumps(made.to_dict()) if as_json else text(made.to_dict()))
     problems = made.problems()
     if problems:
@@ -75,6 +77,8 @@ def plan(
 
 def text(plan: dict[str, Any]) -> str:
     """A plan for people."""
+    from dreamer_plugin.config.report import size_text
+
     parameters = plan["parameters"]
     place = "on disk" if plan["replay_on_disk"] else "of it replay"
     took = timedelta(seconds=round(plan["seconds"]))
@@ -82,26 +86,18 @@ def text(plan: dict[str, Any]) -> str:
         f"{plan['env']} x {plan['envs']} on {plan['device']}, {plan['precision']}",
         f"parameters  {sum(parameters.values()):,}",
         *(f"  {name:<10}{count:>12,}" for name, count in parameters.items()),
-        f"memory      {_size(plan['memory'])}, {_size(plan['replay'])} {place}, "
-        f"{_size(plan['free_memory'])} free now",
+        f"memory      {size_text(plan['memory'])}, {size_text(plan['replay'])} {place}, "
+        f"{size_text(plan['free_memory'])} free now",
     ]
     if plan["device_memory"] is not None:
-        lines.append(f"GPU memory  {_size(plan['device_memory'])}")
+        lines.append(f"GPU memory  {size_text(plan['device_memory'])}")
     return "\n".join(
         [
             *lines,
-            f"disk        {_size(plan['disk'])} at the end, {_size(plan['free_disk'])} free now",
+            f"disk        {size_text(plan['disk'])} at most, {size_text(plan['free_disk'])} free",
             f"time        {1e3 * plan['update']:.1f} ms an update, {1e3 * plan['step']:.1f} ms a "
             "step of all envs",
             f"            {plan['steps']:,} steps with {plan['updates']:,} updates: {took} h, "
             f"{plan['steps_per_second']:,.1f} steps a second, uncompiled",
         ]
     )
-
-
-def _size(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"

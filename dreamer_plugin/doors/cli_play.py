@@ -14,6 +14,7 @@ import typer
 
 from dreamer_plugin.doors import cli_evaluate
 from dreamer_plugin.doors.cli_import import EnvImport
+from dreamer_plugin.doors.cli_meter import metered
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.pretrained import beside
 
@@ -92,22 +93,24 @@ def _film(
     device: str,
 ) -> None:
     """In a window where there is one, else to a file."""
+    from dreamer_plugin.run.films import FPS
     from dreamer_plugin.study import play as shows
 
     wants_window = out is None and has_display(os.environ, sys.platform)
     file = out or beside(chosen.run, "play.gif")
     shows.require_video(file)
     frames: list[shows.Frame] = []
-    fps = shows.FALLBACK_FPS
+    fps = FPS
     mode = "human" if wants_window else "rgb_array"
     played = shows.play(chosen, episodes, seed, deterministic, mode, device)
-    for number, (episode, rate) in enumerate(played, 1):
-        end = "the task" if episode.ended else "a limit"
-        typer.echo(
-            f"episode {number}: return {sum(episode.rewards):.2f} in {len(episode.rewards)} steps, "
-            f"ended by {end}"
-        )
-        frames, fps = frames + episode.frames, rate
+    with metered():
+        for number, (episode, rate) in enumerate(played, 1):
+            end = "the task" if episode.ended else "a limit"
+            typer.echo(
+                f"episode {number}: return {sum(episode.rewards):.2f} in "
+                f"{len(episode.rewards)} steps, ended by {end}"
+            )
+            frames, fps = frames + episode.frames, rate
     if frames:
         shows.write_video(file, frames, fps)
         typer.echo(f"{file}: {len(frames)} frames, {fps} a second")

@@ -10,6 +10,7 @@ import typer
 
 from dreamer_plugin.doors.cli_evaluate import require_run
 from dreamer_plugin.doors.cli_import import EnvImport
+from dreamer_plugin.doors.cli_meter import metered
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.pretrained import beside
 
@@ -57,7 +58,8 @@ def report(
         raise UsageError(f"Cannot write {out}: name a file in a folder that exists.")
     from dreamer_plugin.study.report import report as make
 
-    text = make(runs, episodes, seed, device)
+    with metered():
+        text = make(runs, episodes, seed, device)
     try:
         out.write_text(text, encoding="utf-8")
     except OSError as error:

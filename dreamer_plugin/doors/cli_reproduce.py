@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dreamer_plugin.doors.cli_meter import metered
 from dreamer_plugin.errors import UsageError, choose, nearest
 
 if TYPE_CHECKING:
@@ -149,7 +150,8 @@ def _run(asked: _Asked, out: Path | None, record: Path | None) -> None:
     folder = out or default
     plan = parts.enter(plan, folder)
     try:
-        failed = parts.run(plan, configs, folder, typer.echo)
+        with metered():
+            failed = parts.run(plan, configs, folder, typer.echo)
     finally:  # also what an interrupted one has
         files, verdicts = results.write_results(plan, folder)
         for verdict in verdicts:

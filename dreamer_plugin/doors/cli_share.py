@@ -9,6 +9,7 @@ import typer
 
 from dreamer_plugin.doors import cli_evaluate
 from dreamer_plugin.doors.cli_import import EnvImport
+from dreamer_plugin.doors.cli_meter import metered
 
 ABOUT_PUSH = """Share a run: one checkpoint, settings, numbers and a model card; no replay.
 
@@ -64,7 +65,8 @@ def push(
     from dreamer_plugin.study.share import push as share
 
     terms = Terms(dtype, episodes, seed, licence, note, private)
-    where = share(path, dest, which or "best", terms)
+    with metered():
+        where = share(path, dest, which or "best", terms)
     size = ""
     if Path(where).is_dir():
         total = sum(file.stat().st_size for file in Path(where).rglob("*") if file.is_file())
@@ -82,7 +84,8 @@ def pull(
     """Take a shared run."""
     from dreamer_plugin.study.share import pull as take
 
-    facts = take(source, folder)
+    with metered():
+        facts = take(source, folder)
     typer.echo(
         f"{folder}: {facts['env'] or 'an env of its own'}, step {facts['step']:,}\n"
         f"  evaluate:  dreamer-plugin evaluate {folder} --episodes 20\n"

@@ -21,6 +21,7 @@ from dreamer_plugin.run.envs import EnvSource, source_of
 from dreamer_plugin.run.folder import RunFolder, find_run
 from dreamer_plugin.run.native import NativeForm
 from dreamer_plugin.run.scores import interquartile_mean, interval
+from dreamer_plugin.run.telling import tell
 from dreamer_plugin.spaces import Spaces
 
 # Evaluation envs and noise must not repeat what the agent was trained on with the same seed.
@@ -115,6 +116,7 @@ def evaluate(
     count = min(episodes, num_envs or len(source.makers))
     quota = [episodes // count + (i < episodes % count) for i in range(count)]
     played: list[list[EpisodeStats]] = [[] for _ in range(count)]
+    steps = 0
     vector = source.vector(seed + _STREAM, count)
     try:
         spaces = Spaces.from_gym(vector.observation_space, vector.action_space)
@@ -124,6 +126,10 @@ def evaluate(
         while any(len(done) < wanted for done, wanted in zip(played, quota, strict=True)):
             for episode in collector.step():
                 played[episode.env].append(episode)
+            done, steps = sum(map(min, map(len, played), quota)), steps + 1
+            tell("steps of every env", steps, 0)
+            tell("episodes", done, episodes)
+        tell("steps of every env", steps, steps)
     finally:
         vector.close()
     counted = [e for done, n in zip(played, quota, strict=True) for e in done[:n]]

@@ -35,6 +35,7 @@ from dreamer_plugin.run.devices import choose_device
 from dreamer_plugin.run.evaluate import load_agent
 from dreamer_plugin.run.native import NativeForm
 from dreamer_plugin.run.packing import pack, unpack
+from dreamer_plugin.run.telling import tell
 
 FORMAT = 1
 KEY = "dreamer_plugin"  # of the metadata in both kinds of file
@@ -69,6 +70,7 @@ def export_onnx(
     chosen = evaluate.choose(run, which)
     agent, native = load_agent(chosen.cfg, chosen.path, "cpu")
     modes = chosen.cfg.behavior.eval_mode if deterministic is None else deterministic
+    tell("drawing the graph, a minute for large agents", 0, 0)
     env = {"options": chosen.cfg.env.options}
     facts = _origin(chosen) | env | _interface(agent, native, modes)
     program = _onnx_program(agent, native, modes)

@@ -19,7 +19,8 @@ from dreamer_plugin.run.limits import limits_told
 from dreamer_plugin.run.machine import note_machine
 from dreamer_plugin.run.parts import build_parts, facts
 from dreamer_plugin.run.signals import StopSignals
-from dreamer_plugin.run.training import Callback, RunResult, Training
+from dreamer_plugin.run.sinks import sinks_of
+from dreamer_plugin.run.training import Callback, Judge, RunResult, Training
 
 __all__ = ["RunResult", "train"]
 
@@ -33,6 +34,7 @@ def train(
     console: Console | None = None,
     callbacks: Sequence[Callback] = (),
     allow_config_change: bool = False,
+    judge: Judge | None = None,
 ) -> RunResult:
     """Train an agent until `cfg.run.steps` agent steps are made, then save it.
 
@@ -46,6 +48,7 @@ def train(
         console: where to show things; standard output by default.
         callbacks: called after every agent step; one that returns False ends the run.
         allow_config_change: continue a run with settings that change what it learns.
+        judge: as of `Training`.
 
     Returns:
         How it ended; its `exit_code` is meant for the shell.
@@ -55,6 +58,7 @@ def train(
             other settings than it began with.
     """
     console = console or Console()
+    sinks_of(cfg)  # what is missing is said before anything is made
     folder = resumed_folder(cfg, resume) if resume is not None else None
     resumed = folder is not None
     if folder is not None:
@@ -65,7 +69,7 @@ def train(
         if cfg.run.keep_memory and choose_device(cfg.device).type == "cpu":
             keep_memory()
         parts = build_parts(cfg, source, folder=folder.path)
-        with Training(cfg, parts, folder, callbacks) as training:
+        with Training(cfg, parts, folder, callbacks, judge) as training:
             save_config(cfg, folder.config_path)
             if resumed:
                 _restore(training, folder, console)

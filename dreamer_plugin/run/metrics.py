@@ -1,20 +1,32 @@
-"""Numbers of a run: averaged where they were computed, written as JSON lines and TensorBoard."""
+"""Numbers of a run: averaged where they were computed, written as JSON lines and more."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from dreamer_plugin.config.yamlfile import write_text
 
 JSONL = "metrics.jsonl"
+
+
+class Sink(Protocol):
+    """What takes the rows and films of a run beside `metrics.jsonl`; see `sinks.py`."""
+
+    def row(self, step: int, values: Mapping[str, float], axes: Mapping[str, float]) -> None:
+        """As of `MetricsLog.write`."""
+
+    def film(self, step: int, name: str, file: Path) -> None:
+        """As of `MetricsLog.film`."""
+
+    def close(self) -> None:
+        """Flush and close."""
 
 
 class MeanMetrics:
@@ -59,21 +71,26 @@ class MeanMetrics:
 
 
 class MetricsLog:
-    """Appends rows to `metrics.jsonl` and TensorBoard events, both by agent step.
+    """Appends rows to `metrics.jsonl`, and to whatever else takes them, all by agent step.
 
     Args:
         folder: the run folder.
         resumed_at: agent step of the checkpoint that the run continues from, 0 where it had none
             yet; what a killed run had logged after it is dropped, since those steps are run again.
+        sinks: make what else takes the rows, from the folder and `resumed_at`.
     """
 
-    def __init__(self, folder: Path, resumed_at: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        resumed_at: int | None = None,
+        sinks: Sequence[Callable[[Path, int | None], Sink]] = (),
+    ) -> None:
         self._path = folder / JSONL
         if resumed_at is not None and self._path.exists():
             _drop_rows_after(self._path, resumed_at)
         self._file = self._path.open("a", encoding="utf-8")
-        purge = resumed_at + 1 if resumed_at else None
-        self._events = SummaryWriter(log_dir=str(folder), purge_step=purge)
+        self._sinks = [make(folder, resumed_at) for make in sinks]
 
     def write(self, step: int, values: Mapping[str, float], **axes: float) -> None:
         """Write one row.
@@ -83,16 +100,22 @@ class MetricsLog:
             values: name -> number; a number that is not finite becomes `null` in the JSON.
             axes: further axes of the row (frames, updates, seconds), not plotted.
         """
-        row: dict[str, Any] = {"step": step, **axes, **values}
-        self._file.write(json.dumps({name: _finite(value) for name, value in row.items()}) + "\n")
+        row = {"step": step, **axes, **values}
+        self._file.write(json.dumps({name: finite(value) for name, value in row.items()}) + "\n")
         self._file.flush()
-        for name, value in values.items():
-            self._events.add_scalar(name, value, global_step=step)
+        for sink in self._sinks:
+            sink.row(step, values, axes)
+
+    def film(self, step: int, name: str, file: Path) -> None:
+        """Show a film `name`, a GIF, wherever films are shown."""
+        for sink in self._sinks:
+            sink.film(step, name, file)
 
     def close(self) -> None:
-        """Flush and close both files."""
+        """Flush and close all of it."""
         self._file.close()
-        self._events.close()
+        for sink in self._sinks:
+            sink.close()
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
@@ -108,7 +131,8 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """None in the place of a number that JSON cannot say."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -36,6 +36,7 @@ from dreamer_plugin.run.folder import SHARED, RunFolder
 from dreamer_plugin.run.machine import FILE as MACHINES
 from dreamer_plugin.run.machine import read_machines
 from dreamer_plugin.run.metrics import JSONL, read_metrics
+from dreamer_plugin.run.telling import tell
 
 FORMAT = 1
 LIST = SHARED
@@ -136,10 +137,13 @@ def take(fetch: Fetch, folder: Path) -> dict[str, Any]:
     """
     with filling(folder) as part:
         fetch(LIST, part / LIST)
-        for name, entry in read_list(part).items():
+        listed = read_list(part)
+        for number, (name, entry) in enumerate(listed.items()):
+            tell("files", number, len(listed))
             (part / name).parent.mkdir(parents=True, exist_ok=True)
             fetch(name, part / name)
             _verify(part / name, name, entry)
+        tell("files", len(listed), len(listed))
         found = checkpoint.steps(RunFolder(part).checkpoints)
         if len(found) != 1:
             raise CheckpointError(f"{LIST} names {len(found)} checkpoints, not one.")

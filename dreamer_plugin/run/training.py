@@ -29,19 +29,25 @@ from dreamer_plugin.errors import NotFiniteError, NotFiniteUpdate, UsageError
 from dreamer_plugin.run import checkpoint, snapshot
 from dreamer_plugin.run.display import NONE_YET, RECENT, Display, Progress
 from dreamer_plugin.run.evaluate import evaluate
+from dreamer_plugin.run.films import Camera, film_path, filmed, write_gif
 from dreamer_plugin.run.folder import RunFolder
 from dreamer_plugin.run.metrics import MeanMetrics, MetricsLog, read_metrics
 from dreamer_plugin.run.numerics import NotFiniteWarning, Numerics, describe, report, told
 from dreamer_plugin.run.parts import Parts
+from dreamer_plugin.run.recording import Recorder
 from dreamer_plugin.run.saver import Saver
 from dreamer_plugin.run.signals import StopSignals
+from dreamer_plugin.run.sinks import sinks_of
 from dreamer_plugin.run.snapshot import RunState
-from dreamer_plugin.run.symptoms import Watch, new_alarms
+from dreamer_plugin.run.symptoms import Alarm, Watch, new_alarms
+from dreamer_plugin.world.model import WorldModel
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 Callback = Callable[["Training"], "bool | None"]
+Judge = Callable[[WorldModel, "list[TensorDict]", Watch], "list[Alarm]"]
+_JUDGED = 512  # frames of an evaluation that a judge is shown
 _EXIT_CODES = {"": 0, "SIGINT": 130, "SIGTERM": 75, "SIGUSR1": 75}
 
 
@@ -77,6 +83,7 @@ class Training:
         folder: where to write; None writes nothing.
         callbacks: called after every agent step with this object; one that returns False ends
             the run.
+        judge: says what is wrong after an evaluation, from its first frames.
 
     Raises:
         UsageError: when evaluation is due on envs that exist only once.
@@ -88,12 +95,13 @@ class Training:
         parts: Parts,
         folder: RunFolder | None = None,
         callbacks: Sequence[Callback] = (),
+        judge: Judge | None = None,
     ) -> None:
         if cfg.run.eval_every and not parts.source.fresh:
             message = "run.eval_every needs envs of its own: pass an id, a class or a function."
             raise UsageError(message)
         self.cfg, self.parts, self.folder = cfg, parts, folder
-        self.callbacks = list(callbacks)
+        self.callbacks, self._judge = list(callbacks), judge
         self.progress = Progress(
             env=cfg.env.id or parts.vector.ids[0],
             steps=cfg.run.steps,
@@ -105,6 +113,9 @@ class Training:
         self.metrics = MeanMetrics()
         self.state = RunState(parts, self.progress, self.metrics, Numerics())
         self._watch, self._told = Watch(cfg), set[str]()
+        self._found = list[Alarm]()  # by the last evaluation, and not told before
+        self._sinks = sinks_of(cfg) if folder else []
+        self._camera = Camera(cfg.run.video_every) if cfg.run.video_every else None
         self._log: MetricsLog | None = None
         self._saver = Saver(folder, cfg.run.keep) if folder else None
         self._saved_at = (-1, -1)
@@ -149,7 +160,7 @@ class Training:
         """
         self.progress.steps = until
         if self.folder is not None and self._log is None:
-            self._log = MetricsLog(self.folder.path, resumed_at=self.step)
+            self._log = self._open_log(self.folder)
             for row in read_metrics(self.folder.path):
                 self._watch.add(row)
             self._told.update(alarm.name for alarm in self._watch.alarms())
@@ -189,6 +200,7 @@ class Training:
         with self._timed():
             episodes = self.parts.collector.step()
         progress.step += replay.written - recorded  # of the envs that are not down
+        self._film()
         progress.windows = replay.windows
         # Once begun it goes on with whatever is there: episodes that go take many starts along.
         needed = 1 if self.parts.ratio.started else max(progress.prefill, 1)
@@ -258,7 +270,7 @@ class Training:
         self._before = self.step  # what is due at this step was done before the save
         if self._log is not None:
             self._log.close()
-            self._log = MetricsLog(self.folder.path, resumed_at=self.step)
+            self._log = self._open_log(self.folder)
         text = f"Too many updates are not finite at step {failed:,}: going on from {latest}"
         warnings.warn(text, NotFiniteWarning, stacklevel=5)
 
@@ -281,7 +293,8 @@ class Training:
 
     def evaluate(self) -> None:
         """Play evaluation episodes on envs of their own and keep the agent if it is the best."""
-        run = self.cfg.run
+        run, self._found = self.cfg.run, list[Alarm]()
+        records = None if self._judge is None else Recorder(_JUDGED)
         try:
             report = evaluate(
                 self.parts.agent,
@@ -289,6 +302,7 @@ class Training:
                 run.eval_episodes,
                 seed=self.cfg.seed,
                 deterministic=self.cfg.behavior.eval_mode,
+                records=records,
             )
         except EnvError as error:  # no reason to end a run whose own envs are well
             reason = str(error).splitlines()[0]
@@ -296,6 +310,10 @@ class Training:
             return
         self.progress.evaluation = f"eval {report.mean:,.2f} ± {report.std:,.2f} at {self.step:,}"
         self._write({f"eval/{name}": value for name, value in report.summary().items()})
+        if self._judge is not None and records is not None:
+            found = self._judge(self.parts.agent.world, records.episodes(), self._watch)
+            self._found = [alarm for alarm in found if alarm.name not in self._told]
+            self._told.update(alarm.name for alarm in self._found)
         self._save_best(report.mean, f"mean of {run.eval_episodes} evaluation episodes")
 
     @property
@@ -315,6 +333,8 @@ class Training:
         if self._due(run.eval_every):
             self.evaluate()
             display.note(self.progress.evaluation)
+            for alarm in self._found:
+                display.note(f"warning  {alarm}")
         if self._due(run.log_every):
             self._log_metrics()
             for alarm in new_alarms(self._watch, self._told):
@@ -334,6 +354,23 @@ class Training:
         if self.state.numerics.total:
             values["updates_left_out"] = self.state.numerics.total
         self._write(values)
+
+    def _open_log(self, folder: RunFolder) -> MetricsLog:
+        return MetricsLog(folder.path, self.step, self._sinks)
+
+    def _film(self) -> None:
+        """Show what was played just now, and what the world model makes of it, where it is due."""
+        if self._camera is None or self._log is None or self.folder is None:
+            return
+        collector = self.parts.collector
+        assert collector.frames is not None
+        episode = self._camera.take(self.step, collector.frames, collector.actions)
+        if episode is None:
+            return
+        for name, film in filmed(self.parts.agent.world, episode, self.cfg.seed).items():
+            file = film_path(self.folder.path, self.step, name)
+            write_gif(file, film)
+            self._log.film(self.step, f"film/{name}", file)
 
     def _show_losses(self) -> None:
         means = self.metrics.means()

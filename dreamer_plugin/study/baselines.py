@@ -25,6 +25,8 @@ from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.envs import EnvMaker, source_of
 from dreamer_plugin.run.evaluate import evaluate
 from dreamer_plugin.run.metrics import MetricsLog
+from dreamer_plugin.run.sinks import TensorBoard
+from dreamer_plugin.run.telling import tell as tell_progress
 from dreamer_plugin.spaces import Spaces
 from dreamer_plugin.study.contest_names import BASELINES
 
@@ -112,7 +114,7 @@ def train_baseline(
     """
     from stable_baselines3.common.callbacks import BaseCallback
 
-    log = MetricsLog(folder)
+    log = MetricsLog(folder, sinks=[TensorBoard])
     clock = _Clock()
     source = source_of(cfg)
 
@@ -135,6 +137,7 @@ def train_baseline(
             if due > self.measured:
                 self.measured = due
                 measure(self.model)
+            tell_progress(folder.name, self.num_timesteps, steps)
             return self.num_timesteps < steps
 
     model = _build(agent, cfg, source.makers[0])

@@ -16,13 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from dreamer_plugin.errors import UsageError
+from dreamer_plugin.run.telling import part_of
+from dreamer_plugin.run.telling import tell as tell_progress
+from dreamer_plugin.run.training import Training
 
 DONE, FAILED = "done.json", "failed.json"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One training that is to be made.
+    """One training that is to be made; `telling.tell` hears of its steps by its name.
 
     Args:
         name: of its folder. about: its settings, in words.
@@ -56,13 +59,20 @@ def make_all(cells: Sequence[Cell], folder: Path, tell: Callable[[str], None]) -
         tell(f"{title}: {cell.about}")
         try:
             (place / FAILED).unlink(missing_ok=True)
-            _note(place, DONE, cell.make(place))
+            with part_of("trainings", number - 1, len(cells), cell.name):
+                _note(place, DONE, cell.make(place))
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             _note(place, FAILED, {"error": reason, "trace": traceback.format_exc()})
             tell(f"{title}: failed, {reason}")
             failed.append(cell.name)
     return failed
+
+
+def tell_steps(training: Training) -> None:
+    """A callback of `train` in the folder of a cell: says how far it is."""
+    assert training.folder is not None
+    tell_progress(training.folder.path.name, training.step, training.progress.steps)
 
 
 def done(place: Path) -> dict[str, Any] | None:

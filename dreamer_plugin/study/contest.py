@@ -151,7 +151,8 @@ def _make(
     )
     cfg = replace(cfg, seed=cell.seed, run=run)
     if cell.agent in DREAMERS:
-        result = train(cfg, resume="auto", console=Console(quiet=True))
+        quiet = Console(quiet=True)
+        result = train(cfg, resume="auto", console=quiet, callbacks=[cells.tell_steps])
         if result.interrupted:
             raise KeyboardInterrupt
     else:

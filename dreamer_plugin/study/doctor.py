@@ -22,9 +22,10 @@ from dreamer_plugin.errors import CheckpointError
 from dreamer_plugin.ops.distributions import DiscreteTarget
 from dreamer_plugin.run.envs import source_of
 from dreamer_plugin.run.evaluate import Chosen, choose, evaluate, load_agent
+from dreamer_plugin.run.foresight import CONTEXT, filter_episode
 from dreamer_plugin.run.recording import Recorder
 from dreamer_plugin.run.symptoms import Alarm, Watch
-from dreamer_plugin.study.quality import CONTEXT, filter_episode, measure, target_of
+from dreamer_plugin.study.quality import measure, target_of
 from dreamer_plugin.study.run_record import read_run
 from dreamer_plugin.world.model import WorldModel
 

@@ -23,6 +23,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dreamer_envs.images import in_colour
 from dreamer_plugin.errors import UsageError, choose
 from dreamer_plugin.nets.codec import ImageOutput
 from dreamer_plugin.ops.distributions import MSE, Output
@@ -301,9 +302,8 @@ def shown(obs: Mapping[str, npt.NDArray[Any]]) -> dict[str, dict[str, Any]]:
 
 def picture(image: npt.NDArray[np.uint8]) -> str:
     """An image `[H, W, C]` as a PNG inside an address; of stacked ones the last."""
-    three = image if image.shape[-1] == 3 else np.repeat(image[..., -1:], 3, -1)
     file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(three)).save(file, "PNG", compress_level=1)
+    Image.fromarray(np.ascontiguousarray(in_colour(image))).save(file, "PNG", compress_level=1)
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 

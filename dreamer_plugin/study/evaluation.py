@@ -10,11 +10,11 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from dreamer_plugin.run.envs import source_of
-from dreamer_plugin.run.evaluate import EvalReport, choose, evaluate, load_agent
-from dreamer_plugin.run.recording import Recorder
-from dreamer_plugin.study.quality import CONTEXT, HORIZON, Quality, film, measure
+from dreamer_plugin.run.evaluate import EvalReport, choose, evaluate
+from dreamer_plugin.run.foresight import CONTEXT
+from dreamer_plugin.study.quality import HORIZON, Quality, film, measure
+from dreamer_plugin.study.recorded import play_recorded
 
-RECORDS = 2048  # for the quality of the model
 FILM = 1000  # frames of an episode to look at, at most
 
 
@@ -75,16 +75,13 @@ def evaluate_fully(
         CheckpointError: when it is damaged.
     """
     chosen = choose(run, which)
-    agent, _ = load_agent(chosen.cfg, chosen.path, device)
-    source, facts = source_of(chosen.cfg), chosen.facts
-    modes = chosen.cfg.behavior.eval_mode if deterministic is None else deterministic
-    recorder = Recorder(RECORDS, FILM)
-    report = evaluate(agent, source, episodes, seed, modes, records=recorder)
+    first = play_recorded(chosen, episodes, seed, device, deterministic, FILM)
+    agent, played = first.agent, first.episodes
     other = None
     if both:
-        other = replace(evaluate(agent, source, episodes, seed, not modes), **facts)
-    played = recorder.episodes()
-    found = Evaluation(replace(report, **facts), other, episode=played[0])
+        source, modes = source_of(chosen.cfg), first.report.deterministic
+        other = replace(evaluate(agent, source, episodes, seed, not modes), **chosen.facts)
+    found = Evaluation(first.report, other, episode=played[0])
     if not quality or max(map(len, played)) < context:
         return found
     return replace(

@@ -11,22 +11,22 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterable, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
+from dreamer_envs.images import Image, in_colour
 from dreamer_plugin.errors import UsageError
+from dreamer_plugin.run.films import write_gif
 from dreamer_plugin.study.evaluation import Evaluation
 from dreamer_plugin.study.quality import Quality
 
 EXTRA = "pip install 'dreamer-plugin[plot]'"
 SHOWN = (0, 1, 2, 5, 10, 20, 45)  # frames ahead
-_FRAME_MS, _LEAST_SIDE = 50, 256  # of films
 
 
 def write(found: Evaluation, folder: Path, video: bool = False) -> list[Path]:
@@ -40,10 +40,9 @@ def write(found: Evaluation, folder: Path, video: bool = False) -> list[Path]:
         The files. The picture is missing where matplotlib is not installed.
 
     Raises:
-        UsageError: when films are asked for of an agent that sees no images.
+        UsageError: when films are asked for of an agent that sees no images; all else is there.
     """
-    films = _films(found) if video else {}
-    folder.mkdir(parents=True, exist_ok=True)
+    require_folder(folder)
     files = [folder / "evaluation.json", folder / "episodes.csv"]
     files[0].write_text(json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n")
     write_rows(files[1], ("policy", "episode", "return", "length", "success"), _episodes(found))
@@ -55,10 +54,26 @@ def write(found: Evaluation, folder: Path, video: bool = False) -> list[Path]:
         if has_matplotlib():
             files.append(folder / "evaluation.png")
             _draw(files[-1], found.quality, found.foreseen)
+    films = _films(found) if video else {}
     for name, frames in films.items():
         files.append(folder / f"{name.replace('/', '-')}.gif")
-        write_film(files[-1], frames)
+        write_gif(files[-1], frames)
     return files
+
+
+def require_folder(folder: Path) -> None:
+    """Make the folder, before anything is played for it.
+
+    Raises:
+        UsageError: when nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = error.strerror
+        raise UsageError(f"Cannot write into {folder}: {why}; name another one.") from error
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f"Cannot write into {folder}: it is not yours; name another one.")
 
 
 def has_matplotlib() -> bool:
@@ -99,27 +114,6 @@ def _films(found: Evaluation) -> dict[str, Tensor]:
     return films
 
 
-def write_film(file: Path | BytesIO, frames: Tensor) -> None:
-    """Write frames uint8 `[T, H, W, C]` as an animated GIF, small ones enlarged."""
-    times = -(-_LEAST_SIDE // frames.shape[1])
-    large = frames.repeat_interleave(times, 1).repeat_interleave(times, 2)
-    images = [Image.fromarray(_colour(frame).numpy()) for frame in large]
-    images[0].save(
-        file,
-        format="GIF",
-        save_all=True,
-        append_images=images[1:],
-        duration=_FRAME_MS,
-        loop=0,
-        optimize=False,
-    )
-
-
-def _colour(frame: Tensor) -> Tensor:
-    """Three channels `[H, W, 3]`; of other numbers, such as stacked grey frames, the last one."""
-    return frame if frame.shape[-1] == 3 else frame[..., -1:].expand(*frame.shape[:2], 3)
-
-
 def _draw(path: Path, quality: Quality, foreseen: dict[str, Tensor]) -> None:
     """One panel per curve; below them what was foreseen of each image."""
     import matplotlib
@@ -143,7 +137,7 @@ def _draw(path: Path, quality: Quality, foreseen: dict[str, Tensor]) -> None:
     for row, (name, frames) in enumerate(foreseen.items(), rows - len(foreseen)):
         axes = figure.add_subplot(grid[row, :])
         strip, shown = _strip(frames, quality.context - 1)
-        axes.imshow(strip.numpy())
+        axes.imshow(strip)
         axes.set(title=f"{name}: truth, model, error", yticks=[], xlabel="frames ahead")
         width = strip.shape[1] / len(shown)
         axes.set_xticks([width * (i + 0.5) for i in range(len(shown))], shown)
@@ -151,9 +145,9 @@ def _draw(path: Path, quality: Quality, foreseen: dict[str, Tensor]) -> None:
     plt.close(figure)
 
 
-def _strip(frames: Tensor, start: int) -> tuple[Tensor, list[str]]:
+def _strip(frames: Tensor, start: int) -> tuple[Image, list[str]]:
     """Some frames side by side, truth above model above error, and how far ahead each one is."""
     ahead = [k for k in SHOWN if start + k < len(frames)]
     chosen = frames[[start + k for k in ahead]]
     columns = [torch.cat(frame.chunk(3, 1)) for frame in chosen]
-    return _colour(torch.cat(columns, 1)), [str(k) for k in ahead]
+    return in_colour(torch.cat(columns, 1).numpy()), [str(k) for k in ahead]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,22 +17,14 @@ from torch import Tensor
 
 from dreamer_plugin.nets.codec import ImageOutput
 from dreamer_plugin.ops.distributions import DiscreteTarget
-from dreamer_plugin.run.envs import source_of
-from dreamer_plugin.run.evaluate import Chosen, EvalReport, evaluate, load_agent
-from dreamer_plugin.run.recording import Recorder
-from dreamer_plugin.study.evaluation_files import write_film
-from dreamer_plugin.study.quality import (
-    CONTEXT,
-    Filtered,
-    Quality,
-    foresee,
-    measure,
-    observe,
-    target_of,
-)
+from dreamer_plugin.run.evaluate import Chosen, EvalReport
+from dreamer_plugin.run.films import panels, write_gif
+from dreamer_plugin.run.foresight import CONTEXT, Filtered, foresee, observe
+from dreamer_plugin.study.quality import Quality, measure, target_of
+from dreamer_plugin.study.recorded import play_recorded
 from dreamer_plugin.world.model import WorldModel
 
-RECORDS, FRAMES = 2048, 300  # looked at for the quality; of the shown episode
+FRAMES = 300  # of the shown episode
 DIMENSIONS = 4  # of a vector that are drawn
 
 
@@ -79,22 +71,17 @@ def look(chosen: Chosen, episodes: int = 3, seed: int = 0, device: str = "auto")
     Args:
         chosen: the checkpoint. episodes: to play. seed: of envs and noise. device: of the agent.
     """
-    agent, _ = load_agent(chosen.cfg, chosen.path, device)
-    recorder = Recorder(RECORDS, FRAMES)
-    modes = chosen.cfg.behavior.eval_mode
-    source = source_of(chosen.cfg)
-    report = evaluate(agent, source, episodes, seed, modes, records=recorder)
-    played = recorder.episodes()
+    found = play_recorded(chosen, episodes, seed, device, film=FRAMES)
+    played, world = found.episodes, found.agent.world
     longest = max(played, key=len)[:FRAMES]
-    world = agent.world
-    generator = torch.Generator(agent.device).manual_seed(seed)
+    generator = torch.Generator(found.agent.device).manual_seed(seed)
     seen = observe(world, [longest], generator)
     outputs, ahead = _outputs(world, seen), _imagined(world, seen, generator)
     all_seen = observe(world, played, generator)
     return Look(
-        report=replace(report, **chosen.facts),
+        report=found.report,
         quality=measure(world, played, seed=seed) if len(longest) >= CONTEXT else None,
-        films=_films(seen, outputs, ahead),
+        films={name: _gif(film) for name, film in panels(seen, outputs, ahead).items()},
         traces=_traces(seen, outputs, ahead),
         usage=_usage(all_seen.stoch),
         categorical=all_seen.stoch.ndim == 3,
@@ -118,22 +105,10 @@ def _imagined(world: WorldModel, seen: Filtered, generator: torch.Generator) -> 
     return world.outputs({"deter": deter, "stoch": stoch, "feat": feat})
 
 
-def _films(seen: Filtered, outputs: dict[str, Any], ahead: dict[str, Any]) -> dict[str, bytes]:
-    films = {}
-    for name, output in outputs.items():
-        if not isinstance(output, ImageOutput):
-            continue
-        real = seen.records["obs", name].float() / 255
-        imagined = torch.full_like(real, 0.5)
-        drawn = ahead[name].pred().clamp(0, 1)
-        imagined[-len(drawn) :] = drawn
-        error = torch.full_like(real, 0.5)
-        error[-len(drawn) :] = (drawn - real[-len(drawn) :] + 1) / 2
-        film = torch.cat([real, output.pred().clamp(0, 1), imagined, error], -2)
-        file = io.BytesIO()
-        write_film(file, (255 * film).round().to(torch.uint8).cpu())
-        films[name] = file.getvalue()
-    return films
+def _gif(frames: Tensor) -> bytes:
+    file = io.BytesIO()
+    write_gif(file, frames)
+    return file.getvalue()
 
 
 def _traces(seen: Filtered, outputs: dict[str, Any], ahead: dict[str, Any]) -> list[Trace]:

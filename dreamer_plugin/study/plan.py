@@ -16,13 +16,15 @@ from typing import Any
 import torch
 
 from dreamer_plugin.config import Config
-from dreamer_plugin.config.layers import on_disk
+from dreamer_plugin.config.layers import on_disk, saved_bytes
 from dreamer_plugin.config.machine import free_disk, probe
+from dreamer_plugin.config.report import size_text
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.envs import source_of
 from dreamer_plugin.run.folder import RUNS
 from dreamer_plugin.run.parts import Parts, build_parts, components, planned_updates
 from dreamer_plugin.run.replay import latent_sizes, replay_needs
+from dreamer_plugin.run.telling import tell as tell_progress
 from dreamer_plugin.run.training import Training
 from dreamer_plugin.study.hardware import peak_rss
 from dreamer_plugin.study.phases import clock
@@ -83,13 +85,14 @@ class Plan:
         if not self.replay_on_disk and self.replay > self.free_memory:
             fits = int(0.9 * self.capacity * self.free_memory / self.replay)
             found.append(
-                f"the replay needs {_gb(self.replay)} of memory and {_gb(self.free_memory)} are "
-                f"free: replay.capacity={fits} or replay.storage=disk would fit"
+                f"the replay needs {size_text(self.replay)} of memory and "
+                f"{size_text(self.free_memory)} are free: replay.capacity={fits} or "
+                "replay.storage=disk would fit"
             )
         if self.disk > self.free_disk:
             found.append(
-                f"it needs {_gb(self.disk)} of disk and {_gb(self.free_disk)} are free: "
-                "run.keep=1, a smaller replay.capacity, or another --logdir"
+                f"it needs {size_text(self.disk)} of disk and {size_text(self.free_disk)} are "
+                "free: run.keep=1, a smaller replay.capacity, or another --logdir"
             )
         return found
 
@@ -125,6 +128,7 @@ def _timed(training: Training, most: int) -> tuple[float, float]:
     for _ in range(most):
         training.collect()
         training.progress.owed = 0
+        tell_progress("windows before an update", parts.replay.windows, training.cfg.run.prefill)
         if parts.replay.windows >= max(training.cfg.run.prefill, 1):
             break
     else:
@@ -139,8 +143,16 @@ def _timed(training: Training, most: int) -> tuple[float, float]:
         work()
         return read() - before
 
-    updates = [seconds(lambda: training.update(parts.replay.sample())) for _ in range(UPDATES + 1)]
-    steps = [seconds(training.collect) for _ in range(STEPS)]
+    def timed(what: str, count: int, work: Callable[[], Any]) -> list[float]:
+        found = []
+        for done in range(count):
+            tell_progress(what, done, count)
+            found.append(seconds(work))
+        tell_progress(what, count, count)
+        return found
+
+    updates = timed("updates", UPDATES + 1, lambda: training.update(parts.replay.sample()))
+    steps = timed("steps of all envs", STEPS, training.collect)
     return median(updates[1:]), median(steps)
 
 
@@ -150,7 +162,7 @@ def _added_up(cfg: Config, parts: Parts, update: float, step: float) -> Plan:
     need = replay_needs(filled, parts.native.spaces, parts.vector.num_envs, **latent_sizes(agent))
     disk_replay = on_disk(cfg)
     weights = _SLOTS * sum(p.numel() * p.element_size() for p in agent.parameters())
-    latents = need["latents"] if cfg.checkpoint.latents else 0
+    saved = saved_bytes(filled, need["records"], need["latents"])
     cuda = agent.device.type == "cuda"
     return Plan(
         env=cfg.env.id,
@@ -166,7 +178,7 @@ def _added_up(cfg: Config, parts: Parts, update: float, step: float) -> Plan:
         memory=(peak_rss() or 0) + (0 if disk_replay else need["total"]),
         free_memory=probe().free,
         device_memory=torch.cuda.max_memory_allocated(agent.device) if cuda else None,
-        disk=need["records"] + run.keep * (weights + latents) + disk_replay * need["total"],
+        disk=saved + (run.keep + 1) * weights + disk_replay * need["total"],
         free_disk=free_disk(Path(run.logdir or RUNS)),
         update=update,
         step=step,
@@ -175,7 +187,3 @@ def _added_up(cfg: Config, parts: Parts, update: float, step: float) -> Plan:
 
 def _count(part: torch.nn.Module) -> int:
     return sum(param.numel() for param in part.parameters() if param.requires_grad)
-
-
-def _gb(size: float) -> str:
-    return f"{size / 1e9:.2f} GB"

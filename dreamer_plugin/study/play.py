@@ -16,21 +16,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 
 import dreamer_envs
 from dreamer_envs.errors import EnvOptionError
+from dreamer_envs.images import enlarged, in_colour
 from dreamer_plugin.agent import Agent
 from dreamer_plugin.config import Config
 from dreamer_plugin.config.trust import usable
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.evaluate import Chosen, load_agent
+from dreamer_plugin.run.films import FPS, LEAST_SIDE, write_gif
+from dreamer_plugin.run.telling import tell
 
 Frame = npt.NDArray[np.uint8]
 
 VIDEO = "pip install 'dreamer-plugin[video]'"
-LEAST_SIDE = 256  # small frames are enlarged to at least this
-FALLBACK_FPS = 20
 
 
 @dataclass
@@ -69,7 +69,7 @@ def open_env(cfg: Config, mode: str | None) -> tuple[Any, str | None]:
 
 def frames_per_second(env: Any) -> int:
     """As the env's authors mean it to be shown."""
-    return int(env.metadata.get("render_fps") or FALLBACK_FPS)
+    return int(env.metadata.get("render_fps") or FPS)
 
 
 def play(
@@ -104,6 +104,7 @@ def play(
             )
         rng = np.random.default_rng([seed, 7])
         for number in range(episodes):
+            tell("episodes", number, episodes)
             first = seed if number == 0 else None
             yield (
                 _episode(env, agent, native.spaces, rng, first, modes, drawn),
@@ -148,8 +149,7 @@ def _see(played: Episode, env: Any, obs: Any, spaces: Any, drawn: str | None) ->
         played.frames.append(np.asarray(env.render(), np.uint8))
         return
     image = next(key.name for key in spaces.obs if key.kind == "image")
-    shown = np.asarray(obs[image], np.uint8)
-    played.frames.append(shown if shown.shape[-1] == 3 else np.repeat(shown[..., -1:], 3, -1))
+    played.frames.append(in_colour(np.asarray(obs[image], np.uint8)))
 
 
 def write_video(path: Path, frames: list[Frame], fps: int) -> None:
@@ -159,16 +159,12 @@ def write_video(path: Path, frames: list[Frame], fps: int) -> None:
         UsageError: for another ending, or an mp4 without its package.
     """
     require_video(path)
-    times = max(1, -(-LEAST_SIDE // min(frames[0].shape[:2])))
-    large = [frame.repeat(times, 0).repeat(times, 1) for frame in frames]
     if path.suffix == ".gif":
-        images = [Image.fromarray(frame) for frame in large]
-        # GIF counts hundredths of a second, and viewers slow down what is faster than 20 ms.
-        duration = max(20, round(100 / fps) * 10)
-        images[0].save(path, save_all=True, append_images=images[1:], duration=duration, loop=0)
+        write_gif(path, frames, fps)
         return
     import imageio_ffmpeg
 
+    large = [enlarged(frame, LEAST_SIDE) for frame in frames]
     height, width = (side - side % 2 for side in large[0].shape[:2])  # yuv420p halves both
     writer = imageio_ffmpeg.write_frames(str(path), (width, height), fps=fps, macro_block_size=1)
     writer.send(None)

@@ -15,7 +15,7 @@ and 45 frames ahead are those of the figures in the papers of DreamerV1 to V3.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -28,10 +28,11 @@ from dreamer_plugin.nets.codec import ImageOutput
 from dreamer_plugin.ops.distributions import MSE, DiscreteTarget, Output
 from dreamer_plugin.ops.images import psnr, ssim
 from dreamer_plugin.ops.scaling import symlog
+from dreamer_plugin.run.foresight import CHUNK, CONTEXT, Filtered, foresee, observe
+from dreamer_plugin.run.telling import tell
 from dreamer_plugin.world.model import WorldModel
 
-CONTEXT, HORIZON, STARTS = 5, 45, 128
-_CHUNK = 128  # frames encoded or decoded at a time
+HORIZON, STARTS = 45, 128
 
 Errors = dict[str, list[float]]
 
@@ -64,29 +65,6 @@ class Quality:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class Filtered:
-    """Episodes end to end, with the states that the model saw them in.
-
-    Args:
-        records: `[F]`. last: `[F]` index of the last frame of each one's episode.
-        age: `[F]` frames of the episode up to and with each one.
-        deter, stoch: `[F, D]`, `[F, *latent]`, posterior. kl: `[F]` in nats.
-    """
-
-    records: TensorDict
-    last: Tensor
-    age: Tensor
-    deter: Tensor
-    stoch: Tensor
-    kl: Tensor
-
-    def starts(self, context: int, most: int) -> Tensor:
-        """Indices of at most `most` frames that have enough before them, evenly spread."""
-        fit = torch.nonzero(self.age >= context).flatten()
-        return fit[:: max(1, -(-len(fit) // most))]
-
-
 def measure(
     world: WorldModel,
     episodes: Sequence[TensorDict],
@@ -113,7 +91,7 @@ def measure(
     generator = torch.Generator(world.rssm.core.gates.weight.device).manual_seed(seed)
     seen = observe(world, episodes, generator)
     counts, open_loop = _open_loop(world, seen, seen.starts(context, starts), horizon, generator)
-    pieces = torch.arange(len(seen.last), device=seen.last.device).split(_CHUNK)
+    pieces = torch.arange(len(seen.last), device=seen.last.device).split(CHUNK)
     each = [_errors(world, seen.deter[at], seen.stoch[at], seen.records[at]) for at in pieces]
     return Quality(
         frames=len(seen.last),
@@ -125,73 +103,6 @@ def measure(
         starts=counts,
         open_loop=open_loop,
     )
-
-
-@torch.no_grad()
-def observe(
-    world: WorldModel, episodes: Sequence[TensorDict], generator: torch.Generator
-) -> Filtered:
-    """Filter each episode from its reset on.
-
-    Args:
-        world: of the model. episodes: as in `measure`. generator: of the draws.
-    """
-    parts, ages, lasts, end = [], [], [], 0
-    for episode in episodes:
-        parts.append(filter_episode(world, episode.to(generator.device), generator))
-        ages.append(torch.arange(1, len(episode) + 1, device=generator.device))
-        end += len(episode)
-        lasts.append(torch.full_like(ages[-1], end - 1))
-    states: TensorDict = torch.cat(parts)
-    records: TensorDict = torch.cat([episode.to(generator.device) for episode in episodes])
-    kl = world.rssm.latent.kl(states["post"], states["prior"])
-    return Filtered(
-        records, torch.cat(lasts), torch.cat(ages), states["deter"], states["stoch"], kl
-    )
-
-
-def filter_episode(
-    world: WorldModel, episode: TensorDict, generator: torch.Generator
-) -> TensorDict:
-    """States `[T]` of one episode: deter, stoch, post, prior, feat."""
-    rssm, state, parts = world.rssm, world.rssm.initial(1), []
-    actions = torch.cat([torch.zeros_like(episode["action"][:1]), episode["action"][:-1]])
-    for at in torch.arange(len(episode)).split(_CHUNK):
-        records = episode[at]
-        noise = _noise(generator, 1, len(at), *rssm.latent.noise_shape)
-        embed = world.encode(records["obs"]).unsqueeze(0)
-        first = records["is_first"].unsqueeze(0)
-        states = rssm.observe(embed, actions[at].unsqueeze(0), first, state, noise)
-        state = states["deter"][:, -1], states["stoch"][:, -1]
-        parts.append(states.squeeze(0))
-    return torch.cat(parts)
-
-
-@torch.no_grad()
-def foresee(
-    world: WorldModel, seen: Filtered, starts: Tensor, horizon: int, generator: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Draw states ahead with the actions that were taken.
-
-    Args:
-        world: of the model. seen: the episodes. starts: `[M]` indices of frames.
-        horizon: K. generator: of the draws.
-
-    Yields:
-        At 0, 1, ... K frames ahead, of the open loops that have not met the end of their episode:
-        indices `[m]` of the start and of the frame, deter `[m, D]` and stoch `[m, *latent]`.
-    """
-    deter, stoch = seen.deter[starts], seen.stoch[starts]
-    yield starts, starts, deter, stoch
-    for ahead in range(1, horizon + 1):
-        going = starts + ahead <= seen.last[starts]
-        starts, deter, stoch = starts[going], deter[going], stoch[going]
-        if not len(starts):
-            return
-        action = seen.records["action"][starts + ahead - 1]
-        noise = _noise(generator, len(starts), *world.rssm.latent.noise_shape)
-        deter, stoch = world.rssm.imagine_step(deter, stoch, action, noise)
-        yield starts, starts + ahead, deter, stoch
 
 
 def film(
@@ -236,6 +147,7 @@ def _open_loop(
     counts: list[int] = []
     curves: Errors = {}
     for begun, at, deter, stoch in foresee(world, seen, starts, horizon, generator):
+        tell("frames foreseen", len(counts), horizon)
         counts.append(len(at))
         errors = _errors(world, deter, stoch, seen.records[at])
         for name in [name for name in errors if name.endswith("/ssim")]:
@@ -244,6 +156,7 @@ def _open_loop(
             errors[f"{key}/still_mse"] = ((then - now) ** 2).mean((-3, -2, -1))
         for name, values in errors.items():
             curves.setdefault(name, []).append(float(values.mean()))
+    tell("frames foreseen", horizon, horizon)
     return counts, curves
 
 
@@ -290,7 +203,3 @@ def target_of(output: Output, truth: Tensor) -> Tensor:
 def _mean_event(x: Tensor) -> Tensor:
     """`[m, ...] -> [m]`."""
     return x.flatten(1).mean(1) if x.ndim > 1 else x
-
-
-def _noise(generator: torch.Generator, *shape: int) -> Tensor:
-    return torch.rand(shape, generator=generator, device=generator.device)

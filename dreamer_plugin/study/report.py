@@ -11,6 +11,7 @@ from dreamer_plugin.config import changed_keys, config_text
 from dreamer_plugin.errors import CheckpointError
 from dreamer_plugin.run.evaluate import choose
 from dreamer_plugin.run.scores import interquartile_mean
+from dreamer_plugin.run.telling import tell
 from dreamer_plugin.study import page
 from dreamer_plugin.study.charts import Line, heat_map, line_chart
 from dreamer_plugin.study.look import Look, look
@@ -35,7 +36,10 @@ def report(
         UsageError: when one is no run, or has logged nothing.
     """
     runs = read_runs(paths)
-    looks = {run.name: _look(run, episodes, seed, device) for run in runs} if episodes else {}
+    looks = {}
+    for number, run in enumerate(runs if episodes else ()):
+        tell("runs", number, len(runs))
+        looks[run.name] = _look(run, episodes, seed, device)
     title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
     return page.page(f"Dreamer: {title}", _sections(runs, looks))
 

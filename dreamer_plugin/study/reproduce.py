@@ -23,7 +23,7 @@ from dreamer_plugin.config import Config, changed_keys, compose
 from dreamer_plugin.config.report import compared
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.loop import train
-from dreamer_plugin.run.training import Training
+from dreamer_plugin.run.training import Callback, Training
 from dreamer_plugin.study import cells
 from dreamer_plugin.study.published_curves import PRESETS, Curve
 
@@ -211,8 +211,8 @@ def _train(
     cfg: Config, seed: int, plan: Reproduction, tell: Callable[[str], None], place: Path
 ) -> dict[str, Any]:
     cfg = replace(cfg, seed=seed, run=replace(cfg.run, logdir=str(place), steps=plan.steps))
-    teller = _Teller(place.name, plan.steps, tell)
-    result = train(cfg, resume="auto", console=Console(quiet=True), callbacks=[teller])
+    tellers: list[Callback] = [_Teller(place.name, plan.steps, tell), cells.tell_steps]
+    result = train(cfg, resume="auto", console=Console(quiet=True), callbacks=tellers)
     if result.interrupted:
         raise KeyboardInterrupt
     return {"steps": plan.steps, "frames": plan.frames, "updates": result.updates}

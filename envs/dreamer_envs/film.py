@@ -16,6 +16,7 @@ import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
 from dreamer_envs.errors import EnvOptionError, MissingPackageError
+from dreamer_envs.images import in_colour
 from dreamer_envs.transforms import wrap
 
 AnyEnv = gym.Env[Any, Any]
@@ -92,8 +93,7 @@ class Film(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     def _take(self, obs: Any) -> None:
         """Adds a frame; begins the film with the first."""
         frame = np.asarray(self.env.render() if self._draws else obs[IMAGE])
-        if frame.shape[-1] == 1:
-            frame = np.repeat(frame, 3, axis=-1)
+        frame = in_colour(frame)
         if self._writer is None:
             import imageio_ffmpeg
 

@@ -93,3 +93,14 @@ def grayscale(image: Image) -> Image:
     luma = image[..., 0] * red + image[..., 1] * green + image[..., 2] * blue
     gray: Image = luma[..., None].astype(np.uint8)
     return gray
+
+
+def in_colour(image: Image) -> Image:
+    """Three channels `[H, W, 3]`; of other numbers, such as stacked grey frames, the last one."""
+    return image if image.shape[-1] == 3 else np.repeat(image[..., -1:], 3, -1)
+
+
+def enlarged(image: Image, least: int) -> Image:
+    """Each pixel as a square, so that the shorter side has at least so many."""
+    times = max(1, -(-least // min(image.shape[:2])))
+    return image.repeat(times, 0).repeat(times, 1)

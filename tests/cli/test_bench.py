@@ -63,9 +63,9 @@ REPORT = {
         "optimiser │ 200.0 │   40% │ 1,234 │   6,172",
         "median of 3: 0.5000 s, from 0.4000 to 0.6000",
         "float32 60 GFLOP/s, bfloat16 120 GFLOP/s; updates reach 10.0%",
-        "memory: peak_rss 1,024 MiB\n",
+        "memory: peak_rss 1.1 GB\n",
         "8 │        2.00 │         1.00 │       4,000",
-        "a batch of 1 MiB out of 8,192 records in 3.00 ms, 1.50 times contiguous slices",
+        "a batch of 1.0 MB out of 8,192 records in 3.00 ms, 1.50 times contiguous slices",
         "atari/Pong skipped: pip install 'dreamer-plugin[atari]'",
     ],
 )

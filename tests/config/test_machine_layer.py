@@ -255,8 +255,10 @@ def test_records_are_on_the_disk_once_for_all_checkpoints():
     def facts(cfg):
         return EnvFacts(lambda _: 1000, latent_bytes=lambda _: 400).disk_bytes(cfg)
 
-    cfg = compose("toy/catch", options={"replay.storage": "disk", "run.keep": 3}).config
+    disk = {"replay.storage": "disk", "run.keep": 3, "run.steps": 1_200_000}
+    cfg = compose("toy/catch", options=disk).config
     cfg = replace(cfg, replay=replace(cfg.replay, capacity=600_000))
+    assert facts(replace(cfg, run=replace(cfg.run, steps=600_000))) == 1000 + 600 + 4 * 400
     # 600 of records and a tenth of them from 3 x 20,000 steps before; latents four times.
     assert facts(cfg) == 1000 + 660 + 4 * 400
     assert facts(replace(cfg, checkpoint=replace(cfg.checkpoint, latents=False))) == 1660

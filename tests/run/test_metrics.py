@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dreamer_plugin.run.metrics import MeanMetrics, MetricsLog, read_metrics
+from dreamer_plugin.run.sinks import TensorBoard
 
 
 def test_means_are_over_the_updates_that_reported_the_name():
@@ -26,7 +27,7 @@ def test_metrics_hold_no_graph():
 
 
 def test_rows_are_strict_json_and_tensorboard_events_exist(tmp_path):
-    log = MetricsLog(tmp_path)
+    log = MetricsLog(tmp_path, sinks=[TensorBoard])
     log.write(3, {"loss/reward": 0.5, "loss/bad": math.nan}, frames=12, updates=1)
     log.close()
     (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()

@@ -86,3 +86,11 @@ def test_an_agent_without_images(repo, tmp_path):
     assert "vector/mse" in result.stdout and "ssim" not in result.stdout
     words = (run, "--which", "latest", "--episodes", 1, "--save-dir", out, "--video")
     assert "shows no images here, only ['vector']" in call(*words, code=2).stderr
+    assert (out / "evaluation.json").is_file()  # all that there is to write
+
+
+def test_a_place_that_cannot_be_is_refused_before_anything_is_played(tmp_path, monkeypatch):
+    monkeypatch.setattr("dreamer_plugin.study.evaluation.evaluate_fully", lambda *a, **o: 1 / 0)
+    (tmp_path / "file").touch()
+    words = ("pretrained/cartpole", "--save-dir", tmp_path / "file" / "deeper")
+    assert "Cannot write into " in call(*words, code=2).stderr

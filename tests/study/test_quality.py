@@ -10,6 +10,7 @@ from tensordict import TensorDict
 
 from dreamer_plugin.build import build_agent
 from dreamer_plugin.errors import UsageError
+from dreamer_plugin.run import foresight
 from dreamer_plugin.spaces import Spaces
 from dreamer_plugin.study import quality
 from tests import tiny
@@ -77,7 +78,7 @@ def test_an_open_loop_stops_at_the_end_of_its_episode(world):
 
 
 def test_no_more_starts_than_asked_for(world):
-    seen = quality.observe(world, [episode(50)], torch.Generator())
+    seen = foresight.observe(world, [episode(50)], torch.Generator())
     assert seen.starts(5, 10).tolist() == list(range(4, 50, 5))
     assert len(seen.starts(1, 7)) <= 7
 
@@ -85,7 +86,7 @@ def test_no_more_starts_than_asked_for(world):
 def test_errors_are_those_of_the_definitions(world):
     records = episode(5)
     found = quality.measure(world, [records], context=1, horizon=0)
-    seen = quality.observe(world, [records], torch.Generator().manual_seed(0))
+    seen = foresight.observe(world, [records], torch.Generator().manual_seed(0))
     outputs = world.outputs(
         {"deter": seen.deter, "stoch": seen.stoch, "feat": world.rssm.feat(seen.deter, seen.stoch)}
     )
@@ -112,9 +113,9 @@ def test_the_true_actions_are_foreseen_with():
     records = TensorDict({"action": torch.tensor([[2.0], [3], [5], [7], [0]])}, [5])
     sums = torch.tensor([[0.0], [2], [5], [10], [17]])
     last = torch.full((5,), 4)
-    seen = quality.Filtered(records, last, torch.arange(1, 6), sums, sums.clone(), sums)
+    seen = foresight.Filtered(records, last, torch.arange(1, 6), sums, sums.clone(), sums)
     steps = list(
-        quality.foresee(
+        foresight.foresee(
             SimpleNamespace(rssm=rssm), seen, torch.tensor([0, 2]), 3, torch.Generator()
         )
     )
@@ -124,15 +125,15 @@ def test_the_true_actions_are_foreseen_with():
 
 
 def test_an_episode_in_pieces_is_the_same_episode(world, monkeypatch):
-    monkeypatch.setattr(quality, "_noise", lambda generator, *shape: torch.full(shape, 0.5))
+    monkeypatch.setattr(foresight, "_noise", lambda generator, *shape: torch.full(shape, 0.5))
     records, rng = [episode(9), episode(5, 1)], torch.Generator()
-    whole = quality.observe(world, records, rng)
-    monkeypatch.setattr(quality, "_CHUNK", 4)
-    pieces = quality.observe(world, records, rng)
+    whole = foresight.observe(world, records, rng)
+    monkeypatch.setattr(foresight, "CHUNK", 4)
+    pieces = foresight.observe(world, records, rng)
     torch.testing.assert_close(pieces.deter, whole.deter)
     torch.testing.assert_close(pieces.kl, whole.kl)
     # An episode knows nothing of the one before it.
-    alone = quality.observe(world, records[1:], rng)
+    alone = foresight.observe(world, records[1:], rng)
     torch.testing.assert_close(alone.deter, whole.deter[9:])
 
 
