@@ -170,6 +170,7 @@ def train(
     from rich.console import Console
 
     from dreamer_plugin.run.loop import train as run
+    from dreamer_plugin.study.doctor import judge
 
     result = run(
         resolved.config,
@@ -177,6 +178,7 @@ def train(
         layers_report=resolved.report,
         console=Console(),
         allow_config_change=allow_config_change,
+        judge=judge,
     )
     raise typer.Exit(result.exit_code)
 

@@ -20,21 +20,21 @@ from tensordict import TensorDict
 from dreamer_plugin.config import Config
 from dreamer_plugin.errors import CheckpointError
 from dreamer_plugin.ops.distributions import DiscreteTarget
-from dreamer_plugin.run.envs import source_of
-from dreamer_plugin.run.evaluate import Chosen, choose, evaluate, load_agent
+from dreamer_plugin.run.evaluate import choose
 from dreamer_plugin.run.foresight import CONTEXT, filter_episode
-from dreamer_plugin.run.recording import Recorder
 from dreamer_plugin.run.symptoms import Alarm, Watch
 from dreamer_plugin.study.quality import measure, target_of
+from dreamer_plugin.study.recorded import play_recorded
 from dreamer_plugin.study.run_record import read_run
 from dreamer_plugin.world.model import WorldModel
 
 EXAMINED = 2000  # updates before which episodes prove nothing
-RECORDS, AHEAD = 2048, 5  # frames that are looked at; how far ahead a prior must be able to see
+AHEAD = 5  # frames that a prior must be able to see ahead
 
 REWARD_UNEXPLAINED = 0.8  # error over variance
+REWARD_SPREAD = 0.01  # of the mean square: rewards that vary by less are as good as constant
 RECONSTRUCTS = 0.3  # below this the posterior knows what is seen
-DREAMS_WRONG = 0.6  # above this, so few frames ahead, the prior does not
+DREAMS_WRONG = 0.5  # above this, so few frames ahead, the prior does not
 OVERFIT = 8.0  # times the loss in training
 STILL_GOOD = 0.02  # error over variance up to which overfitting does not matter
 
@@ -79,16 +79,36 @@ def examine(path: str, episodes: int = 3, seed: int = 0, device: str = "auto") -
         notes.append("No update was logged yet, so there is little to say.")
     if episodes:
         try:
-            played = _play(choose(run.path, "latest"), episodes, seed, device)
-            found = _ratios(*played)
-            evidence |= found | _held_out(*played, watch)
-            if watch.logs and watch.logs[-1]["updates"] >= EXAMINED:
+            played = play_recorded(choose(run.path, "latest"), episodes, seed, device, False)
+            evidence |= _of_episodes(played.agent.world, played.episodes, watch, seed)
+            if _may_judge(watch):
                 alarms += of_episodes(run.cfg, evidence)
             else:
                 notes.append(f"Of episodes nothing is said before {EXAMINED:,} updates.")
         except CheckpointError as error:
             notes.append(f"No episode was played: {error}")
     return Examination(str(run.path), alarms, evidence, notes)
+
+
+def judge(world: WorldModel, played: Sequence[TensorDict], watch: Watch) -> list[Alarm]:
+    """Alarms of episodes that were played while a run goes on.
+
+    Args:
+        world: of the agent now. played: records `[T]` of each. watch: of the run.
+    """
+    if not _may_judge(watch):
+        return []
+    return of_episodes(watch.cfg, _logged(watch) | _of_episodes(world, played, watch, seed=0))
+
+
+def _may_judge(watch: Watch) -> bool:
+    return bool(watch.logs) and watch.logs[-1]["updates"] >= EXAMINED
+
+
+def _of_episodes(
+    world: WorldModel, played: Sequence[TensorDict], watch: Watch, seed: int
+) -> dict[str, float | None]:
+    return _ratios(world, played, seed) | _held_out(world, played, seed, watch)
 
 
 def _logged(watch: Watch) -> dict[str, float | None]:
@@ -101,16 +121,6 @@ def _logged(watch: Watch) -> dict[str, float | None]:
         "entropy": watch.recent("entropy"),
         "value": watch.recent("value"),
     }
-
-
-def _play(
-    chosen: Chosen, episodes: int, seed: int, device: str
-) -> tuple[WorldModel, list[TensorDict], int]:
-    """The model, new episodes, and the seed."""
-    agent, _ = load_agent(chosen.cfg, chosen.path, device)
-    recorder = Recorder(RECORDS)
-    evaluate(agent, source_of(chosen.cfg), episodes, seed, False, records=recorder)
-    return agent.world, recorder.episodes(), seed
 
 
 def _ratios(world: WorldModel, played: Sequence[TensorDict], seed: int) -> dict[str, float | None]:
@@ -131,7 +141,8 @@ def _ratios(world: WorldModel, played: Sequence[TensorDict], seed: int) -> dict[
     earned = records["reward"]
     if world.reward_transform is not None:
         earned = world.reward_transform(earned)
-    size = float(earned.var(correction=0)) or float(earned.square().mean())
+    square = float(earned.square().mean())
+    size = max(float(earned.var(correction=0)), REWARD_SPREAD * square)
     if size > 0:
         found["reward error"] = quality.reconstruction["reward/mse"] / size
     return found
@@ -203,7 +214,7 @@ def _dreams(cfg: Config, evidence: Mapping[str, float | None]) -> Alarm | None:
                 f"{key} is reconstructed with {again:.2f} of its variance as error, but "
                 f"{name.partition(': error ')[2]} in dreams with {ahead:.2f}; the KL is "
                 f"{evidence['kl'] or 0:.3g} nats.",
-                "The prior does not follow the posterior.",
+                "The prior does not follow the posterior, or what comes next is chance.",
                 f"raise loss_scales.dyn ({cfg.loss_scales.dyn:g}), train longer, or lower "
                 f"behavior.imag_horizon ({cfg.behavior.imag_horizon}).",
             )
