@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dreamer_envs import wrap
 from dreamer_envs.errors import EnvError, EnvOptionError, MissingPackageError
 from dreamer_envs.minetest import game, link, screen
 from dreamer_envs.minetest.programs import Programs
@@ -109,6 +110,16 @@ def test_an_episode(programs):
     env.close()
     env.close()
     assert gone(scratch)
+
+
+def test_gymnasiums_checker_hears_that_it_is_not_repeatable(programs):
+    programs()
+    env = wrap(minetest.Minetest("dig", length=9, patience=60))
+    assert env.spec.nondeterministic
+    other = env.spec.make()
+    assert other.unwrapped._settings == env.unwrapped._settings
+    other.close()
+    env.close()
 
 
 def test_actions_are_keys_and_turns_within_the_limit(programs):

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 
 from dreamer_envs.errors import EnvError, EnvOptionError
 from dreamer_envs.images import Image, resize
@@ -94,6 +95,16 @@ class Minetest(gym.Env[Image, Any]):
             if value <= 0:
                 raise EnvOptionError(f"{name} is {value} for {self._who}; it must be above 0.")
         self.render_mode = render_mode
+        # Tells Gymnasium's checker not to expect the same frames of the same actions.
+        self.spec = EnvSpec(
+            f"{self._who}-v0",
+            entry_point=f"{__name__}:{type(self).__name__}",
+            kwargs={
+                "task": task, "size": size, "length": length, "step_ms": step_ms,
+                "dig_speed": dig_speed, "world": world, "patience": patience,
+            },
+            nondeterministic=True,
+        )  # fmt: skip
         self._size, self._length = size, length
         self._settings = Settings(task, world, max(128, size), step_ms, dig_speed, patience)
         self._game: Game | None = Game(self._settings, self._who)
