@@ -167,7 +167,7 @@ def disks(monkeypatch, free):
 
 
 def test_too_small_a_disk_is_refused_before_the_run(tiny, tmp_path, monkeypatch):
-    sizes = {"replay.capacity": 10_000, "run.steps": 10_000, "run.keep": 2, "run.save_every": 1000}
+    sizes = {"replay.capacity": 10_000, "run.steps": 20_000, "run.keep": 2, "run.save_every": 1000}
     cfg = tiny(**DISK, **sizes)
     need = replay_needs(cfg, SPACES, 1, **SIZES)
     # Records once, and a fifth more that two saves earlier were there; latents in three of them.
@@ -183,6 +183,10 @@ def test_too_small_a_disk_is_refused_before_the_run(tiny, tmp_path, monkeypatch)
     takes = f"it takes {text(need['total'])}, and its up to 3 checkpoints {text(saved)}."
     assert takes in message
     assert "Lower replay.capacity or run.keep, set checkpoint.latents=false, or name" in message
+    # A replay that holds the whole run loses nothing that an older checkpoint names.
+    whole_run = replace(cfg, run=replace(cfg.run, steps=10_000))
+    disks(monkeypatch, need["total"] + need["records"] + 3 * need["latents"])
+    build_replay(whole_run, SPACES, 1, **SIZES, run=tmp_path)
     # Without latents in them, checkpoints are the records alone.
     bare = replace(cfg, checkpoint=replace(cfg.checkpoint, latents=False))
     disks(monkeypatch, need["total"] + int(need["records"] * 1.2))
@@ -204,7 +208,7 @@ def test_too_small_a_disk_is_refused_before_the_run(tiny, tmp_path, monkeypatch)
 def test_another_disk_takes_the_replay_and_not_its_checkpoints(tiny, tmp_path, monkeypatch):
     other = tmp_path / "other"
     other.mkdir()
-    cfg = tiny(**DISK, **{"replay.folder": str(other), "run.keep": 1, "run.steps": 500})
+    cfg = tiny(**DISK, **{"replay.folder": str(other), "run.keep": 1, "run.steps": 1000})
     need = replay_needs(cfg, SPACES, 1, **SIZES)
     saved = int(need["records"] * (1 + 40 / 500)) + 2 * need["latents"]
     monkeypatch.setattr(module, "existing", lambda path: OneOf(path, path == other))
