@@ -14,7 +14,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from dreamer_plugin.run.telling import tell
+from dreamer_plugin.run.telling import counted
 from dreamer_plugin.world.model import WorldModel
 
 CONTEXT = 5  # frames that are seen before the model stops looking
@@ -54,13 +54,11 @@ def observe(
         world: of the model. episodes: as in `measure`. generator: of the draws.
     """
     parts, ages, lasts, end = [], [], [], 0
-    for number, episode in enumerate(episodes):
-        tell("episodes looked at", number, len(episodes))
+    for episode in counted("episodes looked at", episodes):
         parts.append(filter_episode(world, episode.to(generator.device), generator))
         ages.append(torch.arange(1, len(episode) + 1, device=generator.device))
         end += len(episode)
         lasts.append(torch.full_like(ages[-1], end - 1))
-    tell("episodes looked at", len(episodes), len(episodes))
     states: TensorDict = torch.cat(parts)
     records: TensorDict = torch.cat([episode.to(generator.device) for episode in episodes])
     kl = world.rssm.latent.kl(states["post"], states["prior"])

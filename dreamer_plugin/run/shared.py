@@ -36,7 +36,7 @@ from dreamer_plugin.run.folder import SHARED, RunFolder
 from dreamer_plugin.run.machine import FILE as MACHINES
 from dreamer_plugin.run.machine import read_machines
 from dreamer_plugin.run.metrics import JSONL, read_metrics
-from dreamer_plugin.run.telling import tell
+from dreamer_plugin.run.telling import counted
 
 FORMAT = 1
 LIST = SHARED
@@ -137,13 +137,10 @@ def take(fetch: Fetch, folder: Path) -> dict[str, Any]:
     """
     with filling(folder) as part:
         fetch(LIST, part / LIST)
-        listed = read_list(part)
-        for number, (name, entry) in enumerate(listed.items()):
-            tell("files", number, len(listed))
+        for name, entry in counted("files", list(read_list(part).items())):
             (part / name).parent.mkdir(parents=True, exist_ok=True)
             fetch(name, part / name)
             _verify(part / name, name, entry)
-        tell("files", len(listed), len(listed))
         found = checkpoint.steps(RunFolder(part).checkpoints)
         if len(found) != 1:
             raise CheckpointError(f"{LIST} names {len(found)} checkpoints, not one.")

@@ -7,11 +7,13 @@ with heard_by(show):        a door
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TypeVar
 
 Tell = Callable[[str, float, float], None]
+Item = TypeVar("Item")
 _listener: ContextVar[Tell | None] = ContextVar("listener", default=None)
 
 
@@ -24,6 +26,14 @@ def tell(what: str, done: float, total: float) -> None:
     listener = _listener.get()
     if listener is not None:
         listener(what, done, total)
+
+
+def counted(what: str, items: Sequence[Item]) -> Iterator[Item]:
+    """The items one by one, telling how many of them are done, and at the end that all are."""
+    for number, item in enumerate(items):
+        tell(what, number, len(items))
+        yield item
+    tell(what, len(items), len(items))
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from dreamer_plugin.run.envs import source_of
 from dreamer_plugin.run.folder import RUNS
 from dreamer_plugin.run.parts import Parts, build_parts, components, planned_updates
 from dreamer_plugin.run.replay import latent_sizes, replay_needs
+from dreamer_plugin.run.telling import counted
 from dreamer_plugin.run.telling import tell as tell_progress
 from dreamer_plugin.run.training import Training
 from dreamer_plugin.study.hardware import peak_rss
@@ -144,12 +145,7 @@ def _timed(training: Training, most: int) -> tuple[float, float]:
         return read() - before
 
     def timed(what: str, count: int, work: Callable[[], Any]) -> list[float]:
-        found = []
-        for done in range(count):
-            tell_progress(what, done, count)
-            found.append(seconds(work))
-        tell_progress(what, count, count)
-        return found
+        return [seconds(work) for _ in counted(what, range(count))]
 
     updates = timed("updates", UPDATES + 1, lambda: training.update(parts.replay.sample()))
     steps = timed("steps of all envs", STEPS, training.collect)

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from dreamer_plugin.doors.cli_meter import Bars, Lines, metered
-from dreamer_plugin.run.telling import part_of, tell
+from dreamer_plugin.run.telling import heard_by, part_of, tell
 from tests.cli.calling import call
 
 
@@ -14,30 +14,30 @@ def screen(**options):
     return Console(file=io.StringIO(), width=100, **options)
 
 
+def lines_of(seconds, total):
+    """What is said of work that makes one step a second, `total` in all."""
+    now, console = [0.0], screen()
+    lines = Lines(console, lambda: now[0])
+    for second in range(seconds):
+        now[0] = second
+        lines.tell("episodes", second, total)
+    return console.file.getvalue()
+
+
 def test_nobody_listens_unless_a_door_does():
     tell("episodes", 1, 2)  # as a program that uses the library does
 
 
 def test_lines_come_seldom_and_tell_when_it_is_done():
-    now, console = [0.0], screen()
-    lines = Lines(console, lambda: now[0])
-    for second in range(101):
-        now[0] = second
-        lines.tell("episodes", second, 200)
     # The first after 15 s, the next ones after 30 and 60 more; a step a second is left.
-    assert console.file.getvalue().splitlines() == [
+    assert lines_of(101, 200).splitlines() == [
         "episodes  15/200 | ETA 0:03:05",
         "episodes  45/200 | ETA 0:02:35",
     ]
 
 
 def test_short_work_says_nothing():
-    now, console = [0.0], screen()
-    lines = Lines(console, lambda: now[0])
-    for i in range(6):
-        now[0] = i
-        lines.tell("episodes", i, 5)
-    assert console.file.getvalue() == ""
+    assert lines_of(6, 5) == ""
 
 
 def test_a_bar_on_a_terminal():
@@ -54,8 +54,6 @@ def test_a_bar_on_a_terminal():
 
 def test_a_part_moves_the_whole():
     heard = []
-    from dreamer_plugin.run.telling import heard_by
-
     with heard_by(lambda *told: heard.append(told)), part_of("trainings", 1, 4, "ppo-s0"):
         tell("ppo-s0", 25, 50)
         tell("episodes", 1, 10)
