@@ -5,6 +5,10 @@
 
 One call is one agent step of every env. An env whose episode ended spends the next call on its
 reset, so every call gives exactly one record per env that is not down.
+
+The actions of the next step are known when a step ends. `begin` lets envs that have processes of
+their own make it while the caller trains; the weights that act on its frames are those after the
+training, as without it: what is recorded does not depend on who finishes first.
 """
 
 from __future__ import annotations
@@ -42,9 +46,17 @@ class Vector(Protocol):
     """N envs stepped together; see `dreamer_envs.vector`."""
 
     num_envs: int
+    ahead: bool
 
-    def step(self, actions: list[Any], reset: Any) -> Frames:
-        """Native actions of N envs, and which of them reset instead, to arriving frames."""
+    @property
+    def begun(self) -> bool:
+        """Whether frames are to be received."""
+
+    def send(self, actions: list[Any], reset: Any) -> None:
+        """Begin a step: native actions of N envs, and which of them reset instead."""
+
+    def receive(self) -> Frames:
+        """The frames that arrive in it."""
 
 
 class Policy(Protocol):
@@ -115,13 +127,20 @@ class VectorCollector:
         self._reset = np.ones(count, np.bool_)
         self._returns, self._lengths = np.zeros(count), np.zeros(count, np.int64)
 
+    def begin(self) -> None:
+        """Let the envs make the next step while the caller does something else, where they can."""
+        if self.vector.ahead and not self.vector.begun:
+            self._send()
+
     def step(self) -> list[EpisodeStats]:
         """One agent step of every env.
 
         Returns:
             The episodes that ended, in the order of the envs; not those that a failing env cut.
         """
-        frames = self.vector.step(self._native_actions(), self._reset)
+        if not self.vector.begun:
+            self._send()
+        frames = self.vector.receive()
         self._act(frames)
         self.frames = frames
         if self.replay is not None:
@@ -131,10 +150,11 @@ class VectorCollector:
         self._reset = frames.is_last.copy()
         return self._count(frames)
 
-    def _native_actions(self) -> list[Any]:
+    def _send(self) -> None:
         decode = self.aligner.spaces.decode_action
         pairs = zip(self.actions, self._reset, strict=True)
-        return [None if reset else decode(action) for action, reset in pairs]
+        actions = [None if reset else decode(action) for action, reset in pairs]
+        self.vector.send(actions, self._reset)
 
     def _act(self, frames: Frames) -> None:
         device = self.policy.device
@@ -168,6 +188,8 @@ class VectorCollector:
         An episode that was open ends in replay without a terminal: a sample marks the record before
         a reset as the last one.
         """
+        if self.vector.begun:
+            self.vector.receive()  # of what is cut
         self._reset = np.ones_like(self._reset)
 
     def state_dict(self) -> dict[str, Any]:

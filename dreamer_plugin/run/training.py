@@ -215,6 +215,8 @@ class Training:
     def learn(self, display: Display, signals: StopSignals) -> None:
         """The updates that are due at this step, or those before a signal."""
         progress = self.progress
+        if progress.owed:
+            self.parts.collector.begin()
         while progress.owed and not signals.received:
             with self._timed():
                 self.update(self.parts.replay.sample())

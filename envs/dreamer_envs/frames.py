@@ -86,6 +86,7 @@ class VectorEnv(ABC):
         observation_space: of one env.
         action_space: of one env.
         can_save: whether `state_dict` works.
+        ahead: whether envs make a step that was sent while their caller does something else.
     """
 
     num_envs: int
@@ -93,6 +94,9 @@ class VectorEnv(ABC):
     observation_space: spaces.Dict
     action_space: spaces.Space[Any]
     can_save: bool
+    ahead = False
+    _sent: tuple[Sequence[Any], Bools] | None = None
+    _arrived: Frames | None = None  # received for a saved state, and not taken yet
 
     def __init__(self, makers: Sequence[Make], seed: int) -> None:
         if not makers:
@@ -117,8 +121,49 @@ class VectorEnv(ABC):
             ValueError: an env without a running episode was to step.
             EnvError: an env failed; the message has its id and its own text.
         """
+        self.send(actions, reset)
+        return self.receive()
+
+    @property
+    def begun(self) -> bool:
+        """Whether a step was sent whose frames were not received."""
+        return self._sent is not None or self._arrived is not None
+
+    def send(self, actions: Sequence[Any], reset: Any) -> None:
+        """Begins a step, of which `receive` gives the frames.
+
+        Where `ahead`, the envs make it meanwhile; elsewhere `receive` does.
+
+        Args:
+            actions, reset: as of `step`; not to be changed until then.
+
+        Raises:
+            ValueError: as of `step`, or a step was begun already.
+            EnvError: as of `step`.
+        """
+        if self.begun:
+            raise ValueError("A step was begun before: receive its frames first.")
         resets = self._check(actions, reset)
-        frames = self._step(actions, resets)
+        self._begin(actions, resets)
+        self._sent = actions, resets
+
+    def receive(self) -> Frames:
+        """The frames of the step that was begun; waits for them.
+
+        Raises:
+            ValueError: no step was begun.
+            EnvError: as of `step`.
+        """
+        if self._arrived is None:
+            return self._finish()
+        frames, self._arrived = self._arrived, None
+        return frames
+
+    def _finish(self) -> Frames:
+        if self._sent is None:
+            raise ValueError("No step was begun: send one first.")
+        sent, self._sent = self._sent, None
+        frames = self._step(*sent)
         for i in np.flatnonzero(frames.is_first):
             self._seeds[i] = None  # later resets go on from the env's own generator
         self._running = ~frames.is_last
@@ -127,17 +172,25 @@ class VectorEnv(ABC):
     def state_dict(self) -> dict[str, Any]:
         """State of all envs in the middle of their episodes, as plain data (see `state`).
 
+        Of a step that was begun it waits for the frames, and holds them too.
+
         Raises:
             StateError: an env cannot save its state, or is down.
+            EnvError: as of `step`.
         """
+        if self._sent is not None:
+            self._arrived = self._finish()
         return {
             "seeds": list(self._seeds),
             "running": self._running.tolist(),
             "envs": self._get_states(),
+            "arrived": None if self._arrived is None else vars(self._arrived.copy()),
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Goes on from a `state_dict` of a vector made in the same way.
+
+        The frames of a step that was begun here are dropped.
 
         Raises:
             StateError: the number or kind of the envs differs.
@@ -146,16 +199,23 @@ class VectorEnv(ABC):
             raise StateError(
                 f"The state is of {len(saved['envs'])} envs, this vector has {self.num_envs}."
             )
+        self._sent = self._arrived = None
         self._set_states(saved["envs"])
         self._seeds = list(saved["seeds"])
         self._running = np.array(saved["running"], np.bool_)
+        if saved.get("arrived") is not None:  # not in older states
+            self._arrived = Frames(**saved["arrived"])
 
     @abstractmethod
     def close(self) -> None:
         """Frees the envs; may be called twice."""
 
+    def _begin(self, actions: Sequence[Any], reset: Bools) -> None:  # noqa: B027  # most cannot
+        """Lets the envs begin a step, where they can make it by themselves."""
+
     @abstractmethod
-    def _step(self, actions: Sequence[Any], reset: Bools) -> Frames: ...
+    def _step(self, actions: Sequence[Any], reset: Bools) -> Frames:
+        """The frames of a step, whatever `_begin` did of it."""
 
     @abstractmethod
     def _get_states(self) -> list[Any]: ...

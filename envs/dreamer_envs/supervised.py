@@ -68,14 +68,17 @@ class SupervisedVector(ProcessVector):
         """Envs that are not given up."""
         return self._docket.gone.count(False)
 
-    def _step(self, actions: Sequence[Any], reset: Bools) -> Frames:
+    def _begin(self, actions: Sequence[Any], reset: Bools) -> None:
         self._check_open()
         self._bring_back()
-        orders = {
-            i: self._order(i, actions[i], reset[i]) for i in range(self.num_envs) if self._up[i]
-        }
+        self._tell(
+            {i: self._order(i, actions[i], reset[i]) for i in range(self.num_envs) if self._up[i]}
+        )
+
+    def _step(self, actions: Sequence[Any], reset: Bools) -> Frames:
+        self._check_open()
         answered = np.zeros(self.num_envs, np.bool_)
-        answered[list(self._ask(orders))] = True
+        answered[list(self._hear())] = True
         self._proved |= answered & ~reset
         frames = shared.as_frames(self._arrays).copy()
         frames.present[:] = answered
@@ -85,23 +88,28 @@ class SupervisedVector(ProcessVector):
         return frames
 
     def _get_states(self) -> list[Any]:
-        answers = self._ask({i: GET for i in range(self.num_envs) if self._up[i]})
+        self._tell({i: GET for i in range(self.num_envs) if self._up[i]})
+        answers = self._hear()
         if len(answers) < self.num_envs:
             lost = next(i for i in range(self.num_envs) if i not in answers)
             raise StateError(f"Env {lost} ({self.ids[lost]}) is down and has no state to save.")
         return [state.loads(answers[i]) for i in range(self.num_envs)]
 
-    def _ask(self, messages: Mapping[int, bytes]) -> dict[int, bytes]:
-        """Answers of those who gave one in time; the others are down after this."""
+    def _tell(self, messages: Mapping[int, bytes]) -> None:
+        """Sends messages; a worker that cannot be reached is down after this."""
         self._discard_unanswered()
-        poll, waiting = select.poll(), {}
         for i, message in messages.items():
             try:
                 self._pipes[i].send_bytes(message)
             except OSError:
                 self._fail(i, str(self._gone(i)))
-                continue
-            self._unanswered.add(i)
+            else:
+                self._unanswered.add(i)
+
+    def _hear(self) -> dict[int, bytes]:
+        """Answers of those who give one in time; the others are down after this."""
+        poll, waiting = select.poll(), {}
+        for i in self._unanswered:
             waiting[self._pipes[i].fileno()] = i
             poll.register(self._pipes[i], select.POLLIN)
         answers: dict[int, bytes] = {}

@@ -1,8 +1,8 @@
 """One process per environment: small messages over a pipe, everything large in shared memory.
 
     parent                                        worker i
-    writes action i, sends `s`               ->   steps, writes row i of the frames
-    waits for an answer from each            <-   answers `k`, or `e` and a text
+    send:     writes action i, sends `s`     ->   steps, writes row i of the frames
+    receive:  waits for an answer from each  <-   answers `k`, or `e` and a text
 
 Workers come from a fork server that has imported this package only, so they start fast and hold
 neither torch nor anything of the caller's program. Messages are single letters, JSON and text;
@@ -47,6 +47,7 @@ class ProcessVector(VectorEnv):
         EnvError: an env cannot be sent to a process or cannot be built there.
     """
 
+    ahead = True
     start: float | None = None  # seconds that building an env may take
 
     def __init__(self, makers: Sequence[Make], seed: int = 0) -> None:
@@ -129,8 +130,11 @@ class ProcessVector(VectorEnv):
         pipe.send_bytes(str(self.num_envs).encode())
         reduction.send_handle(pipe, self._blocks[0].fileno(), self._processes[i].pid)
 
+    def _begin(self, actions: Sequence[Any], reset: Bools) -> None:
+        self._tell_all([self._order(i, actions[i], reset[i]) for i in range(self.num_envs)])
+
     def _step(self, actions: Sequence[Any], reset: Bools) -> Frames:
-        self._ask_all([self._order(i, actions[i], reset[i]) for i in range(self.num_envs)])
+        self._hear_all()
         return shared.as_frames(self._arrays).copy()
 
     def _order(self, i: int, action: Any, reset: bool) -> bytes:
@@ -148,7 +152,11 @@ class ProcessVector(VectorEnv):
         self._ask_all([SET + state.dumps(saved) for saved in states])
 
     def _ask_all(self, messages: Sequence[bytes]) -> list[bytes]:
-        """Sends each worker its message and waits for all; only then raises the first failure."""
+        """Sends each worker its message; answers as `_hear_all` does."""
+        self._tell_all(messages)
+        return self._hear_all()
+
+    def _tell_all(self, messages: Sequence[bytes]) -> None:
         self._check_open()
         for i in sorted(self._unanswered):  # an interrupted call left these behind
             self._answer(i)
@@ -158,9 +166,13 @@ class ProcessVector(VectorEnv):
             except OSError as error:
                 raise self._gone(i) from error
             self._unanswered.add(i)
+
+    def _hear_all(self) -> list[bytes]:
+        """Waits for the answers of all workers; only then raises the first failure."""
+        self._check_open()
         answers: list[bytes] = []
         failure: EnvError | None = None
-        for i in range(len(messages)):
+        for i in range(self.num_envs):
             try:
                 answers.append(self._answer(i))
             except EnvError as error:

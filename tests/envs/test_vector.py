@@ -196,6 +196,54 @@ def test_resumes_in_the_middle_of_episodes(kind, id):
         assert_same(expected, roll(other, 40, reset, seed=2))
 
 
+def test_processes_make_a_step_that_was_begun_before_anybody_waits_for_it():
+    with ProcessVector([dreamer_envs.maker("toy/catch")] * 2) as vector:
+        assert vector.ahead and not SerialVector.ahead
+        vector.send([None, None], [True, True])
+        assert vector.begun
+        assert all(pipe.poll(60) for pipe in vector._pipes)  # both have answered
+        assert vector.receive().is_first.all() and not vector.begun
+
+
+@BOTH
+def test_a_step_is_begun_once_and_received_once(kind):
+    with kind([dreamer_envs.maker("toy/catch")]) as vector:
+        with pytest.raises(ValueError, match="send one first"):
+            vector.receive()
+        vector.send([None], [True])
+        for begin in (vector.send, vector.step):
+            with pytest.raises(ValueError, match="begun before: receive its frames"):
+                begin([None], [True])
+        vector.receive()
+        vector.step([0], [False])
+
+
+@BOTH
+@pytest.mark.parametrize("id", IDS)
+def test_a_step_that_was_begun_is_part_of_the_state(kind, id):
+    makers = [dreamer_envs.maker(id)] * 2
+    with kind(makers, 5) as vector, kind(makers, 99) as other:
+        reset = roll(vector, 14)[-1].is_last
+        vector.action_space.seed(3)
+        vector.send([vector.action_space.sample() for _ in reset], reset)
+        saved = state.loads(state.dumps(vector.state_dict()))
+        other.send([None, None], [True, True])  # is dropped
+        other.load_state_dict(saved)
+        assert other.begun
+        one, two = vector.receive(), other.receive()
+        assert_same([one], [two])
+        assert_same(roll(vector, 40, one.is_last, 2), roll(other, 40, two.is_last, 2))
+
+
+def test_a_failure_in_a_step_that_was_begun_is_told_when_it_is_received(odd_envs):
+    with ProcessVector([odd_envs.plain, odd_envs.raising]) as vector:
+        vector.step([None, None], [True, True])
+        vector.send([0, 3], [False, False])
+        with pytest.raises(EnvError, match=r"Env 1 \(raising\)"):
+            vector.receive()
+        vector.step([None, None], [True, True])
+
+
 def test_resumes_before_the_first_reset():
     makers = [dreamer_envs.maker("CartPole-v1")] * 2
     with SerialVector(makers, 5) as vector, SerialVector(makers, 99) as other:

@@ -16,6 +16,7 @@ from dreamer_plugin.errors import CheckpointError, UsageError
 from dreamer_plugin.run import checkpoint
 from dreamer_plugin.run.loop import train
 from dreamer_plugin.run.metrics import read_metrics
+from dreamer_plugin.run.training import Training
 
 TIMES = {"seconds"}
 
@@ -80,11 +81,34 @@ def test_a_run_killed_before_its_first_save_begins_anew_and_so_does_its_log(tiny
     assert rows_of(part) == rows_of(whole)
 
 
+def test_envs_that_step_during_updates_change_nothing(tiny, quiet, monkeypatch):
+    begun = []
+    update = Training.update
+
+    def look(training, batch):
+        begun.append(training.parts.vector.begun)
+        return update(training, batch)
+
+    monkeypatch.setattr(Training, "update", look)
+    apart, here = (
+        train(tiny("toy/catch", name=name, **{"env.processes": name == "apart"}), console=quiet)
+        for name in ("apart", "here")
+    )
+    assert apart.updates == here.updates > 10
+    assert begun == [True] * apart.updates + [False] * here.updates
+    last = "checkpoints/step-000000080"
+    ours, theirs = (tensors_of(run.run_dir / last) for run in (apart, here))
+    del ours["loop.safetensors"], theirs["loop.safetensors"]  # one holds a step that was begun
+    assert ours == theirs  # weights, optimiser, records and latents
+    assert rows_of(apart.run_dir) == rows_of(here.run_dir)  # losses, returns
+
+
+@pytest.mark.parametrize("processes", [False, True])
 def test_a_signal_between_two_updates_is_obeyed_at_once_and_costs_nothing(
-    tiny, quiet, tmp_path, monkeypatch
+    tiny, quiet, tmp_path, monkeypatch, processes
 ):
     # 48/16 updates per agent step, so 6 for the two envs: the run stops after 10 of 6 + 6 ...
-    options = {"run.train_ratio": 48, "run.steps": 40}
+    options = {"run.train_ratio": 48, "run.steps": 40, "env.processes": processes}
     whole = train(tiny(name="whole", **options), console=quiet)
     update = Agent.update
 
