@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from functools import cache
 
 import numpy as np
@@ -32,20 +33,23 @@ def resize(image: Image, height: int, width: int) -> Image:
 
 
 class Resizer:
-    """`resize` of one picture after another, which looks again only at the rows that changed.
+    """`resize` of one picture after another, which looks again only at what changed.
 
     PIL shrinks each row by itself and rounds, and then the columns, so a row that is as it was
-    gives what it gave before. Most of a game's picture stands still. Where PIL begins with the
-    columns, which it does for other sizes, all is done anew.
+    gives what it gave before, and rows of the result that no changed row reaches stay. Most of a
+    game's picture stands still. Where PIL begins with the columns, which it does for other sizes,
+    all is done anew.
 
     Args:
         height, width: of the results.
+        gray: whether to give `grayscale` of the result.
     """
 
-    def __init__(self, height: int, width: int) -> None:
-        self._height, self._width = height, width
+    def __init__(self, height: int, width: int, gray: bool = False) -> None:
+        self._height, self._width, self._gray = height, width, gray
         self._last = np.empty((0, 0), np.uint8)  # rows of the last picture
         self._narrow = np.empty((0, width, 3), np.uint8)  # the same after the first half
+        self._result = np.empty((height, width, 1 if gray else 3), np.uint8)
 
     def __call__(self, image: Image) -> Image:
         """The resized picture.
@@ -54,10 +58,10 @@ class Resizer:
             image: uint8 `[H, W, 3]`.
 
         Returns:
-            uint8 `[height, width, 3]`, in memory of its own, exactly that of `resize`.
+            uint8 `[height, width, 3 or 1]`, in memory of its own, exactly that of `resize`.
         """
         if not _rows_first(*image.shape[:2], self._height, self._width):
-            return resize(image, self._height, self._width)
+            return self._coloured(resize(image, self._height, self._width)).copy()
         rows = image.reshape(len(image), -1)
         if rows.shape != self._last.shape:
             self._last = ~rows
@@ -67,8 +71,40 @@ class Resizer:
         if len(changed):
             self._last[changed] = rows[changed]
             self._narrow[changed] = resize(image[changed], len(changed), self._width)
-        small = Pil.fromarray(self._narrow)
-        return np.asarray(small.resize((self._width, self._height), Pil.Resampling.BILINEAR))
+            self._shrink_columns(int(changed[0]), int(changed[-1]))
+        return self._result.copy()
+
+    def _shrink_columns(self, first: int, last: int) -> None:
+        """The second half, for the rows of the result that rows `first` to `last` reach."""
+        top, bottom = _reached(len(self._narrow), self._height, first, last)
+        step = len(self._narrow) / self._height
+        start, stop = max(0, int((top - 1) * step)), int((bottom + 1) * step) + 1
+        part = Pil.fromarray(self._narrow[start:stop])
+        box = (0, top * step - start, self._width, bottom * step - start)
+        small = part.resize((self._width, bottom - top), Pil.Resampling.BILINEAR, box)
+        self._result[top:bottom] = self._coloured(np.asarray(small))
+
+    def _coloured(self, image: Image) -> Image:
+        return grayscale(image) if self._gray else image
+
+
+def _reached(height: int, new_height: int, first: int, last: int) -> tuple[int, int]:
+    """Rows from top to bottom, of a shrunk picture, that could see rows `first` to `last` of it."""
+    if not _parts_exact(height, new_height):
+        return 0, new_height
+    step = height / new_height
+    return max(0, int(first / step) - 1), min(new_height, int(last / step) + 2)
+
+
+@cache
+def _parts_exact(height: int, new_height: int) -> bool:
+    """Whether a part of a picture, shrunk alone, is exactly that part of the whole.
+
+    PIL weighs pixels by their distances, which are free of rounding only if the step from row to
+    row is a whole number of `2 ** -n`.
+    """
+    step = Fraction(height, new_height)
+    return step >= 1 and step.denominator & (step.denominator - 1) == 0
 
 
 @cache

@@ -67,14 +67,14 @@ def gymnasium(id: str) -> Stepper:
             yield
 
 
-def atari_preprocessing() -> Stepper:
-    """Gymnasium's AtariPreprocessing: 4 frames, maximum of 2, 64x64 in colour."""
+def atari_preprocessing(size: int, gray: bool) -> Stepper:
+    """Gymnasium's AtariPreprocessing: 4 frames, maximum of 2, resized by OpenCV."""
     import ale_py
 
     gym.register_envs(ale_py)
     bare = gym.make("ALE/Pong-v5", frameskip=1, repeat_action_probability=0.0)
     env = gym.wrappers.AtariPreprocessing(
-        bare, frame_skip=4, screen_size=64, grayscale_obs=False, noop_max=0
+        bare, frame_skip=4, screen_size=size, grayscale_obs=gray, noop_max=0
     )
     return stepped(env)
 
@@ -140,7 +140,11 @@ PAIRS: dict[str, tuple[str, Side, Side]] = {
     ),
     "atari100k/Pong and the emulator": ("ale_py", lambda: ours("atari100k/Pong"), emulator),
     "atari100k/Pong and AtariPreprocessing": (
-        "cv2", lambda: ours("atari100k/Pong"), atari_preprocessing,
+        "cv2", lambda: ours("atari100k/Pong"), lambda: atari_preprocessing(64, gray=False),
+    ),
+    "atari/Pong and AtariPreprocessing": (
+        "cv2", lambda: ours("atari/Pong", actions="minimal"),
+        lambda: atari_preprocessing(96, gray=True),
     ),
     "dmc/walker-walk and dm_control": (
         "dm_control", lambda: ours("dmc/walker-walk"), control_suite,

@@ -195,6 +195,28 @@ def test_resizing_what_changed_gives_the_whole_picture(width):
     np.testing.assert_array_equal(resizer(taller), resize(taller, 64, 64))
 
 
+@pytest.mark.parametrize("gray", [False, True])
+@pytest.mark.parametrize("height", [64, 84, 96, 105, 63, 210, 300])  # 63, 300: never in parts
+def test_a_changed_band_gives_the_whole_picture(height, gray):
+    """Bands of each place and thickness, as `resize` alone draws them; black and white, as noise
+    of all values hides a pixel that is wrong by one."""
+    rng = np.random.default_rng(1)
+    picture = rng.integers(0, 256, (210, 24, 3), dtype=np.uint8)
+    resizer = Resizer(height, 16, gray)
+    resizer(picture)
+    for first in [0, 1, 2, 207, 208, 209, *rng.integers(0, 210, 60)]:
+        band = picture[first : first + rng.integers(1, 30)]
+        band[...] = rng.choice([0, 1, 254, 255], band.shape)
+        whole = resize(picture, height, 16)
+        np.testing.assert_array_equal(resizer(picture), grayscale(whole) if gray else whole)
+
+
+@pytest.mark.parametrize("new_height, rows", [(64, (21, 24)), (96, (33, 36)), (63, (0, 63))])
+def test_few_rows_of_the_result_see_one_that_changed(new_height, rows):
+    """Row 75 of 210 lies in row 22 of 64 and in 34 of 96, and bilinear weights reach one beside."""
+    assert images._reached(210, new_height, 75, 75) == rows
+
+
 @pytest.mark.parametrize("size", [64, 84, 96])
 def test_games_are_resized_in_halves(size):
     """The sizes that are used; otherwise `Resizer` would be exact and no faster."""

@@ -16,7 +16,7 @@ import numpy as np
 from gymnasium import spaces
 
 from dreamer_envs.errors import EnvOptionError
-from dreamer_envs.images import Image, Resizer, grayscale
+from dreamer_envs.images import Image, Resizer
 from dreamer_envs.names import fold
 from dreamer_envs.seeds import SEED_LIMIT
 from dreamer_envs.transforms import shrink
@@ -82,8 +82,8 @@ class Atari(gym.Env[Image, Any]):
         _check(task, actions, sticky, action_repeat, pool, noops, length, render_mode)
         self.action_repeat = action_repeat
         self.render_mode = render_mode
-        self._gray, self._sticky = gray, sticky
-        self._resize = Resizer(size, size)
+        self._sticky = sticky
+        self._resize = Resizer(size, size, gray)
         self._noops, self._length = noops, length
         self._rom = _rom_path(task)
         self._ale = _emulator()
@@ -158,8 +158,7 @@ class Atari(gym.Env[Image, Any]):
         self._ale.getScreenRGB(self._frames[-1])
 
     def _image(self) -> Image:
-        small = self._resize(brightest(self._frames))  # what `preprocess` gives, sooner
-        return grayscale(small) if self._gray else small
+        return self._resize(brightest(self._frames))  # what `preprocess` gives, sooner
 
 
 def _emulator() -> Any:
