@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,11 +18,11 @@ FILE = "machine.jsonl"
 PACKAGES = ("dreamer-plugin", "torch", "torchrl", "tensordict", "gymnasium", "numpy")
 
 
-def machine_facts(device: torch.device) -> dict[str, str | int]:
-    """Versions, commit, hardware and time, by name."""
+def machine_facts(device: torch.device, packages: Sequence[str] = ()) -> dict[str, str | int]:
+    """Versions, also of further packages, commit, hardware and time, by name."""
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        **{name: _version(name) for name in PACKAGES},
+        **{name: _version(name) for name in (*PACKAGES, *packages)},
         "commit": commit(Path(__file__)),
         "python": platform.python_version(),
         "system": platform.platform(),
@@ -31,9 +32,11 @@ def machine_facts(device: torch.device) -> dict[str, str | int]:
     }
 
 
-def note_machine(folder: Path, device: torch.device, step: int) -> None:
+def note_machine(
+    folder: Path, device: torch.device, step: int, packages: Sequence[str] = ()
+) -> None:
     """Append where a run goes on, and from which agent step."""
-    line = json.dumps({"step": step, **machine_facts(device)})
+    line = json.dumps({"step": step, **machine_facts(device, packages)})
     with (folder / FILE).open("a", encoding="utf-8") as file:
         file.write(line + "\n")
 

@@ -24,6 +24,7 @@ from dreamer_plugin.config.yamlfile import read_yaml
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.envs import EnvMaker, source_of
 from dreamer_plugin.run.evaluate import evaluate
+from dreamer_plugin.run.machine import note_machine
 from dreamer_plugin.run.metrics import MetricsLog
 from dreamer_plugin.run.sinks import TensorBoard
 from dreamer_plugin.run.telling import tell as tell_progress
@@ -32,6 +33,7 @@ from dreamer_plugin.study.contest_names import BASELINES
 
 ZOO = Path(__file__).parent / "published" / "rl_zoo.yaml"
 EXTRA = "pip install 'dreamer-plugin[compare]'"
+PACKAGES = "stable-baselines3", "sb3-contrib"
 _BY_RATE = ("learning_rate", "clip_range")
 
 
@@ -141,6 +143,7 @@ def train_baseline(
             return self.num_timesteps < steps
 
     model = _build(agent, cfg, source.makers[0])
+    note_machine(folder, model.device, 0, PACKAGES)
     try:
         clock.start()
         model.learn(steps, callback=Evaluations())

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dreamer_plugin.errors import UsageError
+from dreamer_plugin.run.machine import read_machines
 from dreamer_plugin.run.scores import CONFIDENCE, RESAMPLES
 from dreamer_plugin.study import page
 from dreamer_plugin.study.baselines import EXTRA
@@ -214,6 +215,8 @@ def _sections(
     yield page.section(
         "Settings", page.table(("agent", "settings"), settings), _conditions(contest)
     )
+    machines = {cell.name: read_machines(folder / cell.name) for cell in contest.cells()}
+    yield page.section("Versions and hardware", page.machines(machines))
     broken = failures(contest, folder)
     yield page.section("Failed", page.table(("cell", "why"), broken.items()))
 

@@ -86,6 +86,20 @@ def facts(pairs: Mapping[str, Any]) -> str:
     return table(("", ""), pairs.items())
 
 
+def machines(of: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """What trainings were made on.
+
+    Args:
+        of: name of a training to the lines of its `machine.jsonl`.
+    """
+    found = [(name, line) for name, lines in of.items() for line in lines]
+    columns = list(dict.fromkeys(column for _, line in found for column in line))
+    rows = [(name, *(str(line.get(column, "")) for column in columns)) for name, line in found]
+    silent = [name for name, lines in of.items() if not lines]
+    note = f"<p>Not noted by {escape(', '.join(silent))}.</p>" if silent else ""
+    return table(("run", *columns), rows) + note
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f'<td class="n">{value:,.4g}</td>'

@@ -60,7 +60,9 @@ def _sections(runs: Sequence[RunRecord], looks: Mapping[str, Look | str]) -> Ite
     for name, found in looks.items():
         yield page.section(f"World model of {name}", *_world(found))
     yield page.section("Settings", _settings(runs))
-    yield page.section("Versions and hardware", _machines(runs))
+    yield page.section(
+        "Versions and hardware", page.machines({run.name: run.machines for run in runs})
+    )
 
 
 def _look(run: RunRecord, episodes: int, seed: int, device: str) -> Look | str:
@@ -203,15 +205,6 @@ def _settings(runs: Sequence[RunRecord]) -> str:
     return page.table(("what differs", *(run.name for run in runs)), rows) + "".join(
         page.folded(f"all settings of {run.name}", config_text(run.cfg)) for run in runs
     )
-
-
-def _machines(runs: Sequence[RunRecord]) -> str:
-    found = [(run.name, machine) for run in runs for machine in run.machines]
-    names = list(dict.fromkeys(name for _, machine in found for name in machine))
-    rows = [(run, *(str(machine.get(name, "")) for name in names)) for run, machine in found]
-    silent = [run.name for run in runs if not run.machines]
-    note = f"<p>Not noted by {escape(', '.join(silent))}.</p>" if silent else ""
-    return page.table(("run", *names), rows) + note
 
 
 def _hours(seconds: Iterable[float]) -> list[float]:

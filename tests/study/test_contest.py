@@ -3,15 +3,18 @@
 import csv
 import json
 from dataclasses import replace
+from importlib.metadata import version
 
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 
 from dreamer_plugin import Dreamer
 from dreamer_plugin.config import compose
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.evaluate import evaluate
+from dreamer_plugin.run.machine import note_machine, read_machines
 from dreamer_plugin.study import baselines, contest, contest_results
 from dreamer_plugin.study.contest import Contest
 
@@ -117,6 +120,17 @@ def test_the_files_tell_what_was_found(made, tmp_path):
     assert (ppo["seeds"], ppo["mean"], dqn["seeds"], dqn["iqm"]) == ("2", "130.0", "1", "30.0")
     text = files[2].read_text()
     assert "ArithmeticError: the pole fell" in text and text.count("<svg") == 3
+    assert "Not noted by ppo-s0, dqn-s0, ppo-s1, dqn-s1" in text  # cells that were made up
+
+
+def test_the_page_tells_what_each_cell_was_made_on(made, tmp_path):
+    pytest.importorskip("rliable")
+    go(TASK, tmp_path / "c")
+    note_machine(tmp_path / "c" / "dqn-s1", torch.device("cpu"), 0, ["pytest"])
+    page = contest_results.write_results(TASK, tmp_path / "c", draws=100)[2].read_text()
+    assert (
+        f"<td>{pytest.__version__}</td>" in page and "Not noted by ppo-s0, dqn-s0, ppo-s1." in page
+    )
 
 
 def test_steps_may_end_between_two_evaluations(made, tmp_path):
@@ -193,3 +207,5 @@ def test_a_real_agent_is_trained_and_measured(tmp_path):
     rows = contest.evaluations(tmp_path)
     assert [row["step"] for row in rows] == [200, 400]
     assert 0 < rows[0]["seconds"] < rows[1]["seconds"] and rows[0]["eval/mean"] >= 8
+    (noted,) = read_machines(tmp_path)
+    assert noted["stable-baselines3"] == version("stable-baselines3") and noted["cores"] > 0
