@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from dreamer_plugin.behavior.actor import Actor
 from dreamer_plugin.behavior.actor_critic import ActorCritic
 from dreamer_plugin.behavior.imagine import (
+    Dreams,
     Step,
     dream_step,
     imagine,
@@ -55,6 +56,19 @@ class Losses:
     metrics: dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class Shift:
+    """How images of an update are moved.
+
+    Args:
+        pixels: by how many at most, each row at random; 0 for not at all.
+        targets: decoders tell the moved images, else the original ones.
+    """
+
+    pixels: int = 0
+    targets: bool = True
+
+
 class Agent(nn.Module):
     """World model, behavior and optimiser.
 
@@ -63,17 +77,11 @@ class Agent(nn.Module):
         scales: weight of every loss; its names must be exactly the losses' names. Without
             `repval`, that loss is not computed.
         optimizer: over all trained parameters, made by the builder.
-        action_size: A.
-        imag_horizon: H. imag_last: dream only from the last so many steps, 0 is from all.
+        action_size: A. dreams: of every update. shift: how its images are moved.
         precision: `torch.float32` or `torch.bfloat16`, of the networks' inner computation.
         seed: of the noise drawn in updates.
         context: columns before those that are trained on: 1, whose latents are the start, or 0:
             then every row starts from the initial state.
-        true_start: weigh dreams by what replay knows of their start, not by what is predicted.
-        imag_skip: do not dream from the last so many steps.
-        imag_prior: dreams start from draws of the prior at replayed steps, not of the posterior.
-        shift: pixels that images of an update are moved by at most, each row at random; 0 for none.
-        shift_targets: decoders tell the moved images, else the original ones.
 
     Raises:
         ValueError: when a loss has no scale or a scale no loss, at the first update.
@@ -86,27 +94,19 @@ class Agent(nn.Module):
         scales: Mapping[str, float],
         optimizer: GroupedOptimizer,
         action_size: int,
-        imag_horizon: int = 15,
-        imag_last: int = 0,
+        dreams: Dreams,
+        shift: Shift,
         precision: torch.dtype = torch.float32,
         seed: int = 0,
         context: int = 1,
-        true_start: bool = False,
-        imag_skip: int = 0,
-        imag_prior: bool = False,
-        shift: int = 0,
-        shift_targets: bool = True,
     ) -> None:
         super().__init__()
-        self.context, self.true_start = context, true_start
         self.world, self.behavior = world, behavior
         self.scales = dict(scales)
         self.optimizer = optimizer
         self.action_size = action_size
-        self.imag_horizon, self.imag_last = imag_horizon, imag_last
-        self.imag_skip, self.imag_prior = imag_skip, imag_prior
-        self.shift, self.shift_targets = shift, shift_targets
-        self.precision = precision
+        self.dreams, self.shift = dreams, shift
+        self.precision, self.context = precision, context
         self.dream_step: Step = dream_step
         self.generator = torch.Generator(self.device).manual_seed(seed)
 
@@ -303,12 +303,12 @@ class Agent(nn.Module):
         noise = self.noise(*batch.batch_size, *self.world.rssm.latent.noise_shape)
         code_size = self.world.encoder.noise_size
         code_noise = self.noise(*batch.batch_size, code_size) if code_size else None
-        seen = self._shifted(batch) if self.shift else batch
+        seen = self._shifted(batch) if self.shift.pixels else batch
         with torch.set_grad_enabled(model and torch.is_grad_enabled()):
             states = self.world.observe(seen, noise, code_noise)
         if not model:
             return states, {}
-        return states, self.world.losses(states, seen if self.shift_targets else batch)
+        return states, self.world.losses(states, seen if self.shift.targets else batch)
 
     def behavior_losses(
         self, behavior: ActorCritic, states: TensorDict, batch: TensorDict
@@ -323,15 +323,14 @@ class Agent(nn.Module):
         Returns:
             Losses by name, and metrics.
         """
-        stop = states.shape[1] - self.imag_skip
-        last = slice(max(stop - self.imag_last, 0) if self.imag_last else 0, stop)
+        last = self.dreams.starts(states.shape[1])
         starts, recorded = states[:, last], batch[:, last]
         starts = starts if behavior.settings.world_grad else starts.detach()
-        if self.imag_prior:
+        if self.dreams.prior:
             starts["stoch"] = self._prior_draw(starts)
         dream = self.dream(starts, behavior.actor)
         reward, cont = self.world.judge(dream["feat"])
-        if self.true_start:
+        if self.dreams.true_start:
             ends = recorded["is_terminal"].flatten()
             cont = with_true_start(cont, self.world.cont_target(ends))
         each, ret, metrics = behavior.dream_losses(dream, reward, cont)
@@ -345,7 +344,7 @@ class Agent(nn.Module):
         noise = self.noise(batch.batch_size[0], 2)
         moved = batch.clone(recurse=False)
         for key in self.world.encoder.images:
-            moved["obs", key.name] = shifted(batch["obs", key.name], noise, self.shift)
+            moved["obs", key.name] = shifted(batch["obs", key.name], noise, self.shift.pixels)
         return moved
 
     def _prior_draw(self, starts: TensorDict) -> Tensor:
@@ -360,8 +359,8 @@ class Agent(nn.Module):
             actor or self.behavior.actor,
             starts["deter"].flatten(0, 1),
             starts["stoch"].flatten(0, 1),
-            self.imag_horizon,
-            self.noise(self.imag_horizon + 1, starts.numel(), self.noise_size),
+            self.dreams.horizon,
+            self.noise(self.dreams.horizon + 1, starts.numel(), self.noise_size),
         )
         if self.behavior.settings.dynamics or self.behavior.settings.world_grad:
             return imagine_through(*given)

@@ -113,7 +113,7 @@ def test_its_parts_are_those_of_2023(problem: str) -> None:
     feat = torch.zeros(1, world.rssm.feat_size)
     assert type(world.reward(feat)) is type(behavior.critic(feat)) is SymlogTwoHot
     assert "repval" not in agent.scales and agent.scales["dyn"] == 0.5
-    assert (agent.context, agent.true_start, world.cont_threshold) == (0, True, True)
+    assert (agent.context, agent.dreams.true_start, world.cont_threshold) == (0, True, True)
     assert (world.cont_discount, behavior.settings.dream_discount) == (1.0, 1 - 1 / 333)
     assert behavior.settings.dynamics == (1.0 if "continuous" in problem else 0.0)
     assert behavior.actor.unimix == 0.01

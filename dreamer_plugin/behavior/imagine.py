@@ -8,6 +8,7 @@ action  a0    a1         aH       a(t) ~ actor(s(t)); aH is drawn but leads nowh
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
@@ -22,6 +23,30 @@ from dreamer_plugin.world.rssm import RSSM
 Step: TypeAlias = Callable[
     [RSSM, Actor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]
 ]
+
+
+@dataclass(frozen=True)
+class Dreams:
+    """Which dreams an update dreams.
+
+    Args:
+        horizon: H, steps of a dream.
+        last: start only from the last so many replayed steps, 0 is from all.
+        skip: do not start from the last so many.
+        prior: start from draws of the prior at replayed steps, not of the posterior.
+        true_start: weigh dreams by what replay knows of their start, not by what is predicted.
+    """
+
+    horizon: int = 15
+    last: int = 0
+    skip: int = 0
+    prior: bool = False
+    true_start: bool = False
+
+    def starts(self, steps: int) -> slice:
+        """Which of T replayed steps dreams start from."""
+        stop = steps - self.skip
+        return slice(max(stop - self.last, 0) if self.last else 0, stop)
 
 
 def dream_step(

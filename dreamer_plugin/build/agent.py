@@ -6,13 +6,12 @@ import platform
 
 import torch
 
-from dreamer_plugin.agent import Agent
+from dreamer_plugin.agent import Agent, Shift
+from dreamer_plugin.behavior.imagine import Dreams
 from dreamer_plugin.build.behavior import build_behavior
 from dreamer_plugin.build.optimizer import build_optimizer
 from dreamer_plugin.build.world import build_world
-from dreamer_plugin.config.schema import (
-    Config,
-)
+from dreamer_plugin.config.schema import BehaviorConfig, Config
 from dreamer_plugin.errors import UsageError, choose, nearest
 from dreamer_plugin.spaces import Spaces
 
@@ -59,20 +58,25 @@ def build_agent(cfg: Config, spaces: Spaces, device: torch.device | str = "cpu")
         {key.name: reconstruction for key in spaces.obs} | scales,
         build_optimizer(cfg.optim, world, behavior),
         spaces.action_size,
-        cfg.behavior.imag_horizon,
-        cfg.behavior.imag_last,
+        _dreams(cfg.behavior),
+        Shift(cfg.world.encoder.shift, cfg.world.encoder.shift_targets),
         choose_precision(cfg.precision, device),
         cfg.seed,
         cfg.replay.context,
-        cfg.behavior.true_start,
-        cfg.behavior.imag_skip,
-        imag_prior=choose(_STARTS, cfg.behavior.imag_start, "behavior.imag_start"),
-        shift=cfg.world.encoder.shift,
-        shift_targets=cfg.world.encoder.shift_targets,
     )
 
 
 _STARTS = {"posterior": False, "prior": True}
+
+
+def _dreams(cfg: BehaviorConfig) -> Dreams:
+    return Dreams(
+        horizon=cfg.imag_horizon,
+        last=cfg.imag_last,
+        skip=cfg.imag_skip,
+        prior=choose(_STARTS, cfg.imag_start, "behavior.imag_start"),
+        true_start=cfg.true_start,
+    )
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:

@@ -163,7 +163,7 @@ class WorldModelLoss(DreamerLossModule):
         batch = agent.unroll_context(self._records(tensordict))
         with self.world_network_params.to_module(self.world_network), agent.autocast():
             states, each = agent.world_losses(batch)
-        more = ("prior",) if agent.imag_prior else ()
+        more = ("prior",) if agent.dreams.prior else ()
         kept = states.select(keys.DETER, keys.STOCH, "feat", *more)
         if agent.context:
             start = batch["start"][:, :1]

@@ -52,7 +52,7 @@ def full_loss(g: Golden) -> None:
     g.check_all("scale/", {name: np.float32(value) for name, value in scales.items()})
     g.check("retnorm_lo_after", norm.first)
     g.check("retnorm_hi_after", norm.second)
-    steps, horizon = post.shape[1], agent.imag_horizon
+    steps, horizon = post.shape[1], agent.dreams.horizon
     g.check("tokens", agent.world.encoder(batch["obs"]))
     g.check("post_deter", losses.states["deter"])
     g.check("post_logit", torch.stack(raw[:steps], 1))
@@ -102,7 +102,7 @@ def _dream(g: Golden, agent: Agent, states: TensorDict, noise: Tensor) -> None:
     """What the losses were made of: the same dream again, and its judgements."""
     world, behavior = agent.world, agent.behavior
     start = states["deter"].flatten(0, 1), states["stoch"].flatten(0, 1)
-    dream = imagine(world.rssm, behavior.actor, *start, agent.imag_horizon, noise)
+    dream = imagine(world.rssm, behavior.actor, *start, agent.dreams.horizon, noise)
     feat = dream["feat"]
     reward, cont = world.judge(feat)
     value, slow = behavior.critic(feat).pred(), behavior.slow(feat).pred()
