@@ -13,6 +13,7 @@ training, as without it: what is recorded does not depend on who finishes first.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -107,6 +108,7 @@ class VectorCollector:
     Attributes:
         frames: those that arrived last, None before the first step.
         actions: `[N, A]` encoded, chosen on seeing them.
+        waited: seconds for the envs, in all steps so far.
     """
 
     def __init__(
@@ -124,6 +126,7 @@ class VectorCollector:
         self._state = policy.initial(count)
         self.frames: Frames | None = None
         self.actions = np.zeros((count, aligner.spaces.action_size), np.float32)
+        self.waited = 0.0
         self._reset = np.ones(count, np.bool_)
         self._returns, self._lengths = np.zeros(count), np.zeros(count, np.int64)
 
@@ -138,9 +141,11 @@ class VectorCollector:
         Returns:
             The episodes that ended, in the order of the envs; not those that a failing env cut.
         """
+        began = time.monotonic()
         if not self.vector.begun:
             self._send()
         frames = self.vector.receive()
+        self.waited += time.monotonic() - began
         self._act(frames)
         self.frames = frames
         if self.replay is not None:

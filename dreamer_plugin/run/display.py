@@ -39,6 +39,7 @@ class Progress:
     windows: int = 0
     counted: str = "windows"  # what `windows` and `prefill` are numbers of
     seconds: float = 0.0  # spent training, before a resume too
+    waited: float = 0.0  # of them, for the envs
     best: float = NONE_YET  # value of the best checkpoint
     returns: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
     losses: dict[str, float] = field(default_factory=dict)
@@ -61,12 +62,14 @@ class Progress:
 
     def state_dict(self) -> dict[str, Any]:
         """What must survive a resume."""
-        return {name: getattr(self, name) for name in _KEPT} | {"returns": list(self.returns)}
+        kept = {name: getattr(self, name) for name in _KEPT}
+        return kept | {"waited": self.waited, "returns": list(self.returns)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state_dict`."""
         for name in _KEPT:
             setattr(self, name, state[name])
+        self.waited = state.get("waited", 0.0)  # not in older checkpoints
         self.returns.clear()
         self.returns.extend(state["returns"])
 

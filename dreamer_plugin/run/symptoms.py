@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from statistics import fmean, median
 from typing import Any
 
 from dreamer_plugin.config import Config
+from dreamer_plugin.config.schema import LossScales
 
 _LOGS, _EPISODES = 3, 10  # recent ones that are looked at
 _UPDATES = 300  # before these, nothing is said of what should have been learned
-_NOT_OBSERVED = {"reward", "cont", "dyn", "rep", "policy", "value", "repval"}
+_NOT_OBSERVED = {scale.name for scale in fields(LossScales)}
 
 # Where an alarm begins. Healthy runs of CartPole, Pendulum and recall stay far from all of them.
 KL_NONE = 0.01  # nats: the posterior says nothing that the prior does not
@@ -24,7 +25,7 @@ ENTROPY_STUCK = 0.002  # share of its first value that the entropy has moved by
 ENTROPY_GONE = 0.05  # share of its first value that is left; a unimix of 0.01 keeps 0.03 of it
 RETURN_LOST = 0.5  # share of the best return, above the worst
 VALUE_OVER = 5.0  # times what the rewards of whole episodes would sum up to
-ENV_SHARE = 0.6  # of the time of a step
+ENV_SHARE = 0.6  # of the time that is spent in waiting for the envs
 REPLAY_SHARE = 0.1  # of the planned steps
 
 
@@ -60,7 +61,6 @@ class Watch:
         self.best, self.worst = float("-inf"), float("inf")  # mean return of ten episodes
         self.reward = 0.0  # largest mean reward of an episode, without its sign
         self.entropies = (float("inf"), float("-inf"))
-        self.filling: tuple[float, float] | None = None  # steps and seconds before any update
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Take the next row."""
@@ -70,8 +70,6 @@ class Watch:
             if len(self.returns) == _EPISODES:
                 mean = fmean(self.returns)
                 self.best, self.worst = max(self.best, mean), min(self.worst, mean)
-        if not row.get("updates"):
-            self.filling = row["step"], row.get("seconds", 0.0)
         if any(name.startswith("loss/") for name in row):
             self.first = self.first or row
             self.logs.append(row)
@@ -132,6 +130,7 @@ class Watch:
         if len(self.returns) < _EPISODES or self.best <= self.worst:
             return None
         left = (fmean(self.returns) - self.worst) / (self.best - self.worst)
+        entropy = self.cfg.behavior.actor.entropy
         if left > RETURN_LOST:
             return None
         return Alarm(
@@ -139,7 +138,8 @@ class Watch:
             f"The entropy fell from {first:.3g} to {now:.3g} while returns are down to "
             f"{fmean(self.returns):.4g} from {self.best:.4g}.",
             "The policy stopped exploring before it was good.",
-            f"raise behavior.actor.entropy ({self.cfg.behavior.actor.entropy:g}) tenfold.",
+            f"raise behavior.actor.entropy ({entropy:g}) "
+            + ("tenfold." if entropy > 0 else "to 3e-4, or more."),
         )
 
     def _drift(self) -> Alarm | None:
@@ -168,20 +168,16 @@ class Watch:
         )
 
     def _env(self) -> Alarm | None:
-        if self.filling is None or len(self.logs) < _LOGS or self.filling[1] <= 0:
-            return None
+        if len(self.logs) < _LOGS or any(row.get("waited") is None for row in self.logs):
+            return None  # runs of older versions did not tell
         old, new = self.logs[0], self.logs[-1]
-        steps, seconds = new["step"] - old["step"], new["seconds"] - old["seconds"]
-        filled, took = self.filling
-        if steps <= 0 or seconds <= 0 or not filled:
-            return None
-        share = (took / filled) / (seconds / steps)
-        if share <= ENV_SHARE:
+        seconds, waited = (new[name] - old[name] for name in ("seconds", "waited"))
+        if seconds <= 0 or waited <= ENV_SHARE * seconds:
             return None
         return Alarm(
             "env bottleneck",
-            f"A step took {1e3 * took / filled:.1f} ms before there were updates and takes "
-            f"{1e3 * seconds / steps:.1f} ms now: {min(share, 1):.0%} goes to the env.",
+            f"{waited / seconds:.0%} of the time goes by in waiting for the env, "
+            f"{1e3 * waited / (new['step'] - old['step']):.1f} ms a step.",
             "The learner waits for the simulator.",
             f"more envs side by side (--num-envs, now {self.cfg.env.num_envs}), or more updates a "
             f"step (run.train_ratio, now {self.cfg.run.train_ratio:g}).",

@@ -197,8 +197,11 @@ class Training:
         """
         replay, progress = self.parts.replay, self.progress
         self._before, recorded = progress.step, replay.written
+        collector = self.parts.collector
+        waited = collector.waited
         with self._timed():
-            episodes = self.parts.collector.step()
+            episodes = collector.step()
+        progress.waited += collector.waited - waited
         progress.step += replay.written - recorded  # of the envs that are not down
         self._film()
         progress.windows = replay.windows
@@ -355,7 +358,7 @@ class Training:
         values = {**self.metrics.drain(), "replay/windows": self.progress.windows}
         if self.state.numerics.total:
             values["updates_left_out"] = self.state.numerics.total
-        self._write(values)
+        self._write(values, waited=round(self.progress.waited, 3))
 
     def _open_log(self, folder: RunFolder) -> MetricsLog:
         return MetricsLog(folder.path, self.step, self._sinks)

@@ -8,7 +8,7 @@ from dreamer_plugin.config import changed_keys
 from dreamer_plugin.study.run_record import RunRecord
 
 # These say when and how fast, not what was computed.
-_TIMES = {"seconds", "time"}
+_TIMES = {"seconds", "waited", "time"}
 
 
 def difference(a: RunRecord, b: RunRecord) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from dreamer_plugin.run.machine import read_machines
 from dreamer_plugin.run.metrics import JSONL, read_metrics
 
 RECENT = 10  # episodes that a return is a mean of
-AXES = ("step", "seconds", "frames", "updates", "env")
+AXES = ("step", "seconds", "waited", "frames", "updates", "env")
 RETURN = "episode/return"
 
 Series = tuple[list[float], list[float]]

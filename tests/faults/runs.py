@@ -142,7 +142,7 @@ def log(folder: Path) -> list[dict]:
             rows.append(json.loads(line))
         except ValueError:
             break
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+    return [{k: v for k, v in row.items() if k not in ("seconds", "waited")} for row in rows]
 
 
 def tensors(folder: Path, step: int) -> dict[str, str]:

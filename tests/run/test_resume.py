@@ -18,7 +18,7 @@ from dreamer_plugin.run.loop import train
 from dreamer_plugin.run.metrics import read_metrics
 from dreamer_plugin.run.training import Training
 
-TIMES = {"seconds"}
+TIMES = {"seconds", "waited"}
 
 
 def rows_of(run):

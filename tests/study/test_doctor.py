@@ -232,6 +232,13 @@ def test_thresholds_by_hand():
     assert watching(list(paid), rows(5, **FALLING | {"value": 1700.0})) == ["value drift"]
 
 
+def test_waiting_for_envs_counts_and_nothing_else_does():
+    # rows are ten seconds apart
+    assert watching(rows(5, **FALLING | {"waited": lambda i: 5.9 * i})) == []
+    assert watching(rows(5, **FALLING | {"waited": lambda i: 6.1 * i})) == ["env bottleneck"]
+    assert watching(rows(2, **FALLING | {"waited": lambda i: 6.1 * i})) == []  # too few
+
+
 def test_a_policy_without_choice_that_got_worse():
     returns = {"episode/return": lambda i: 100.0 if i < 20 else 1.0, "episode/length": 100}
     gone = FALLING | {"entropy": lambda i: 0.7 if i < 4 else 1e-4}
