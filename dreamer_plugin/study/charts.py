@@ -8,6 +8,17 @@ from dataclasses import dataclass
 from html import escape
 
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#e377c2")
+STYLE = """
+svg{background:#fff;border:1px solid #eee;max-width:100%;height:auto}
+.title{font-size:13px;font-weight:600}
+.name{font-size:10px;fill:#222;paint-order:stroke;stroke:#fff;stroke-width:3px}
+.tick{font-size:10px;fill:#555}
+.axis{font-size:11px;fill:#555}
+.grid{stroke:#eee;fill:none}
+.line{fill:none;stroke-width:1.6}
+.band{opacity:.15}
+.dots{stroke-width:2.4;stroke-linecap:round;opacity:.3;fill:none}
+"""  # of a page that shows charts
 MOST = 400  # points of a drawn line
 _WIDTH, _HEIGHT = 440, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 10, 26, 34
@@ -55,6 +66,13 @@ def line_chart(title: str, x_label: str, lines: Sequence[Line]) -> str:
     names = [(line.name, line) for line, points in kept if points and line.name]
     parts.append(_legend(dict(names)))
     return _svg(parts, title)
+
+
+def standing_alone(chart: str) -> str:
+    """The text of an SVG file."""
+    rules = f"<style>svg{{font-family:system-ui,sans-serif}}{STYLE}</style>"
+    opened, _, rest = chart.partition(">")
+    return f'{opened} xmlns="http://www.w3.org/2000/svg">{rules}{rest}\n'
 
 
 def heat_map(title: str, rows: Sequence[Sequence[float]], x_label: str, y_label: str) -> str:

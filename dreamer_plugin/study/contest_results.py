@@ -2,6 +2,7 @@
 
 curves.csv    a row per agent, seed and evaluation
 summary.csv   a row per agent: interquartile mean over the seeds with its interval, and more
+curves.svg    mean returns over steps
 report.html   curves over steps and over seconds, estimates, performance profiles, settings
 """
 
@@ -23,13 +24,13 @@ from dreamer_plugin.run.machine import read_machines
 from dreamer_plugin.run.scores import CONFIDENCE, RESAMPLES
 from dreamer_plugin.study import page
 from dreamer_plugin.study.baselines import EXTRA
-from dreamer_plugin.study.charts import Line, line_chart
+from dreamer_plugin.study.charts import Line, line_chart, standing_alone
 from dreamer_plugin.study.contest import Contest, evaluations, failures, grid
 from dreamer_plugin.study.evaluation_files import write_rows
 
 Array = npt.NDArray[np.float64]
 _COLUMNS = "step", "seconds", "eval/mean"
-_CSV = "curves.csv", "summary.csv", "report.html"
+_FILES = "curves.csv", "summary.csv", "curves.svg", "report.html"
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def read_curves(contest: Contest, folder: Path) -> list[Curve]:
 
 
 def write_results(contest: Contest, folder: Path, draws: int = RESAMPLES) -> list[Path]:
-    """Write the three files.
+    """Write the files.
 
     Args:
         contest, folder: of the cells. draws: of the bootstraps.
@@ -82,7 +83,7 @@ def write_results(contest: Contest, folder: Path, draws: int = RESAMPLES) -> lis
     }
     scores = {agent: rows[~np.isnan(rows[:, 0])] for agent, rows in scores.items() if len(rows)}
     scores = {agent: rows for agent, rows in scores.items() if len(rows)}
-    files = [folder / name for name in _CSV]
+    files = [folder / name for name in _FILES]
     write_rows(files[0], ("agent", "seed", "step", "seconds", "mean"), _curve_rows(curves))
     estimated = estimates(scores, draws)
     header = ("agent", "seeds", "iqm", "low", "high", "mean", "best seed", "worst seed", "seconds")
@@ -90,7 +91,8 @@ def write_results(contest: Contest, folder: Path, draws: int = RESAMPLES) -> lis
     write_rows(files[1], header, summary)
     parts = _sections(contest, folder, curves, scores, estimated, (header, summary))
     title = f"{contest.env}: {', '.join(contest.agents)}"
-    files[2].write_text(page.page(title, parts), encoding="utf-8")
+    files[2].write_text(standing_alone(_by_step(contest, curves)), encoding="utf-8")
+    files[3].write_text(page.page(title, parts), encoding="utf-8")
     return files
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from dreamer_plugin.study.charts import STYLE
+
 _STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;color:#222;margin:0 auto;max-width:1400px;padding:1.2rem}
 h1{font-size:1.5rem;margin:.2rem 0}
@@ -20,15 +22,6 @@ td.n{text-align:right;font-variant-numeric:tabular-nums}
 .charts{display:flex;flex-wrap:wrap;gap:.6rem}
 figure{margin:.3rem}
 figcaption{font-size:.85rem;color:#555}
-svg{background:#fff;border:1px solid #eee;max-width:100%;height:auto}
-.title{font-size:13px;font-weight:600}
-.name{font-size:10px;fill:#222;paint-order:stroke;stroke:#fff;stroke-width:3px}
-.tick{font-size:10px;fill:#555}
-.axis{font-size:11px;fill:#555}
-.grid{stroke:#eee;fill:none}
-.line{fill:none;stroke-width:1.6}
-.band{opacity:.15}
-.dots{stroke-width:2.4;stroke-linecap:round;opacity:.3;fill:none}
 pre{background:#f7f7f7;padding:.6rem;overflow:auto;font-size:.8rem}
 img{image-rendering:pixelated;max-width:100%}
 """.strip()
@@ -42,7 +35,7 @@ def page(title: str, sections: Iterable[str]) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>"
+        f"<title>{escape(title)}</title><style>{_STYLE}{STYLE}</style></head>"
         f"<body><h1>{escape(title)}</h1>{''.join(sections)}</body></html>\n"
     )
 

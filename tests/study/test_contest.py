@@ -2,6 +2,7 @@
 
 import csv
 import json
+import xml.etree.ElementTree as ET
 from dataclasses import replace
 from importlib.metadata import version
 
@@ -111,14 +112,17 @@ def test_the_files_tell_what_was_found(made, tmp_path):
     made[1].add("dqn-s1")
     go(TASK, tmp_path / "c")
     files = contest_results.write_results(TASK, tmp_path / "c", draws=100)
-    assert [file.name for file in files] == ["curves.csv", "summary.csv", "report.html"]
+    names = ["curves.csv", "summary.csv", "curves.svg", "report.html"]
+    assert [file.name for file in files] == names
     with files[0].open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 9 and float(rows[-1]["mean"]) == 180.0
     with files[1].open() as file:
         ppo, dqn = csv.DictReader(file)
     assert (ppo["seeds"], ppo["mean"], dqn["seeds"], dqn["iqm"]) == ("2", "130.0", "1", "30.0")
-    text = files[2].read_text()
+    drawn = ET.fromstring(files[2].read_text())
+    assert drawn.tag == "{http://www.w3.org/2000/svg}svg" and "dqn" in "".join(drawn.itertext())
+    text = files[3].read_text()
     assert "ArithmeticError: the pole fell" in text and text.count("<svg") == 3
     assert "Not noted by ppo-s0, dqn-s0, ppo-s1, dqn-s1" in text  # cells that were made up
 
@@ -127,7 +131,7 @@ def test_the_page_tells_what_each_cell_was_made_on(made, tmp_path):
     pytest.importorskip("rliable")
     go(TASK, tmp_path / "c")
     note_machine(tmp_path / "c" / "dqn-s1", torch.device("cpu"), 0, ["pytest"])
-    page = contest_results.write_results(TASK, tmp_path / "c", draws=100)[2].read_text()
+    page = contest_results.write_results(TASK, tmp_path / "c", draws=100)[3].read_text()
     assert (
         f"<td>{pytest.__version__}</td>" in page and "Not noted by ppo-s0, dqn-s0, ppo-s1." in page
     )
@@ -141,7 +145,7 @@ def test_steps_may_end_between_two_evaluations(made, tmp_path):
     with files[1].open() as file:
         # Seeds 0 and 1 of the fixture score 0 and 100, ppo 50 more, and the step.
         assert [row["mean"] for row in csv.DictReader(file)] == ["130.0", "80.0"]
-    assert "after 30 steps" in files[2].read_text()
+    assert "after 30 steps" in files[3].read_text()
 
 
 def test_without_rliable_nothing_begins(monkeypatch):
