@@ -22,15 +22,28 @@ from dreamer_plugin.doors.cli_text import rendered
 from dreamer_plugin.errors import UsageError
 
 SB3, INSTALL = "stable_baselines3", "stable-baselines3"
-GAP = 2  # pixels between the frames of the picture
+GAP, PAPER = 2, 255  # pixels between the frames of the picture, and their white
 LEAST_SIDE = 192  # small frames are enlarged to at least so many pixels
-# What others' checkers complain of and what it means here: words of theirs -> grade, fix.
+# What others' checkers complain of: words of theirs -> grade, what it is, and what helps.
+FINE = "nothing is wrong with the env"
 KNOWN = {
     "Iterable over a 0-d array": (
         "note",
-        "its checker cannot read scalars of shape (); nothing is wrong with the env",
+        "its checker cannot read an observation that is a single number, of shape ()",
+        FINE,
     ),
-    "not supported by": ("note", "the other library has no such space; ours has"),
+    "not supported by": ("note", "it has no such space", FINE),
+    "eterministic": ("note", "to it too a seed does not repeat an episode", "see seeds above"),
+    "does not call `super().reset(seed=seed)`": (
+        "fault",
+        "reset forgets the seed",
+        "begin reset with super().reset(seed=seed) and draw from self.np_random",
+    ),
+    "share an object": (
+        "fault",
+        "two frames are one array, which the next step changes",
+        "return a copy in reset and step",
+    ),
 }
 
 
@@ -47,12 +60,22 @@ def run(env_id: str, options: dict[str, Any], steps: int, picture: Path | None) 
     """
     make = dreamer_envs.maker(env_id, **options)
     report = examine(make, steps)
-    for name, checker in (("Gymnasium", _gymnasium), ("SB3", _sb3), ("TorchRL", _torchrl)):
-        report.findings.append(_foreign(name, checker, make))
-    if picture is not None and report.pictures:
-        save_picture(report.pictures, picture)
-        report.add("picture", "ok", f"the first frames are in {picture}: look at them")
+    if all(fault.check != "frames" for fault in report.faults):  # or each would stumble over it
+        for name, checker in (("Gymnasium", _gymnasium), ("SB3", _sb3), ("TorchRL", _torchrl)):
+            report.findings.append(_foreign(name, checker, make))
+    if picture is not None:
+        _draw(report, env_id, picture)
     return report
+
+
+def _draw(report: Report, env_id: str, path: Path) -> None:
+    if report.pictures:
+        save_picture(report.pictures, path)
+        report.add("picture", "ok", f"the first frames are in {path}: look at them")
+    else:
+        can_draw = "obs" in dreamer_envs.options(env_id)
+        fix = "env.obs=pixels shows what the simulator draws" if can_draw else ""
+        report.add("picture", "note", f"{path} was not written: no image was observed", fix)
 
 
 def options_of(words: list[str]) -> dict[str, Any]:
@@ -90,7 +113,7 @@ def save_picture(pictures: dict[str, list[np.ndarray]], path: Path) -> None:
 
     rows = [_row(frames) for frames in pictures.values()]
     width = max(row.shape[1] for row in rows)
-    wide = [np.pad(row, ((0, GAP), (0, width - row.shape[1]), (0, 0))) for row in rows]
+    wide = [_padded(row, GAP, width - row.shape[1]) for row in rows]
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.concatenate(wide)).save(path)
 
@@ -98,7 +121,11 @@ def save_picture(pictures: dict[str, list[np.ndarray]], path: Path) -> None:
 def _row(frames: list[np.ndarray]) -> np.ndarray:
     """Frames side by side, uint8 `[H, W, 3]`; of other than three channels, the last as gray."""
     large = [enlarged(in_colour(f), LEAST_SIDE) for f in frames]
-    return np.concatenate([np.pad(f, ((0, 0), (0, GAP), (0, 0))) for f in large], axis=1)
+    return np.concatenate([_padded(f, 0, GAP) for f in large], axis=1)
+
+
+def _padded(frame: np.ndarray, below: int, right: int) -> np.ndarray:
+    return np.pad(frame, ((0, below), (0, right), (0, 0)), constant_values=PAPER)
 
 
 def _foreign(name: str, checker: Callable[[Any], None], make: Callable[[], Any]) -> Finding:
@@ -113,9 +140,9 @@ def _foreign(name: str, checker: Callable[[Any], None], make: Callable[[], Any])
         if missing.partition(".")[0] == SB3:  # and not one that the env lacks
             return Finding(name, "note", "not installed, so not asked", f"pip install {INSTALL}")
         says = f"{type(error).__name__}: {error}".splitlines()[0]
-        for words, (grade, fix) in KNOWN.items():
+        for words, (grade, meaning, fix) in KNOWN.items():
             if words in str(error):
-                return Finding(name, grade, says, fix)
+                return Finding(name, grade, meaning, fix)
         return Finding(name, "fault", says, f"see {name}'s documentation of its checker")
     else:
         return Finding(name, "ok", "its own checker passes")

@@ -8,6 +8,7 @@ fix. Gymnasium's, TorchRL's and Stable-Baselines3's own checkers stand beside it
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from dreamer_envs.errors import FrameError
+from dreamer_envs.errors import EnvsError, FrameError
 
 SLOW = 30.0  # steps per second, below which collecting takes longer than learning
 KEPT = 8  # first pictures that are kept
@@ -74,7 +75,14 @@ class _Walk:
     both: int = 0
     seconds: float = 0.0
     steps: int = 0
-    rewards: set[float] = field(default_factory=set)
+    rewards: set[float] = field(default_factory=set)  # of all steps
+    last_rewards: set[float] = field(default_factory=set)  # of steps that ended an episode
+    earlier_rewards: set[float] = field(default_factory=set)  # of the others
+
+    @property
+    def ends_are_judged(self) -> bool:
+        """Whether all reward comes with the end and differs: what a task does, no mere limit."""
+        return self.earlier_rewards == {0.0} and len(self.last_rewards) > 1
 
 
 def examine(make: Callable[[], Env], steps: int = 1000, seed: int = 0) -> Report:
@@ -93,21 +101,33 @@ def examine(make: Callable[[], Env], steps: int = 1000, seed: int = 0) -> Report
     env, twin = make(), make()
     try:
         walk = _walk(env, steps, seed)
-    except FrameError as error:
-        fix = "the message says what to return"
-        report.add("frames", "fault", str(error), fix)
-        return report
-    else:
         report.steps_per_s = walk.steps / walk.seconds
         report.add("frames", "ok", f"{steps} random steps fit the spaces, all numbers are finite")
         _pictures(report, walk)
         for check in (_judge_ends, _judge_rewards, _judge_variety, _judge_speed):
             check(report, walk)
         _judge_seeds(report, env, twin, seed)
-        return report
+    except FrameError as error:
+        says, colon, fix = str(error).rpartition(": ")  # what is wrong: what to do
+        report.add("frames", "fault", *((says, fix) if colon else (fix, "repair that in the env")))
+    except EnvsError:  # a package, an option: not for who wrote the env to repair
+        raise
+    except Exception as error:
+        report.add("frames", "fault", *_failure(error))
     finally:
         env.close()
         twin.close()
+    return report
+
+
+def _failure(error: Exception) -> tuple[str, str]:
+    """What an env's own error says and where it came from, and what helps."""
+    says = f"it failed with {type(error).__name__}: {error}"
+    if isinstance(error, TypeError) and str(error).endswith(("'seed'", "'options'")):
+        fix = "write it as reset(self, *, seed=None, options=None)"
+        return says, f"{fix} and begin with super().reset(seed=seed)"
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{says} ({last.filename}, line {last.lineno})", "repair it: step and reset may not fail"
 
 
 def _walk(env: Env, steps: int, seed: int) -> _Walk:
@@ -128,8 +148,11 @@ def _walk(env: Env, steps: int, seed: int) -> _Walk:
             walk.terminated += terminated
             walk.truncated += truncated
             walk.lengths.append(length)
+            walk.last_rewards.add(float(reward))
             length = 0
             _fits(env, env.reset()[0])
+        else:
+            walk.earlier_rewards.add(float(reward))
     walk.seconds = max(time.perf_counter() - began, 1e-9)
     return walk
 
@@ -162,7 +185,7 @@ def _judge_ends(report: Report, walk: _Walk) -> None:
     elif not walk.lengths:
         fix = "give --steps more, or a limit (max_episode_steps) if the task has no end"
         report.add("ends", "note", f"no episode ended within {walk.steps} steps", fix)
-    elif walk.terminated >= 3 and not walk.truncated and len(set(walk.lengths)) == 1:
+    elif _like_a_limit(walk):
         fix = (
             "if it is a time limit, return it as truncated: nothing is worth anything after a "
             "terminal state, and the agent would learn that"
@@ -172,16 +195,27 @@ def _judge_ends(report: Report, walk: _Walk) -> None:
         )
         report.add("ends", "note", says, fix)
     else:
-        report.add("ends", "ok", f"{len(walk.lengths)} episodes: {told}")
+        episodes = f"{len(walk.lengths)} episode{'s' if len(walk.lengths) > 1 else ''}"
+        report.add("ends", "ok", f"{episodes}: {told}")
+
+
+def _like_a_limit(walk: _Walk) -> bool:
+    """Whether the task seems to end when a time is over."""
+    same_length = walk.terminated >= 3 and not walk.truncated and len(set(walk.lengths)) == 1
+    return same_length and not walk.ends_are_judged
 
 
 def _judge_rewards(report: Report, walk: _Walk) -> None:
     low, high = min(walk.rewards), max(walk.rewards)
-    if low == high:
+    if low < high:
+        report.add("rewards", "ok", f"from {low:g} to {high:g}")
+    elif low and walk.terminated and len(set(walk.lengths)) > 1:
+        # The usual way to pay for staying alive, or for being quick.
+        says = f"every reward was {low:g}, so the length of an episode is what it pays"
+        report.add("rewards", "ok", says)
+    else:
         fix = "random play never meets a reward that differs: expect slow learning, or explore"
         report.add("rewards", "note", f"every reward was {low:g}", fix)
-    else:
-        report.add("rewards", "ok", f"from {low:g} to {high:g}")
 
 
 def _judge_variety(report: Report, walk: _Walk) -> None:

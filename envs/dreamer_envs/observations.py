@@ -227,7 +227,9 @@ def _array(name: str, obs: Any, shape: tuple[int, ...], lead: int) -> np.ndarray
     try:
         array = np.asarray(obs)
     except ValueError as error:  # rows of different lengths
-        raise FrameError(f"observation {name!r} is no array: {error}") from error
+        raise FrameError(
+            f"observation {name!r} is no array ({error}): return one of numpy"
+        ) from error
     if array.ndim < lead or array.shape[lead:] != shape:
         raise FrameError(
             f"observation {name!r} has shape {array.shape[lead:]}, its space {shape}: "

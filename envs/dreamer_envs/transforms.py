@@ -42,7 +42,22 @@ def wrap(env: AnyEnv) -> AnyEnv:
     """
     if isinstance(env, DictObs):
         return env
+    check_declared(env)
     return DictObs(NormalizeAction(env))
+
+
+def check_declared(env: AnyEnv) -> None:
+    """Checks that an env has both of its spaces.
+
+    Raises:
+        UnsupportedSpaceError: it lacks one; the message says how to declare it.
+    """
+    for name in ("observation_space", "action_space"):
+        if getattr(env, name, None) is None:
+            raise UnsupportedSpaceError(
+                f"{type(env.unwrapped).__name__} declares no {name}: set it in the class or in "
+                f"__init__, for example self.{name} = gymnasium.spaces.Box(-1, 1, (3,), np.float32)"
+            )
 
 
 class NormalizeAction(gym.ActionWrapper[Any, Any, Any], RecordConstructorArgs):
@@ -242,10 +257,10 @@ class ActionRepeat(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
 
 class Resize(gym.ObservationWrapper[Any, Any, Any], RecordConstructorArgs):
-    """Resizes the observation of an env that is one uint8 `[H, W, C]` image, and grays it if asked.
+    """Resizes the observation of an env that is one uint8 image, and grays it if asked.
 
     Args:
-        env: the env.
+        env: the env; its image may be `[H, W, C]`, `[C, H, W]` or `[H, W]`.
         size: rows and columns of the result.
         gray: whether to keep the luma only; done after the resize.
     """
@@ -256,13 +271,19 @@ class Resize(gym.ObservationWrapper[Any, Any, Any], RecordConstructorArgs):
         RecordConstructorArgs.__init__(self, size=size, gray=gray)
         gym.Wrapper.__init__(self, env)
         self._size = size
-        shape = env.observation_space.shape or ()
-        self._gray = gray and shape[-1] == 3
-        self.observation_space = image_space((size, size, 1 if self._gray else shape[-1]))
+        self._name = single_name(env.observation_space)
+        form, self._convert = observation(env.observation_space)
+        channels = (form[self._name].shape or ())[-1]
+        self._gray = gray and channels == 3
+        self.observation_space = image_space((size, size, 1 if self._gray else channels))
 
     def observation(self, observation: Any) -> Any:
-        """The image in its new size."""
-        return shrink(observation, self._size, self._gray)
+        """The image in its new size.
+
+        Raises:
+            FrameError: it does not fit the env's space.
+        """
+        return shrink(self._convert(observation)[self._name], self._size, self._gray)
 
 
 class RenderObs(gym.ObservationWrapper[Any, Any, Any], RecordConstructorArgs):
@@ -288,8 +309,18 @@ class RenderObs(gym.ObservationWrapper[Any, Any, Any], RecordConstructorArgs):
         self.observation_space = spaces.Dict(parts)
 
     def observation(self, observation: Any) -> Any:
-        """The image, and the env's own observation if kept."""
-        image = shrink(np.asarray(self.env.render()), self._size, self._gray)
+        """The image, and the env's own observation if kept.
+
+        Raises:
+            FrameError: the env drew none.
+        """
+        drawn = np.asarray(self.env.render())
+        if drawn.dtype != np.uint8 or drawn.shape[2:] != (3,):
+            what = f"{drawn.dtype} of shape {drawn.shape}" if drawn.shape else "no picture"
+            raise FrameError(
+                f"render returned {what}: return uint8 [H, W, 3] for render_mode='rgb_array'"
+            )
+        image = shrink(drawn, self._size, self._gray)
         if not self._keep:
             return {"image": image}
         space = self.env.observation_space

@@ -6,6 +6,7 @@ import importlib
 import json
 import sys
 
+import gymnasium as gym
 import pytest
 from PIL import Image
 
@@ -34,11 +35,38 @@ def test_a_table_and_a_picture(tmp_path):
     assert "2 ended" not in text and "limit" in text
     with Image.open(path) as picture:
         assert picture.size == (8 * (64 * 3 + 2), 64 * 3 + 2)
+        assert picture.getpixel((64 * 3, 9)) == (255, 255, 255)  # parts frames that are dark
 
 
 def test_a_broken_env_ends_with_1(odd_module):
     found = findings(f"{odd_module}:Nan-v0", "--steps", "20", code=1)
     assert found["frames"]["grade"] == "fault" and "nan" in found["frames"]["says"]
+    assert "finite" in found["frames"]["fix"]
+    assert list(found) == ["frames"]  # the others' checkers would stumble over the same
+
+
+@pytest.mark.parametrize(
+    "error, grade, words",
+    [
+        ("Deterministic step observations are not equivalent", "note", "see seeds above"),
+        ("reset function does not call `super().reset(seed=seed)`.", "fault", "self.np_random"),
+        ("`reset` and `step` share an object, therefore", "fault", "a copy"),
+    ],
+)
+def test_what_others_find_is_said_plainly(error, grade, words):
+    """The errors are Gymnasium 1.4's."""
+
+    def checker(env):
+        raise AssertionError(error)
+
+    found = cli_check._foreign("Gymnasium", checker, lambda: gym.make("CartPole-v1"))
+    assert found.grade == grade and words in found.fix and error not in found.says
+
+
+def test_no_picture_without_images(tmp_path):
+    path = tmp_path / "frames.png"
+    found = findings("gym/CartPole-v1", "--steps", "20", "--picture", path)["picture"]
+    assert found["grade"] == "note" and "obs=pixels" in found["fix"] and not path.exists()
 
 
 @pytest.fixture

@@ -60,6 +60,40 @@ class Still(Clean):
         return np.zeros(1, np.float32)
 
 
+class Survives(Clean):
+    """Pays 1 for each step until it falls, as CartPole."""
+
+    def step(self, action):
+        obs, _, over, _, info = super().step(action)
+        return obs, 1.0, over, False, info
+
+
+class Judged(Clean):
+    """Ends after ten steps with a verdict, as a ball that was caught or not."""
+
+    def step(self, action):
+        obs, _, _, _, info = super().step(action)
+        over = self.time == 10
+        return obs, float(over) * (1 if self.place > 0 else -1), over, False, info
+
+
+class Fails(Clean):
+    def step(self, action):
+        raise ZeroDivisionError("no mass")
+
+
+class Unseeded(Clean):
+    def reset(self):
+        return super().reset()
+
+
+class WithoutKey(Clean):
+    observation_space = spaces.Dict(a=Clean.observation_space)
+
+    def _obs(self):
+        return {"b": super()._obs()}
+
+
 def grades(kind, steps=200):
     report = examine(lambda: dreamer_envs.wrap(kind()), steps)
     return {finding.check: finding for finding in report.findings}
@@ -78,6 +112,9 @@ def test_a_clean_env_has_no_findings():
         (LimitAsEnd, "ends", "note", "terminated after exactly 10 steps"),
         (OtherDice, "seeds", "note", "differ from step 1"),
         (Outside, "frames", "fault", "'vector' holds values from"),
+        (Fails, "frames", "fault", "ZeroDivisionError: no mass (" + __file__),
+        (Unseeded, "frames", "fault", "unexpected keyword argument 'seed'"),
+        (WithoutKey, "frames", "fault", "lacks 'a'"),
         (Still, "variety", "note", "never changed: vector"),
         (Still, "other seed", "note", "the same frame"),
     ],
@@ -85,6 +122,18 @@ def test_a_clean_env_has_no_findings():
 def test_what_is_planted_is_found(kind, check, grade, words):
     finding = grades(kind)[check]
     assert finding.grade == grade and words in finding.says and finding.fix
+
+
+@pytest.mark.parametrize(
+    "kind, check, words",
+    [
+        (Survives, "rewards", "the length of an episode"),
+        (Judged, "ends", "20 episodes: 20 ended by"),
+    ],
+)
+def test_usual_tasks_raise_no_alarm(kind, check, words):
+    finding = grades(kind)[check]
+    assert finding.grade == "ok" and words in finding.says
 
 
 def test_pictures_of_the_first_frames():

@@ -10,13 +10,16 @@ from gymnasium import spaces
 from dreamer_envs import images, wrap
 from dreamer_envs.errors import EnvOptionError, FrameError, UnsupportedSpaceError
 from dreamer_envs.images import Resizer, grayscale, resize
-from dreamer_envs.transforms import ActionRepeat, NormalizeAction, Resize, rescale
+from dreamer_envs.transforms import ActionRepeat, NormalizeAction, RenderObs, Resize, rescale
 
 U8 = np.uint8
 
 
 class Fake(gym.Env):
     """Shows a fixed observation, remembers its actions, ends after some steps."""
+
+    def render(self):
+        return None
 
     def __init__(self, observation_space, action_space=None, obs=None, steps=100):
         self.observation_space = observation_space
@@ -233,6 +236,38 @@ def test_resize_of_gray_images_keeps_one_channel():
     env = Resize(Fake(spaces.Box(0, 255, (96, 96, 1), U8)), 64, gray=True)
     assert env.observation_space.shape == (64, 64, 1)
     assert env.reset()[0].shape == (64, 64, 1)
+
+
+@pytest.mark.parametrize("shape", [(40, 32), (3, 40, 32), (40, 32, 3)])
+def test_images_of_each_layout_are_resized(shape):
+    obs = np.random.default_rng(0).integers(0, 256, shape, dtype=U8)
+    env = wrap(Resize(Fake(spaces.Box(0, 255, shape, U8), obs=obs), 16))
+    pixels = obs[..., None] if len(shape) == 2 else obs
+    pixels = np.moveaxis(pixels, 0, -1) if len(shape) == 3 and shape[0] == 3 else pixels
+    image = env.reset()[0]["image"]
+    np.testing.assert_array_equal(image, resize(np.ascontiguousarray(pixels), 16, 16))
+    assert env.observation_space["image"].shape == image.shape
+
+
+def test_an_image_to_resize_is_checked():
+    frame = np.zeros((32, 32, 3), np.float32)
+    env = wrap(Resize(Fake(spaces.Box(0, 255, frame.shape, U8), obs=frame), 16))
+    with pytest.raises(FrameError, match="observation 'image' is float32, its space uint8"):
+        env.reset()
+
+
+def test_what_is_drawn_is_checked():
+    env = RenderObs(Fake(spaces.Box(0, 1, (3,))), 16)
+    with pytest.raises(FrameError, match="render returned no picture"):
+        env.observation(None)
+
+
+@pytest.mark.parametrize("name", ["observation_space", "action_space"])
+def test_an_env_without_a_space_is_refused(name):
+    env = Fake(spaces.Box(0, 1, (3,)))
+    delattr(env, name)
+    with pytest.raises(UnsupportedSpaceError, match=f"Fake declares no {name}: set it"):
+        wrap(env)
 
 
 def test_normalising_leaves_discrete_spaces_discrete():

@@ -15,7 +15,7 @@ from dreamer_envs import names
 from dreamer_envs.errors import EnvIdError, EnvOptionError, MissingPackageError
 from dreamer_envs.observations import is_image
 from dreamer_envs.suites import rendering
-from dreamer_envs.transforms import ActionRepeat, RenderObs, Resize
+from dreamer_envs.transforms import ActionRepeat, RenderObs, Resize, check_declared
 
 OBS = ("vector", "pixels", "both")
 # Packages that register ids with Gymnasium and have suites of their own here.
@@ -61,6 +61,7 @@ def make(
             f"obs={obs!r} of gym/{task} needs render_mode='rgb_array', not {render_mode!r}."
         )
     env = _make(task, "rgb_array" if drawn else render_mode, kwargs)
+    check_declared(env)
     if is_image(env.observation_space):
         env = Resize(env, size, gray)
     elif drawn:
