@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import gymnasium as gym
 
 import dreamer_envs
+from dreamer_envs.transforms import check_declared
 from dreamer_plugin.config import Config, compose
 from dreamer_plugin.doors.cli_config import resolve as resolve_id
 from dreamer_plugin.errors import UsageError
@@ -137,6 +138,7 @@ def _plain_maker(entry: Any) -> Callable[[], AnyEnv]:
 def _native_of(env: AnyEnv | Callable[[], AnyEnv]) -> NativeForm:
     """The spaces of an env as its user sees them; one that has to be made is closed again."""
     if isinstance(env, gym.Env):
+        check_declared(env)
         return NativeForm(env.observation_space, env.action_space)
     made = env()
     if not isinstance(made, gym.Env):
@@ -146,6 +148,7 @@ def _native_of(env: AnyEnv | Callable[[], AnyEnv]) -> NativeForm:
             "function that makes one, or a list."
         )
     try:
+        check_declared(made)
         return NativeForm(made.observation_space, made.action_space)
     finally:
         made.close()

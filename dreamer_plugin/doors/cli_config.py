@@ -100,11 +100,9 @@ def shown_override(override: str) -> str:
 
 
 def env_facts(cfg: Config) -> EnvFacts:
-    """What the machine layer must know of the env of `cfg`; makes it and closes it."""
+    """What the machine layer must know of the env of `cfg`, made for it if its suite must."""
     maker = dreamer_envs.maker(cfg.env.id, **usable(cfg.env.options))
-    env = maker()
-    spaces = Spaces.from_gym(env.observation_space, env.action_space)
-    env.close()
+    spaces = Spaces.from_gym(*maker.spaces())
     images = (key.shape for key in spaces.obs if key.kind == "image")
     return EnvFacts(
         replay_bytes=lambda other: _replay_bytes(other, spaces)["total"],

@@ -10,9 +10,10 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
+from gymnasium import spaces
 
 from dreamer_envs import names
 from dreamer_envs.errors import (
@@ -21,10 +22,11 @@ from dreamer_envs.errors import (
     MissingPackageError,
     UnknownOptionError,
 )
+from dreamer_envs.observations import observation
 from dreamer_envs.remote import RemoteEnv, find_python
 from dreamer_envs.spec import SuiteInfo, SuiteSpec, load
 from dreamer_envs.suites import BUILTIN
-from dreamer_envs.transforms import wrap
+from dreamer_envs.transforms import native_action, wrap
 
 ENTRY_POINT_GROUP = "dreamer_envs.suites"
 
@@ -58,6 +60,17 @@ class Maker:
         if self.registration is not None:
             gym.registry.setdefault(self.registration.id, self.registration)
         return wrap(load(self.suite.entry_point)(self.task, **self.options))
+
+    def spaces(self) -> tuple[spaces.Dict, spaces.Space[Any]]:
+        """Observation and action space of the env, which is made for it if the suite must."""
+        if self.suite.spaces is not None and not self.python:
+            observed, acted = load(self.suite.spaces)(self.task, **self.options)
+            return observation(observed)[0], native_action(acted)[0]
+        env = self()
+        try:
+            return cast(spaces.Dict, env.observation_space), env.action_space
+        finally:
+            env.close()
 
 
 def make(id: str, /, **options: Any) -> gym.Env[Any, Any]:
@@ -223,10 +236,15 @@ def _load_plugins() -> None:
             spec = entry.load()
             if not isinstance(spec, SuiteSpec):
                 raise TypeError(f"{entry.value} is not a SuiteSpec")
+            taken = names.find_suite(spec.name, _SUITES)
+            if taken is not None:
+                raise ValueError(f"the name {spec.name!r} is taken by {taken.summary!r}")
             register(spec)
         except Exception as error:
+            package = entry.dist.name if entry.dist else entry.name
             warnings.warn(
-                f"Suite {entry.name!r} of another package was left out: {error}",
+                f"Suite {entry.name!r} of the package {package!r} was left out: {error}; "
+                f"`pip uninstall {package}` if you do not need it, else tell its author.",
                 RuntimeWarning,
                 stacklevel=2,
             )

@@ -39,6 +39,8 @@ class SuiteSpec:
             imported at the first `make`. It may return any Gymnasium env; `make` wraps it.
         pool: entry point `(task, seeds, **options) -> Pool` (see `pool`) of a suite that steps
             several envs of one task together, faster than one by one; `None` if it does not.
+        spaces: entry point `(task, **options) -> (observation space, action space)` of a suite
+            whose envs start slowly, for who needs no more; `None` to make an env and look.
         tasks: the task names, or an entry point that returns them.
         module: top-level import name of the package the suite needs; empty if none.
         package: name of that package in the registry, for its version.
@@ -71,6 +73,7 @@ class SuiteSpec:
     spellings: tuple[tuple[str, str], ...] = ()
     match: EntryPoint | None = None
     pool: EntryPoint | None = None
+    spaces: EntryPoint | None = None
     bare: bool = True
     defaults: Mapping[str, Any] = field(default_factory=dict)
     terminal_on_timeout: bool = False

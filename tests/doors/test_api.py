@@ -258,6 +258,10 @@ def test_ctrl_c_ends_the_step_first():
     assert agent.learn(4, progress=False).num_timesteps == 6
 
 
+class Spaceless(gym.Env):
+    """An env that forgot what it shows and takes."""
+
+
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
@@ -267,8 +271,9 @@ def test_ctrl_c_ends_the_step_first():
         ({"env": 7}, "pass an id"),
         ({"env": dict}, r"env is dict, which makes {}: pass an id"),
         ({"env": []}, "empty"),
+        ({"env": Spaceless}, "Spaceless declares no observation_space: set it"),
     ],
-    ids=["size", "key", "id", "kind", "class", "nothing"],
+    ids=["size", "key", "id", "kind", "class", "nothing", "spaces"],
 )
 def test_mistakes_are_named(arguments, match):
     with pytest.raises(Exception, match=match) as caught:

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dreamer_envs import wrap
+import dreamer_envs
+from dreamer_envs import registry, wrap
 from dreamer_envs.errors import EnvError, EnvOptionError, MissingPackageError
 from dreamer_envs.minetest import game, link, screen
 from dreamer_envs.minetest.programs import Programs
@@ -110,6 +111,18 @@ def test_an_episode(programs):
     env.close()
     env.close()
     assert gone(scratch)
+
+
+def test_spaces_are_known_without_a_start(programs, monkeypatch):
+    monkeypatch.setattr(registry, "_require_package", lambda *_: None)  # the stand-ins need no Xlib
+    scratch = programs()
+    maker = dreamer_envs.maker("minetest/dig", size=48)
+    observed, acted = maker.spaces()
+    assert not any(scratch.iterdir())
+    env = maker()
+    assert any(scratch.iterdir())
+    assert (env.observation_space, env.action_space) == (observed, acted)
+    env.close()
 
 
 def test_gymnasiums_checker_hears_that_it_is_not_repeatable(programs):

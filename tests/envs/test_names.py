@@ -240,17 +240,21 @@ def test_register(clean_registry):
 
 class Entry:
     def __init__(self, name, value):
-        self.name, self.value = name, value
+        self.name, self.value, self.dist = name, value, None
 
     def load(self):
         return self.value
 
 
 def test_suites_of_other_packages_are_found_and_broken_ones_reported(clean_registry, monkeypatch):
-    entries = [Entry("mine", MINE), Entry("broken", 3)]
+    double = dreamer_envs.SuiteSpec("atari", "", make_recall, ())
+    entries = [Entry("mine", MINE), Entry("broken", 3), Entry("double", double)]
     monkeypatch.setattr(registry.importlib.metadata, "entry_points", lambda group: entries)
     registry._load_plugins.cache_clear()
-    with pytest.warns(RuntimeWarning, match="'broken'.*not a SuiteSpec"):
+    with (
+        pytest.warns(RuntimeWarning, match="'broken'.*not a SuiteSpec; `pip uninstall broken`"),
+        pytest.warns(RuntimeWarning, match="'double'.*the name 'atari' is taken by 'Atari 2600"),
+    ):
         assert "mine" in {info.name for info in dreamer_envs.available()}
     assert dreamer_envs.tasks("mine") == ["long_maze", "maze"]
 

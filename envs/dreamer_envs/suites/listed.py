@@ -135,6 +135,7 @@ MINETEST = SuiteSpec(
     name="minetest",
     summary="Minetest, an open world of blocks: chop trees, dig, explore",
     entry_point="dreamer_envs.suites.minetest:Minetest",
+    spaces="dreamer_envs.suites.minetest:spaces_of",
     tasks=task_names.MINETEST,
     module="Xlib",
     package="python-xlib",

@@ -19,7 +19,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from dreamer_envs.errors import EnvError, EnvOptionError
 from dreamer_envs.images import Image, resize
-from dreamer_envs.minetest.game import Game, Settings
+from dreamer_envs.minetest.game import Game, Settings, find_programs
 from dreamer_envs.minetest.hands import DIG
 from dreamer_envs.minetest.link import State
 from dreamer_envs.suites.rendering import check_render_mode
@@ -49,6 +49,16 @@ ACTIONS = {
     "look_down": Action(down=TURN),
     "dig": Action((DIG,)),
 }
+
+
+def spaces_of(task: str, size: int = 64, **_: Any) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
+    """Observation and action space, without a start of the game.
+
+    Raises:
+        MissingPackageError: one of the game's programs is not installed.
+    """
+    find_programs(f"minetest/{task}")
+    return spaces.Box(0, 255, (size, size, 3), np.uint8), spaces.Discrete(len(ACTIONS))
 
 
 class Minetest(gym.Env[Image, Any]):
@@ -110,8 +120,7 @@ class Minetest(gym.Env[Image, Any]):
         self._game: Game | None = Game(self._settings, self._who)
         self._time = self._pitch = 0
         self._seen: Image | None = None
-        self.observation_space = spaces.Box(0, 255, (size, size, 3), np.uint8)
-        self.action_space = spaces.Discrete(len(ACTIONS))
+        self.observation_space, self.action_space = spaces_of(task, size)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
