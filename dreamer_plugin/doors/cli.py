@@ -25,6 +25,7 @@ from dreamer_plugin.doors import (
     cli_share,
 )
 from dreamer_plugin.doors.cli_import import EnvImport
+from dreamer_plugin.doors.cli_runs import require_run
 from dreamer_plugin.doors.cli_usage import OneLineGroup
 from dreamer_plugin.doors.dialects import words_cli
 from dreamer_plugin.errors import UsageError
@@ -230,7 +231,7 @@ def export_weights(
     which: Which = "best",
 ) -> None:
     """Write the weights of a run with official names."""
-    run = cli_evaluate.require_run(run)
+    run = require_run(run)
     from dreamer_plugin.run.official import export_run
 
     checkpoint, count = export_run(run, file, which)

@@ -15,6 +15,7 @@ from dreamer_plugin.config.layers import on_disk
 from dreamer_plugin.config.machine import free_disk, probe
 from dreamer_plugin.config.secrets import hidden
 from dreamer_plugin.config.trust import usable
+from dreamer_plugin.doors.cli_runs import require_run, require_run_of, run_of
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.spaces import Spaces
 
@@ -73,11 +74,8 @@ def resumed_config(
     """
     if resume == "never" or (resume == "auto" and (env or config or not logdir)):
         return []
-    path = Path(str(logdir) if resume == "auto" else resume)
-    folders = [path, *path.parents[:2]]  # the path may be of a checkpoint inside the run
-    run = next((folder for folder in folders if (folder / "config.yaml").is_file()), None)
-    if run is None and resume != "auto":
-        raise UsageError(f"{resume} is not a run folder: it has no config.yaml.")
+    path = Path(str(logdir)) if resume == "auto" else require_run(resume)
+    run = run_of(path) if resume == "auto" else require_run_of(path)
     if (path / "manifest.json").is_file():
         _refuse_older(path)
     return [str(run)] if run else []

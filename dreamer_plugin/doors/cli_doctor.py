@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from dreamer_plugin.doors.cli_evaluate import require_run
 from dreamer_plugin.doors.cli_import import EnvImport
 from dreamer_plugin.doors.cli_meter import metered
+from dreamer_plugin.doors.cli_runs import require_run
 
 ABOUT = """Examine a run: evidence, likely cause and remedy of what goes wrong.
 

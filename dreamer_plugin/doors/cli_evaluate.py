@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,9 +10,9 @@ import typer
 
 from dreamer_plugin.doors.cli_import import EnvImport, EnvPython
 from dreamer_plugin.doors.cli_meter import metered
+from dreamer_plugin.doors.cli_runs import require_run, run_of
 from dreamer_plugin.doors.dialects import words_cli
 from dreamer_plugin.errors import UsageError
-from dreamer_plugin.run.pretrained import place
 
 Hidden = Annotated[str | None, typer.Option(hidden=True)]  # a run knows its env
 
@@ -92,7 +91,8 @@ def _write(found: Any, folder: Path, video: bool) -> None:
 
 def text(report: dict[str, Any]) -> str:
     """A report for people."""
-    lines = [f"{report['env']}, checkpoint {report['checkpoint']} (step {report['step']:,})"]
+    where = f"{report['run']}, checkpoint {report['checkpoint']} (step {report['step']:,})"
+    lines = [f"{report['env']} by {where}"]
     lines += [_returns(each) for each in (report, report.get("other")) if each]
     return "\n".join(lines + (_quality(report["quality"]) if "quality" in report else []))
 
@@ -153,23 +153,7 @@ def require_env(path: Path, env: str | None) -> None:
     import dreamer_envs
     from dreamer_plugin.config import load_config
 
-    folders = [path, *path.parents[:2]]  # the path may be of a checkpoint inside the run
-    run = next((folder for folder in folders if (folder / "config.yaml").is_file()), path)
+    run = run_of(path) or path
     own = load_config(run / "config.yaml").env.id
     if dreamer_envs.canonical(env) != own:
         raise UsageError(f"--env {env}, but {run} was trained on {own or 'an env object'}.")
-
-
-def require_run(run: Path) -> Path:
-    """Where a run lies that is named so; `pretrained/NAME` is one that came with the package.
-
-    Raises:
-        UsageError: it is missing; names the one beside it with a similar name.
-    """
-    run = place(run)
-    if run.is_dir():
-        return run
-    beside = [path.name for path in run.parent.glob("*/") if (path / "config.yaml").is_file()]
-    close = difflib.get_close_matches(run.name, beside, n=1, cutoff=0.4)
-    hint = f" Did you mean {str(run.parent / close[0])!r}?" if close else ""
-    raise UsageError(f"There is no run folder {str(run)!r}.{hint}")

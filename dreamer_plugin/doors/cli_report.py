@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from dreamer_plugin.doors.cli_evaluate import require_run
 from dreamer_plugin.doors.cli_import import EnvImport
 from dreamer_plugin.doors.cli_meter import metered
+from dreamer_plugin.doors.cli_runs import require_run
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.pretrained import beside
 
@@ -88,7 +88,9 @@ def text(found: dict[str, Any], a: str, b: str) -> str:
     for title in ("settings", "machine", "results"):
         lines += [title, *_rows(found[title], a, b)]
     parted = found["parted"]
-    if parted is None:
+    if parted is None and not found["rows"]:
+        lines.append("no row that both logged, so their numbers cannot be compared")
+    elif parted is None:
         lines.append(f"all {found['rows']:,} rows that both logged are equal, but for times")
     else:
         ours, theirs = parted["values"]

@@ -15,8 +15,8 @@ from dreamer_plugin.config.fields import OPTIONS, flatten
 from dreamer_plugin.config.history import saved_history
 from dreamer_plugin.config.secrets import hidden
 from dreamer_plugin.doors.cli_config import resolve
+from dreamer_plugin.doors.cli_runs import require_run
 from dreamer_plugin.errors import UsageError
-from dreamer_plugin.run.pretrained import place
 
 INDENT = 2
 
@@ -41,10 +41,8 @@ def resolve_words(
         return resolve(env, config, overrides, options, must_exist=False)
     if len(runs) > 1 or overrides or env or config or options:
         raise UsageError("Show one run, or an env with its settings, not both.")
-    run = place(runs[0])
-    if not run.is_dir():
-        hint = f" For an env write --env {run}." if "/" in runs[0] else ""
-        raise UsageError(f"There is no run folder {runs[0]!r}.{hint}")
+    hint = f" For an env write --env {runs[0]}." if "/" in runs[0] else ""
+    run = require_run(runs[0], hint)
     cfg = load_config(run)
     source = str(run / "config.yaml")
     saved = {key: [(value, source)] for key, value in flatten(asdict(cfg), source).items()}

@@ -72,8 +72,16 @@ def _usage(error: Any) -> str:
         options = [option for param in command.params for option in param.opts]
         valid = [option for option in options if option.startswith("--")] + ["--help"]
         return f"Unknown option {name!r}.{_hint(name, valid)} See {error.ctx.command_path} --help."
-    text = " ".join(error.format_message().split()).rstrip(".")
+    text = " ".join(error.format_message().split()).rstrip(".") + _given(error)
     return f"{text}. See {error.ctx.command_path} --help." if error.ctx else f"{text}."
+
+
+def _given(error: Any) -> str:
+    """The value that was refused, where it was looked at and the message leaves it out."""
+    looked = getattr(error.__cause__, "errors", None)  # pydantic's, which Typer checks values with
+    values = [repr(each["input"]) for each in looked()] if callable(looked) else []
+    shown = error.format_message()
+    return "".join(f", but it is {value}" for value in values[:1] if value not in shown)
 
 
 def _hint(given: str, valid: Sequence[str]) -> str:

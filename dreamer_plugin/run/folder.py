@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import TextIO
 
 from dreamer_plugin.config.schema import Config
 from dreamer_plugin.errors import UsageError
@@ -57,12 +58,11 @@ class RunFolder:
         A folder that was made for this and holds nothing at the end vanishes too.
 
         Raises:
-            UsageError: when another process trains in it, or it holds a link.
+            UsageError: when another process trains in it, it holds a link, or nothing can be
+                written there.
         """
         fresh = not self.path.exists()
-        self.path.mkdir(parents=True, exist_ok=True)
-        refuse_links(self.path)
-        with (self.path / LOCK).open("w") as file:
+        with self._opened_lock() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -74,6 +74,17 @@ class RunFolder:
                 if fresh and [path.name for path in self.path.iterdir()] == [LOCK]:
                     (self.path / LOCK).unlink()
                     self.path.rmdir()
+
+    def _opened_lock(self) -> TextIO:
+        """The file of the lock, in a folder that is made for it if need be."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            refuse_links(self.path)
+            return (self.path / LOCK).open("w")
+        except OSError as error:
+            raise UsageError(
+                f"Cannot write a run into {self.path}: {error.strerror}; pass another --logdir."
+            ) from error
 
 
 def refuse_links(run: Path) -> None:
@@ -110,7 +121,7 @@ def new_folder(cfg: Config) -> RunFolder:
         folder = RunFolder(RUNS / f"{run_prefix(cfg)}{stamp}")
     if folder.is_run():
         message = (
-            f"{folder.path} already holds a run. Continue it with --resume auto, "
+            f"{folder.path} already holds a run. Continue it with --resume {folder.path}, "
             "or pass another --logdir."
         )
         raise UsageError(message)

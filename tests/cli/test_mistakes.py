@@ -37,11 +37,13 @@ MISTAKES = {
     "train --env toy/catch model.deter=100 model.blocks=8": "of model.blocks, 8; 96 would do",
     "train --env gym/CartPole-v1 env.obs=pixels env.size=50": "multiple of 16 from 48 to 256, such",
     "train --env gym/CartPole-v1 env.obs=pixels world.decoder.image_blocks=3": "no multiple of wor",
-    "train --resume nowhere": "nowhere is not a run folder: it has no config.yaml.",
+    "train --resume nowhere": "There is no run folder 'nowhere'.",
+    "train --resume .": ". is not a run folder: it has no config.yaml.",
     "evaluate": "Missing argument 'RUN'",
     "evaluate nowhere": "There is no run folder 'nowhere'.",
     "evaluate . --episodes few": "Invalid value for '--episodes'",
-    "evaluate . --episodes 0": "Invalid value for '--episodes'",
+    "evaluate . --episodes 0": "greater than or equal to 1, but it is '0'. See ",
+    "play . --port 99999": "less than or equal to 65535, but it is '99999'. See ",
     "report": "Missing argument 'RUN...'",
     "report nowhere": "There is no run folder 'nowhere'.",
     "report .": ". is not a run folder: it has no config.yaml.",
@@ -100,15 +102,34 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("line", MISTAKES)
+RUNS = {
+    "train --resume runs/mien": "There is no run folder 'runs/mien'. Did you mean 'runs/mine'?",
+    "train --resume runs": "runs is not a run folder: it has no config.yaml. Did you mean 'runs/mi",
+    "show runs/mien": "There is no run folder 'runs/mien'. Did you mean 'runs/mine'?",
+    "show a.txt": "a.txt is a file; name the folder of a run.",
+    "evaluate a.txt": "a.txt is a file; name the folder of a run.",
+    "play a.safetensors": "name the folder of a run. Exported weights are for Dreamer.load.",
+    "train --env toy/catch --logdir runs/mine": "Continue it with --resume runs/mine, or pass ano",
+    "train --env toy/catch --logdir a.txt": "Cannot write a run into a.txt: File exists; pass an",
+    "train --env toy/catch --logdir a.txt/b": "Cannot write a run into a.txt/b: Not a directory;",
+    "train --env toy/catch --logdir /proc/b": "Cannot write a run into /proc/b: No such file",
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES | RUNS)
 def test_one_line(line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    if line in RUNS:
+        (tmp_path / "runs" / "mine").mkdir(parents=True)
+        (tmp_path / "runs" / "mine" / "config.yaml").write_text("env: {id: toy/catch}\n")
+        (tmp_path / "a.txt").touch()
+        (tmp_path / "a.safetensors").touch()
     result = CliRunner().invoke(app, line.split())
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr.startswith("Error: ")
     assert result.stderr.count("\n") == 1 and result.stderr.endswith("\n")
-    assert MISTAKES[line] in result.stderr
+    assert (MISTAKES | RUNS)[line] in result.stderr
 
 
 def test_a_missing_package_names_the_extra(monkeypatch):

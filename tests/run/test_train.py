@@ -108,7 +108,7 @@ def test_a_callback_can_end_the_run(tiny, quiet):
 def test_a_second_run_in_the_same_folder_is_refused(tiny, quiet):
     cfg = tiny(**{"run.steps": 4})
     train(cfg, console=quiet)
-    with pytest.raises(UsageError, match="already holds a run.*--resume auto"):
+    with pytest.raises(UsageError, match="already holds a run.*--resume .*pass another"):
         train(cfg, console=quiet)
 
 

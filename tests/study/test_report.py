@@ -207,6 +207,8 @@ def test_both_commands(tmp_path, catch):
     out = command("diff", catch, other).stdout
     assert "first difference in row 0" in out and "run.steps" in out
     assert json.loads(command("diff", other, other, "--json").stdout)["parted"] is None
+    (other / "metrics.jsonl").write_text("")  # a run that was cut before its first row
+    assert "no row that both logged" in command("diff", catch, other).stdout
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -96,7 +96,7 @@ def saved(path: Path) -> Path:
     Raises:
         UsageError: it is a file of PyTorch, which is never opened, or nothing of ours is there.
     """
-    if path.suffix == ".safetensors" and path.is_file():
+    if path.suffix == ".safetensors" and (path.parent / "manifest.json").is_file():
         return path.parent
     if path.suffix != ".pt" or path.is_dir():
         return path

@@ -1,0 +1,56 @@
+"""Which run a word of the command line means, and what is said when it means none."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from dreamer_plugin.errors import UsageError
+from dreamer_plugin.run.pretrained import place
+
+CONFIG = "config.yaml"  # what makes a folder one of a run
+
+
+def require_run(run: str | Path, hint: str = "") -> Path:
+    """Where a run lies that is named so; `pretrained/NAME` is one that came with the package.
+
+    Args:
+        run: its folder, or something in it. hint: said where no run has a similar name.
+
+    Raises:
+        UsageError: it is missing; names the one beside it with a similar name.
+    """
+    run = place(run)
+    if run.is_dir():
+        return run
+    if run.is_file():
+        hint = " Exported weights are for Dreamer.load." if run.suffix == ".safetensors" else hint
+        raise UsageError(f"{run} is a file; name the folder of a run.{hint}")
+    beside = [path.name for path in _runs_in(run.parent)]
+    close = difflib.get_close_matches(run.name, beside, n=1, cutoff=0.4)
+    hint = f" Did you mean {str(run.parent / close[0])!r}?" if close else hint
+    raise UsageError(f"There is no run folder {str(run)!r}.{hint}")
+
+
+def run_of(path: Path) -> Path | None:
+    """The run that a folder is, or that it is a checkpoint of; None where it is neither."""
+    folders = [path, *path.parents[:2]]
+    return next((folder for folder in folders if (folder / CONFIG).is_file()), None)
+
+
+def require_run_of(path: Path) -> Path:
+    """As `run_of`.
+
+    Raises:
+        UsageError: it is neither; names the run in it that was begun last.
+    """
+    run = run_of(path)
+    if run is not None:
+        return run
+    newest = max(_runs_in(path), key=lambda run: (run / CONFIG).stat().st_mtime, default=None)
+    hint = f" Did you mean {str(newest)!r}?" if newest else ""
+    raise UsageError(f"{path} is not a run folder: it has no {CONFIG}.{hint}")
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    return [path.parent for path in folder.glob(f"*/{CONFIG}")]
