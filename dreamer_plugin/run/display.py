@@ -95,6 +95,33 @@ class Speed:
         return (step1 - step0) / (end - start), (updates1 - updates0) / (end - start)
 
 
+class Pace:
+    """Agent steps per second as far as they foretell the rest of a run.
+
+    Speeds of some seconds swing with what else the machine does, so a longer past counts than for
+    the speeds that are shown; and steps before the first update tell nothing of those after it,
+    which take many times longer.
+
+    Args:
+        span: seconds that count.
+    """
+
+    def __init__(self, span: float = 600.0) -> None:
+        self._span = span
+        self._speed, self._learns = Speed(span), False
+
+    def mark(self, now: float, step: int, updates: int) -> None:
+        """As of `Speed`."""
+        if updates and not self._learns:
+            self._speed, self._learns = Speed(self._span), True
+        self._speed.mark(now, step, updates)
+
+    def left(self, steps: int) -> float | None:
+        """Seconds that so many steps will take, None while that is not known."""
+        pace = self._speed.rates()[0]
+        return steps / pace if pace and self._learns else None
+
+
 class Display:
     """Shows a `Progress`; a context, so that the terminal is left in order.
 
@@ -117,14 +144,14 @@ class Display:
         self._live: Live | None = None
         self._every = refresh if self.console.is_terminal else interval
         self._next = 0.0
-        self._speed = Speed()
+        self._speed, self._pace = Speed(), Pace()
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
             self._live = Live(self._table(), console=self.console, auto_refresh=False)
             self._live.__enter__()
         self._next = time.monotonic() + self._every
-        self._speed.mark(time.monotonic(), self.progress.step, self.progress.updates)
+        self._mark(time.monotonic())
         return self
 
     def __exit__(
@@ -150,8 +177,12 @@ class Display:
         """Print above the live table."""
         self.console.print(message, highlight=False)
 
+    def _mark(self, now: float) -> None:
+        for rates in (self._speed, self._pace):
+            rates.mark(now, self.progress.step, self.progress.updates)
+
     def _show(self, now: float) -> None:
-        self._speed.mark(now, self.progress.step, self.progress.updates)
+        self._mark(now)
         if self._live is not None:
             self._live.update(self._table(), refresh=True)
         else:
@@ -166,7 +197,7 @@ class Display:
             "updates": f"{p.updates:,}",
             "steps/s": f"{steps_per_second:,.1f}",
             "updates/s": f"{updates_per_second:,.2f}",
-            "ETA": _duration((p.steps - p.step) / steps_per_second if steps_per_second else None),
+            "ETA": _duration(self._pace.left(max(p.steps - p.step, 0))),
             "return": "-" if p.last_return is None else f"{p.last_return:,.2f}",
             "replay": f"{p.windows:,}/{p.capacity:,}",
         }

@@ -16,7 +16,7 @@ from dreamer_plugin.config import Config
 from dreamer_plugin.config.schema import LossScales
 
 _LOGS, _EPISODES = 3, 10  # recent ones that are looked at
-_UPDATES = 300  # before these, nothing is said of what should have been learned
+LEARNED = 300  # before these, nothing is said of what should have been learned
 _NOT_OBSERVED = {scale.name for scale in fields(LossScales)}
 
 # Where an alarm begins. Healthy runs of CartPole, Pendulum and recall stay far from all of them.
@@ -80,9 +80,14 @@ class Watch:
     def alarms(self) -> list[Alarm]:
         """What is wrong now."""
         found = [self._replay(), self._env()]
-        if len(self.logs) == _LOGS and self.logs[-1]["updates"] >= _UPDATES:
+        if self.judges:
             found += [self._collapse(), self._frozen(), self._dead(), self._drift()]
         return [alarm for alarm in found if alarm is not None]
+
+    @property
+    def judges(self) -> bool:
+        """Whether enough was logged to say something of what should have been learned."""
+        return len(self.logs) == _LOGS and self.logs[-1]["updates"] >= LEARNED
 
     def recent(self, name: str) -> float | None:
         """Median of a number over the last rows that logged losses."""

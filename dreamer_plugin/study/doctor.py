@@ -22,7 +22,7 @@ from dreamer_plugin.errors import CheckpointError
 from dreamer_plugin.ops.distributions import DiscreteTarget
 from dreamer_plugin.run.evaluate import choose
 from dreamer_plugin.run.foresight import CONTEXT, filter_episode
-from dreamer_plugin.run.symptoms import Alarm, Watch
+from dreamer_plugin.run.symptoms import LEARNED, Alarm, Watch
 from dreamer_plugin.study.quality import measure, target_of
 from dreamer_plugin.study.recorded import play_recorded
 from dreamer_plugin.study.run_record import read_run
@@ -77,6 +77,8 @@ def examine(path: str, episodes: int = 3, seed: int = 0, device: str = "auto") -
     alarms, notes = watch.alarms(), []
     if not watch.logs:
         notes.append("No update was logged yet, so there is little to say.")
+    elif not watch.judges:
+        notes.append(f"Of learning nothing is said before {LEARNED} updates were logged.")
     if episodes:
         try:
             played = play_recorded(choose(run.path, "latest"), episodes, seed, device, False)

@@ -5,7 +5,7 @@ import re
 
 from rich.console import Console
 
-from dreamer_plugin.run.display import Display, Progress, Speed
+from dreamer_plugin.run.display import Display, Pace, Progress, Speed
 from dreamer_plugin.run.loop import train
 
 
@@ -54,6 +54,23 @@ def test_speed_is_over_the_recent_past():
         speed.mark(float(now), step=now * (1 if now < 20 else 3), updates=now)
     # Between 20 s (step 60) and 30 s (step 90).
     assert speed.rates() == (3.0, 1.0)
+
+
+def test_the_rest_is_foretold_by_steps_after_the_first_update():
+    pace = Pace(span=100)
+    for now in range(10):
+        pace.mark(float(now), step=100 * now, updates=0)
+    assert pace.left(60) is None  # a replay that fills says nothing of learning
+    pace.mark(10.0, step=1000, updates=1)
+    assert pace.left(60) is None
+    pace.mark(20.0, step=1030, updates=10)
+    assert pace.left(60) == 20.0  # 3 steps/s
+    pace.mark(110.0, step=1100, updates=30)
+    assert pace.left(50) == 50.0  # 100 steps in 100 s: a slow moment does not throw it far
+    resumed = Pace()
+    for now in (0.0, 2.0):
+        resumed.mark(now, step=int(1000 + now), updates=500)
+    assert resumed.left(7) == 7.0
 
 
 def test_losses_show_before_the_first_row_is_logged(tiny):
