@@ -17,11 +17,13 @@ svg{background:#fff;border:1px solid #eee;max-width:100%;height:auto}
 .grid{stroke:#eee;fill:none}
 .line{fill:none;stroke-width:1.6}
 .band{opacity:.15}
+.point{stroke-width:6;stroke-linecap:round;fill:none}
 .dots{stroke-width:2.4;stroke-linecap:round;opacity:.3;fill:none}
 """  # of a page that shows charts
 MOST = 400  # points of a drawn line
 _WIDTH, _HEIGHT = 440, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 10, 26, 34
+_INSET = 4  # between the borders and what is drawn, which is as thick as that
 
 Numbers = Sequence[float | None]
 
@@ -48,7 +50,7 @@ class Line:
 
 
 def line_chart(title: str, x_label: str, lines: Sequence[Line]) -> str:
-    """An SVG with axes, grid, legend and lines.
+    """An SVG with axes, grid, lines, and a legend where lines have several names.
 
     Args:
         title, x_label: of the chart. lines: with at least one finite point in all, else the chart
@@ -64,7 +66,8 @@ def line_chart(title: str, x_label: str, lines: Sequence[Line]) -> str:
     for line, points in kept:
         parts.append(_drawn(line, points, frame))
     names = [(line.name, line) for line, points in kept if points and line.name]
-    parts.append(_legend(dict(names)))
+    if len({line.name for line in lines if line.name}) > 1:
+        parts.append(_legend(dict(names)))
     return _svg(parts, title)
 
 
@@ -112,11 +115,12 @@ class _Frame:
     y1: float
 
     def x(self, value: float) -> float:
-        return _LEFT + (value - self.x0) / (self.x1 - self.x0) * (_WIDTH - _LEFT - _RIGHT)
+        share = (value - self.x0) / (self.x1 - self.x0)
+        return _LEFT + _INSET + share * (_WIDTH - _LEFT - _RIGHT - 2 * _INSET)
 
     def y(self, value: float) -> float:
         share = (value - self.y0) / (self.y1 - self.y0)
-        return _HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM)
+        return _HEIGHT - _BOTTOM - _INSET - share * (_HEIGHT - _TOP - _BOTTOM - 2 * _INSET)
 
 
 def _points(line: Line) -> list[tuple[float, ...]]:
@@ -177,9 +181,10 @@ def _axes(title: str, x_label: str, frame: _Frame) -> str:
 def _drawn(line: Line, points: Sequence[tuple[float, ...]], frame: _Frame) -> str:
     colour = COLOURS[line.colour % len(COLOURS)]
     places = [f"{frame.x(point[0]):.1f} {frame.y(point[1]):.1f}" for point in points]
-    if line.dots:
+    if line.dots or len(places) == 1:  # a line of one point would not be seen
         dots = "".join(f"M{place}h.01" for place in places)
-        return f'<path class="dots" stroke="{colour}" d="{dots}"/>'
+        kind = "dots" if line.dots else "point"
+        return f'<path class="{kind}" stroke="{colour}" d="{dots}"/>'
     band = ""
     if points and len(points[0]) == 4:
         up = [f"{frame.x(p[0]):.1f} {frame.y(p[3]):.1f}" for p in points]
@@ -191,9 +196,7 @@ def _drawn(line: Line, points: Sequence[tuple[float, ...]], frame: _Frame) -> st
 
 
 def _legend(lines: dict[str, Line]) -> str:
-    """Names at the right, only where there is more than one."""
-    if len(lines) < 2:
-        return ""
+    """Names at the left."""
     parts = []
     for row, (name, line) in enumerate(lines.items()):
         y = _TOP + 12 + 13 * row

@@ -56,10 +56,14 @@ def charts(drawn: Iterable[str]) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A table; numbers stand at the right."""
-    head = "".join(f"<th>{escape(str(cell))}</th>" for cell in header)
+    """A table; numbers stand at the right. A header of empty cells is left out."""
+    head = "".join(f"<th>{escape(str(cell))}</th>" for cell in header) if any(header) else ""
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
-    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>' if body else ""
+    return (
+        f'<div class="wide"><table>{head and f"<tr>{head}</tr>"}{body}</table></div>'
+        if body
+        else ""
+    )
 
 
 def folded(title: str, text: str) -> str:

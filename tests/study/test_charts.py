@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from dreamer_plugin.study.charts import Line, heat_map, line_chart
-from dreamer_plugin.study.page import page, picture, section, table
+from dreamer_plugin.study.page import facts, page, picture, section, table
 
 NAN = float("nan")
 
@@ -18,8 +18,8 @@ def paths(svg, kind):
 def test_points_stand_where_they_belong():
     (line,) = paths(line_chart("t", "x", [Line("a", [0, 10], [1.0, 3.0])]), "line")
     numbers = [float(n) for n in re.findall(r"[\d.]+", line.get("d"))]
-    # The first point at the left and bottom border of the axes, the last one at the others.
-    assert numbers == [58.0, 216.0, 430.0, 26.0]
+    # The first point 4 from the left and bottom border of the axes, the last one from the others.
+    assert numbers == [62.0, 212.0, 426.0, 30.0]
 
 
 def test_numbers_that_are_none_are_left_out():
@@ -32,11 +32,11 @@ def test_many_points_are_thinned_and_the_last_stays():
     svg = line_chart("t", "x", [Line("a", list(range(10_001)), [float(i) for i in range(10_001)])])
     (line,) = paths(svg, "line")
     assert 300 < line.get("d").count("L") <= 400
-    assert line.get("d").endswith("430.0 26.0")
+    assert line.get("d").endswith("426.0 30.0")
 
 
 def test_a_constant_has_an_axis():
-    assert "M58.0" in line_chart("t", "x", [Line("a", [0, 1], [5.0, 5.0])])
+    assert "M62.0" in line_chart("t", "x", [Line("a", [0, 1], [5.0, 5.0])])
 
 
 @pytest.mark.parametrize("name", ["<b>", "a & b", '"'])
@@ -56,3 +56,20 @@ def test_a_heat_map_has_a_cell_for_each_number():
 def test_sections_without_content_are_left_out():
     assert section("nothing", "") == "" and table(("a",), []) == ""
     assert "data:image/gif;base64,R0lG" in picture("film", b"GIF89a")
+
+
+def test_a_single_point_can_be_seen():
+    svg = line_chart("t", "x", [Line("a", [400], [5.0])])
+    (point,) = paths(svg, "point")
+    assert paths(svg, "line") == [] and point.get("d").count("M") == 1
+    assert ".point{stroke-width:6" in page("t", [svg])
+
+
+def test_a_line_alone_is_named_where_others_are_empty():
+    lines = [Line("a", [0, 1], [1.0, 2.0]), Line("b", [], [])]
+    texts = [each.text for each in ET.fromstring(line_chart("t", "x", lines)).iter("text")]
+    assert "a" in texts and "b" not in texts
+
+
+def test_a_header_of_empty_cells_is_left_out():
+    assert "<th>" not in facts({"steps": 3}) and "<th>" in table(("", "a"), [("n", 1)])

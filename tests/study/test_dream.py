@@ -337,6 +337,7 @@ def test_a_person_steers_in_a_browser(runs, name, tmp_path):
             assert browser.run("document.body.dataset.step") == stands
             images = browser.run("[...document.images].map((i) => i.naturalWidth).join()")
             assert images == {"catch": "64,64", "cartpole": "600"}.get(name, "500")
+            assert browser.run("document.getElementById('imageless').hidden") == (name == "catch")
             drawn = browser.run("document.querySelectorAll('canvas').length")
             assert drawn == 3 + {"catch": 0, "cartpole": 4}.get(name, 3)
             browser.picture(tmp_path / "page.png")
