@@ -111,8 +111,9 @@ def _film(
                 f"{len(episode.rewards)} steps, ended by {end}"
             )
             frames, fps = frames + episode.frames, rate
+        if frames:
+            shows.write_video(file, frames, fps)
     if frames:
-        shows.write_video(file, frames, fps)
         typer.echo(f"{file}: {len(frames)} frames, {fps} a second")
 
 

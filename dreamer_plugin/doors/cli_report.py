@@ -54,6 +54,8 @@ def report(
         if len(runs) > 1:
             raise UsageError("Where should the page of several runs lie? Add --out FILE.html.")
         out = beside(runs[0], "report.html")
+    if out.suffix not in (".html", ".htm"):
+        raise UsageError(f"{out} is no page: end it in .html.")
     if not out.parent.is_dir() or out.is_dir():
         raise UsageError(f"Cannot write {out}: name a file in a folder that exists.")
     from dreamer_plugin.study.report import report as make

@@ -10,6 +10,7 @@ import typer
 from dreamer_plugin.doors import cli_evaluate
 from dreamer_plugin.doors.cli_import import EnvImport
 from dreamer_plugin.doors.cli_meter import metered
+from dreamer_plugin.doors.cli_runs import require_run
 
 ABOUT_PUSH = """Share a run: one checkpoint, settings, numbers and a model card; no replay.
 
@@ -82,8 +83,11 @@ def pull(
     allow_env_import: EnvImport = None,
 ) -> None:
     """Take a shared run."""
+    from dreamer_plugin.study.hub import is_place
     from dreamer_plugin.study.share import pull as take
 
+    if not is_place(source):
+        require_run(source)
     with metered():
         facts = take(source, folder)
     typer.echo(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -38,7 +40,8 @@ class OneLineGroup(TyperGroup):
             extra: as in Typer.
         """
         try:
-            code = super().main(args, standalone_mode=False, **extra)
+            with _warnings_for_users():
+                code = super().main(args, standalone_mode=False, **extra)
         except (typer.Abort, KeyboardInterrupt):
             code = INTERRUPTED
         except Exception as error:
@@ -50,6 +53,17 @@ class OneLineGroup(TyperGroup):
         if not standalone_mode:
             return code
         sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def _warnings_for_users() -> Iterator[None]:
+    """Warnings as one line, without the line of our source that they come from."""
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"warning  {message}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def _for_user(error: Exception) -> str | None:

@@ -231,11 +231,12 @@ def find_checkpoint(folder: RunFolder, which: str = "latest") -> Path:
         raise CheckpointError(nearest(which, ["best", "latest", *known], "checkpoint"))
     if path is None and folder.is_shared():
         path = checkpoint.newest(folder.checkpoints, names=PARTS)
-    if path is None and which == "best":
+    if path is None and which == "best" and known:
         why = "no episode ended in it; use --which latest"
         raise CheckpointError(f"{folder.path} has no best checkpoint: {why}.")
     if path is None:
-        raise CheckpointError(f"{folder.path} has no whole checkpoint yet.")
+        whole = "; --which best takes the best one" if checkpoint.best(folder.checkpoints) else ""
+        raise CheckpointError(f"{folder.path} has no whole checkpoint{whole or ' yet'}.")
     return path
 
 

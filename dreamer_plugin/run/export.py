@@ -220,7 +220,8 @@ def _write(file: str | Path, save: Any) -> None:
         save(str(part))
         part.chmod(0o644)
         os.replace(part, path)
-    except OSError as error:
-        raise UsageError(f"Cannot write {path}: {error.strerror}.") from error
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"Cannot write {path}: {reason}.") from error
     finally:
         part.unlink(missing_ok=True)

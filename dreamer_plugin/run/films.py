@@ -24,6 +24,7 @@ from dreamer_envs.images import enlarged, in_colour
 from dreamer_plugin.data.alignment import Frames
 from dreamer_plugin.nets.codec import ImageOutput
 from dreamer_plugin.run.foresight import CONTEXT, Filtered, foresee, observe
+from dreamer_plugin.run.telling import counted
 from dreamer_plugin.world.model import WorldModel
 
 FPS = 20
@@ -39,11 +40,12 @@ def write_gif(file: str | Path | io.BytesIO, frames: Any, fps: int = FPS) -> Non
         file: to make. frames: uint8 `[T, H, W, C]`; small ones are enlarged.
         fps: frames a second, of which a GIF shows at most 50.
     """
-    images = [Image.fromarray(enlarged(in_colour(np.asarray(f)), LEAST_SIDE)) for f in frames]
+    told = counted("frames drawn", frames)
+    images = (Image.fromarray(enlarged(in_colour(np.asarray(f)), LEAST_SIDE)) for f in told)
     # GIF counts hundredths of a second, and viewers slow down what is faster than 20 ms.
     duration = max(20, round(100 / fps) * 10)
-    images[0].save(
-        file, format="GIF", save_all=True, append_images=images[1:], duration=duration, loop=0
+    next(images).save(
+        file, format="GIF", save_all=True, append_images=images, duration=duration, loop=0
     )
 
 

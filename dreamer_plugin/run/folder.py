@@ -66,8 +66,10 @@ class RunFolder:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                message = f"{self.path} is in use by another process; pass another --logdir."
-                raise UsageError(message) from error
+                raise UsageError(
+                    f"{self.path} is in use by another process: wait until that ends, or train "
+                    "elsewhere with --logdir."
+                ) from error
             try:
                 yield
             finally:

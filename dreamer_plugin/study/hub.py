@@ -25,8 +25,8 @@ _PLACE = re.compile(
 
 
 def is_place(text: str) -> bool:
-    """Whether a text names a place on the hub."""
-    return text.startswith(SCHEME)
+    """Whether a text is meant as a place on the hub, however it is spelt."""
+    return re.match(r"hf:|\w+://", text) is not None
 
 
 def parse(text: str) -> tuple[str, str | None]:

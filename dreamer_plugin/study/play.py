@@ -26,7 +26,7 @@ from dreamer_plugin.config.trust import usable
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.evaluate import Chosen, load_agent
 from dreamer_plugin.run.films import FPS, LEAST_SIDE, write_gif
-from dreamer_plugin.run.telling import tell
+from dreamer_plugin.run.telling import counted, tell
 
 Frame = npt.NDArray[np.uint8]
 
@@ -128,6 +128,7 @@ def _episode(
     _see(played, env, obs, spaces, drawn)
     first = torch.ones(1, dtype=torch.bool, device=agent.device)
     while not done:
+        tell("steps of this episode", len(played.rewards), 0)
         noise = torch.from_numpy(rng.random((1, agent.noise_size), np.float32))
         seen = {key.name: torch.as_tensor(np.asarray(obs[key.name])[None]) for key in spaces.obs}
         seen = {name: value.to(agent.device) for name, value in seen.items()}
@@ -138,6 +139,7 @@ def _episode(
         played.rewards.append(float(reward))
         played.ended, done = bool(terminated), bool(terminated or truncated)
         _see(played, env, obs, spaces, drawn)
+    tell("steps of this episode", len(played.rewards), len(played.rewards))
     return played
 
 
@@ -164,8 +166,9 @@ def write_video(path: Path, frames: list[Frame], fps: int) -> None:
         return
     import imageio_ffmpeg
 
-    large = [enlarged(frame, LEAST_SIDE) for frame in frames]
-    height, width = (side - side % 2 for side in large[0].shape[:2])  # yuv420p halves both
+    large = (enlarged(frame, LEAST_SIDE) for frame in counted("frames drawn", frames))
+    height, width, _ = enlarged(frames[0], LEAST_SIDE).shape
+    height, width = height - height % 2, width - width % 2  # yuv420p halves both
     writer = imageio_ffmpeg.write_frames(str(path), (width, height), fps=fps, macro_block_size=1)
     writer.send(None)
     for frame in large:
@@ -181,3 +184,10 @@ def require_video(path: Path) -> None:
         raise UsageError(f"An mp4 needs the package imageio-ffmpeg: {VIDEO}; a .gif needs none.")
     if not path.parent.is_dir():
         raise UsageError(f"Cannot write {path}: there is no folder {path.parent}.")
+    fresh = not path.exists()
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise UsageError(f"Cannot write {path}: {error.strerror}; try --out.") from error
+    if fresh:
+        path.unlink()

@@ -52,12 +52,14 @@ def push(run: str | Path, target: str, which: str = "best", terms: Terms | None 
             secret; nothing is left there then.
         CheckpointError: when the checkpoint is damaged.
     """
+    on_hub = hub.is_place(target)
+    if on_hub:
+        hub.parse(target)
     terms, chosen = terms or Terms(), choose(run, which)
-    if not hub.is_place(target):
+    if not on_hub:
         with shared.filling(Path(target)) as folder:
             _fill(folder, chosen, terms, _name(Path(target)))
         return target
-    hub.parse(target)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "run"
         folder.mkdir()

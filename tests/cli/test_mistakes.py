@@ -1,5 +1,7 @@
 """Every mistake: one line on stderr with the nearest valid thing, exit code 2, no traceback."""
 
+import warnings
+
 import pytest
 from typer.testing import CliRunner
 
@@ -108,6 +110,11 @@ RUNS = {
     "show runs/mien": "There is no run folder 'runs/mien'. Did you mean 'runs/mine'?",
     "show a.txt": "a.txt is a file; name the folder of a run.",
     "evaluate a.txt": "a.txt is a file; name the folder of a run.",
+    "report runs/mine --out page.pdf": "page.pdf is no page: end it in .html.",
+    "push runs/mine hf:me/mine": "hf:me/mine is no place on the hub: write hf://user/name.",
+    "push runs/mine https://huggingface.co/me/mine": "write hf://user/name.",
+    "pull runs/mien here": "There is no run folder 'runs/mien'. Did you mean 'runs/mine'?",
+    "pull a.txt here": "a.txt is a file; name the folder of a run.",
     "play a.safetensors": "name the folder of a run. Exported weights are for Dreamer.load.",
     "train --env toy/catch --logdir runs/mine": "Continue it with --resume runs/mine, or pass ano",
     "train --env toy/catch --logdir a.txt": "Cannot write a run into a.txt: File exists; pass an",
@@ -161,3 +168,28 @@ def test_an_interrupt_before_the_run_exits_130(monkeypatch):
     monkeypatch.setattr("dreamer_plugin.doors.cli_config.resolve", interrupted)
     result = CliRunner().invoke(app, ["train", "--env", "toy/catch"])
     assert result.exit_code == 130
+
+
+def test_a_warning_is_one_line(tmp_path, monkeypatch):
+    """Of a run whose newest checkpoint is damaged, as a cut or a full disk leaves it."""
+    step = tmp_path / "run" / "checkpoints" / "step-000000010"
+    step.mkdir(parents=True)
+    (tmp_path / "run" / "config.yaml").write_text("env: {id: toy/catch}\n")
+    (step / "manifest.json").write_text("{")
+    shown = []
+    monkeypatch.setattr(
+        warnings,
+        "showwarning",
+        lambda *words, **_: shown.append(warnings.formatwarning(*words[:4])),
+    )
+    before = warnings.formatwarning
+    words = ["evaluate", str(tmp_path / "run"), "--which", "latest"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2 and "has no whole checkpoint yet" in result.stderr
+    assert len(shown) == 1 and warnings.formatwarning is before
+    assert shown[0].startswith("warning  Passing over a damaged checkpoint") and shown[0].endswith(
+        "\n"
+    )
+    assert shown[0].count("\n") == 1 and ".py" not in shown[0]

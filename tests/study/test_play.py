@@ -10,6 +10,7 @@ from dreamer_plugin import Dreamer
 from dreamer_plugin.doors.cli_play import has_display
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.evaluate import choose
+from dreamer_plugin.run.telling import heard_by
 from dreamer_plugin.study import play as shows
 from tests.cli.calling import call
 
@@ -68,6 +69,11 @@ def test_files_that_cannot_be_written(tmp_path, monkeypatch):
         shows.require_video(tmp_path / "a.avi")
     with pytest.raises(UsageError, match="there is no folder"):
         shows.require_video(tmp_path / "no" / "a.gif")
+    (tmp_path / "b.gif").mkdir()
+    with pytest.raises(UsageError, match="Cannot write .*b.gif: Is a directory; try --out"):
+        shows.require_video(tmp_path / "b.gif")
+    shows.require_video(tmp_path / "c.gif")
+    assert not (tmp_path / "c.gif").exists()  # nothing is left of the trial
     monkeypatch.setattr(shows, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match="needs the package imageio-ffmpeg"):
         shows.require_video(tmp_path / "a.mp4")
@@ -79,6 +85,15 @@ def test_an_mp4_plays(tmp_path):
     shows.write_video(tmp_path / "a.mp4", frames, 10)
     count, seconds = ffmpeg.count_frames_and_secs(str(tmp_path / "a.mp4"))
     assert (count, round(seconds, 1)) == (10, 1.0)
+
+
+def test_how_far_a_film_is_is_told(catch, tmp_path):
+    told = []
+    with heard_by(lambda what, done, total: told.append((what, done, total))):
+        ((episode, fps),) = shows.play(choose(catch, "latest"))
+        shows.write_video(tmp_path / "a.gif", episode.frames, fps)
+    assert ("steps of this episode", 7, 0) in told and ("steps of this episode", 8, 8) in told
+    assert ("frames drawn", 5, 9) in told and told[-1] == ("frames drawn", 9, 9)
 
 
 def test_where_a_window_can_open():
