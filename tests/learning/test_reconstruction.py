@@ -35,7 +35,7 @@ TASKS = {
     "walker-pixels": ("dmc/walker-walk", {"env.obs": "pixels"}),
     "crafter": ("crafter/reward", {}),
 }
-# A small batch and a fast learning rate: 500 updates are few.
+# A small batch and a fast learning rate: 500 updates are few. Dreams teach the world model nothing.
 OPTIONS = {
     "size": "1m",
     "replay.batch_size": 16,
@@ -46,6 +46,8 @@ OPTIONS = {
     "env.processes": False,
     "optim.lr": 1e-3,
     "optim.warmup": 50,
+    "behavior.imag_horizon": 2,
+    "behavior.imag_last": 2,
     "precision": "auto",
     "device": "cpu",
 }

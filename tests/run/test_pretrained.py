@@ -1,6 +1,7 @@
 """Agents that come with the package, and a run that was shared read like any other."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -15,7 +16,7 @@ EACH = pytest.mark.parametrize("name", pretrained.names())
 
 
 def test_there_are_some():
-    assert {"cartpole", "pendulum"} <= set(pretrained.names())
+    assert {"cartpole", "cartpole-swingup", "pendulum"} <= set(pretrained.names())
 
 
 @EACH
@@ -37,12 +38,21 @@ def test_each_card_says_what_was_measured(name):
     found = json.loads((folder / "evaluation.json").read_text())
     assert found["episodes"] == 20 and f"| mean return | {found['mean']:,.4g} |" in text
     assert "license: apache-2.0" in text and f"pretrained/{name}" in text
-    assert "the newest commit" in text and "dreamer-plugin train --env" in text
+    assert "the newest commit" in text and re.search(
+        r"dreamer-plugin (train --env|reproduce)", text
+    )
 
 
-@pytest.mark.parametrize(("name", "least"), [("cartpole", 450), ("pendulum", -400)])
+@pytest.mark.parametrize(
+    ("name", "least"), [("cartpole", 450), ("pendulum", -400), ("cartpole-swingup", 300)]
+)
 def test_they_play_as_well_as_they_say(name, least):
-    """The limits are the goals of docs/learning.md; 20 episodes scored 500 and -148."""
+    """The limits are the goals of docs/learning.md; 20 episodes scored 500 and -148.
+
+    Of the third one the worst of 20 episodes had 360.
+    """
+    if name == "cartpole-swingup":
+        pytest.importorskip("dm_control")
     found = json.loads((pretrained.FOLDER / name / "evaluation.json").read_text())
     assert found["mean"] >= least
     report = evaluate_run(f"pretrained/{name}", 1, "best", device="cpu")
