@@ -110,7 +110,10 @@ class Dreamer:
         Raises:
             KeyboardInterrupt: after Ctrl-C, once the step in progress is finished; `learn` and
                 `save` work after it.
+            UsageError: when it is less than one step.
         """
+        if total_timesteps < 1:
+            raise UsageError(f"total_timesteps={total_timesteps}: learn for at least one step.")
         training = self._begin()
         training.callbacks = [] if callback is None else [lambda _: callback(self)]
         display = Display(training.progress, Console(quiet=not progress))
@@ -194,9 +197,15 @@ class Dreamer:
             path: folder; made if needed. What was saved there before at other steps stays.
             replay: also what `learn` needs to go on exactly; without it a loaded agent that learns
                 more starts with an empty replay.
+
+        Raises:
+            UsageError: when no folder can be made there.
         """
         folder = RunFolder(path)
-        folder.path.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"Cannot save into {path}: {error.strerror}.") from error
         save_config(self.config, folder.config_path)
         trees = {"predict": {"rng": self._rng.bit_generator.state}}
         if replay and self._training is not None:

@@ -319,3 +319,15 @@ def test_evaluation_is_as_the_authors_did_unless_told_otherwise(mode):
     agent = small("gym/CartPole-v1", behavior__eval_mode=mode)
     assert agent.evaluate(episodes=1).deterministic is mode
     assert agent.evaluate(episodes=1, deterministic=not mode).deterministic is not mode
+
+
+@pytest.mark.parametrize("steps", [0, -3])
+def test_learning_for_no_step_is_refused(steps):
+    with pytest.raises(UsageError, match=f"total_timesteps={steps}: learn for at least one step"):
+        small(cartpole()).learn(steps)
+
+
+def test_saving_where_a_file_is_is_refused(tmp_path):
+    (tmp_path / "a").touch()
+    with pytest.raises(UsageError, match="Cannot save into .*a: File exists"):
+        small(cartpole()).save(tmp_path / "a")
