@@ -159,8 +159,8 @@ def _run(asked: _Asked, out: Path | None, record: Path | None) -> None:
         if not verdicts:
             typer.echo("No bin of the published curve is passed yet.")
         typer.echo(f"{files[0].parent}: {', '.join(file.name for file in files)}")
-    if record is not None:
-        typer.echo(f"recorded in {shelf.record(plan, folder, record)}")
+        if record is not None and verdicts:
+            typer.echo(f"recorded in {shelf.record(plan, folder, record)}")
     if failed:
         typer.echo(f"failed: {', '.join(failed)}; the same command tries them again", err=True)
         raise typer.Exit(1)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from dreamer_plugin.config import compose, save_config
+from dreamer_plugin.doors import cli_reproduce
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.study import published_curves, reproduce, reproduce_results, reproduce_table
 from dreamer_plugin.study.published_curves import curve_of
@@ -238,6 +239,26 @@ def test_a_table_is_made_of_what_was_recorded(toy):
     (shelf / "README.md").write_text("no place")
     with pytest.raises(UsageError, match="must have one line"):
         reproduce_table.write_table(shelf)
+
+
+def test_what_was_interrupted_is_recorded_as_far_as_it_came(toy, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    shelf = toy.parent / "shelf"
+    shelf.mkdir()
+    (shelf / "tasks.yaml").write_text("tasks:\n- {env: toy/reach, agent: v3_2024}\n")
+    (shelf / "others.csv").write_text("env,obs,frames,implementation,mean,seeds,commit\n")
+    (shelf / "README.md").write_text(f"{reproduce_table.BEGIN}\n{reproduce_table.END}\n")
+
+    def cut(plan, configs, folder, tell):
+        written(folder, "full-s0", [(20, 9.0), (40, 19.0)])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli_reproduce, "_plan", lambda asked: (PLAN, {}))
+    monkeypatch.setattr(reproduce, "run", cut)
+    with pytest.raises(KeyboardInterrupt):
+        cli_reproduce._run(None, toy / "out", shelf)
+    assert "recorded in" in capsys.readouterr().out
+    assert "seeds: 1" in (shelf / "README.md").read_text()
 
 
 def test_the_recorded_table_is_that_of_its_files(repo):
