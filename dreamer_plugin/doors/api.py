@@ -24,6 +24,7 @@ import dreamer_envs
 from dreamer_plugin.build import build_agent
 from dreamer_plugin.config import Config, load_config, save_config
 from dreamer_plugin.doors.api_env import EnvLike, flatten, makers_of, resolve
+from dreamer_plugin.doors.cli_runs import similar_run
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run import checkpoint, snapshot
 from dreamer_plugin.run.devices import choose_device
@@ -313,7 +314,8 @@ def _saved(path: Path, which: str) -> tuple[Path, Path]:
     """The run at a path, and the checkpoint that is meant."""
     run = find_run(path)
     if run is None:
-        raise UsageError(f"{path} is neither a run folder nor a checkpoint of one.")
+        hint = "" if path.exists() else similar_run(path)
+        raise UsageError(f"{path} is neither a run folder nor a checkpoint of one.{hint}")
     return run, path if checkpoint.is_checkpoint(path) else find_checkpoint(RunFolder(run), which)
 
 

@@ -53,7 +53,9 @@ def report(
     if out is None:
         if len(runs) > 1:
             raise UsageError("Where should the page of several runs lie? Add --out FILE.html.")
-        out = beside(runs[0], "report.html")
+        from dreamer_plugin.run.folder import find_run
+
+        out = beside(find_run(runs[0]) or runs[0], "report.html")  # of a folder of runs, the newest
     if out.suffix not in (".html", ".htm"):
         raise UsageError(f"{out} is no page: end it in .html.")
     if not out.parent.is_dir() or out.is_dir():

@@ -26,10 +26,14 @@ def require_run(run: str | Path, hint: str = "") -> Path:
     if run.is_file():
         hint = " Exported weights are for Dreamer.load." if run.suffix == ".safetensors" else hint
         raise UsageError(f"{run} is a file; name the folder of a run.{hint}")
-    beside = [path.name for path in _runs_in(run.parent)]
-    close = difflib.get_close_matches(run.name, beside, n=1, cutoff=0.4)
-    hint = f" Did you mean {str(run.parent / close[0])!r}?" if close else hint
-    raise UsageError(f"There is no run folder {str(run)!r}.{hint}")
+    raise UsageError(f"There is no run folder {str(run)!r}.{similar_run(run) or hint}")
+
+
+def similar_run(path: Path) -> str:
+    """What to ask who named a run that is not there: whether one beside it was meant."""
+    beside = [run.name for run in _runs_in(path.parent)]
+    close = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.4)
+    return f" Did you mean {str(path.parent / close[0])!r}?" if close else ""
 
 
 def run_of(path: Path) -> Path | None:

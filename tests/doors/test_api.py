@@ -222,6 +222,8 @@ def test_a_run_folder_and_one_checkpoint_are_loaded_alike(tmp_path):
             loaded.predict(obs, deterministic=True)[0] == agent.predict(obs, deterministic=True)[0]
         )
     assert json.loads(evaluate_run(tmp_path / "run", 2).to_json())["step"] == 40
+    with pytest.raises(UsageError, match=r"rum is neither .* Did you mean '.*run'\?"):
+        Dreamer.load(tmp_path / "rum")
 
 
 def test_evaluate_leaves_a_users_env_open_and_training_goes_on():

@@ -204,6 +204,9 @@ def test_both_commands(tmp_path, catch):
     assert out.startswith(f"{tmp_path / 'x.html'}: ") and (tmp_path / "x.html").is_file()
     command("report", other, "--episodes", 0)
     assert (other / "report.html").read_text().startswith("<!doctype html>")
+    (other / "report.html").unlink()
+    command("report", tmp_path, "--episodes", 0)  # the newest in a folder of runs
+    assert (other / "report.html").is_file() and not (tmp_path / "report.html").exists()
     out = command("diff", catch, other).stdout
     assert "first difference in row 0" in out and "run.steps" in out
     assert json.loads(command("diff", other, other, "--json").stdout)["parted"] is None
