@@ -218,7 +218,7 @@ class Training:
     def learn(self, display: Display, signals: StopSignals) -> None:
         """The updates that are due at this step, or those before a signal."""
         progress = self.progress
-        if progress.owed:
+        if progress.owed and self.step < progress.steps:
             self.parts.collector.begin()
         while progress.owed and not signals.received:
             with self._timed():

@@ -151,7 +151,7 @@ def test_evaluate(monkeypatch, run_folder):
 
     monkeypatch.setattr(evaluation, "evaluate_fully", evaluate_fully)
     text = call("evaluate", run_folder).stdout
-    assert "toy/catch, checkpoint best (step 4,000)" in text
+    assert "toy/catch by mine, checkpoint best (step 4,000)" in text
     assert "mean 0.50" in text and "from 0.00 to 1.00" in text
     assert "2 episodes, likeliest actions" in text and "95 % interval 0.12 to 0.75" in text
     words = "--episodes 2 --which 4000 --seed 3 --deterministic --json --no-quality --both".split()

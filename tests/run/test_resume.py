@@ -86,7 +86,7 @@ def test_envs_that_step_during_updates_change_nothing(tiny, quiet, monkeypatch):
     update = Training.update
 
     def look(training, batch):
-        begun.append(training.parts.vector.begun)
+        begun.append((training.step, training.parts.vector.begun))
         return update(training, batch)
 
     monkeypatch.setattr(Training, "update", look)
@@ -95,11 +95,11 @@ def test_envs_that_step_during_updates_change_nothing(tiny, quiet, monkeypatch):
         for name in ("apart", "here")
     )
     assert apart.updates == here.updates > 10
-    assert begun == [True] * apart.updates + [False] * here.updates
+    early = [step < 80 for step, _ in begun]  # nothing is begun that nobody will see
+    assert [ahead for _, ahead in begun] == early[: apart.updates] + [False] * here.updates
+    assert any(early)
     last = "checkpoints/step-000000080"
-    ours, theirs = (tensors_of(run.run_dir / last) for run in (apart, here))
-    del ours["loop.safetensors"], theirs["loop.safetensors"]  # one holds a step that was begun
-    assert ours == theirs  # weights, optimiser, records and latents
+    assert tensors_of(apart.run_dir / last) == tensors_of(here.run_dir / last)
     assert rows_of(apart.run_dir) == rows_of(here.run_dir)  # losses, returns
 
 

@@ -119,9 +119,9 @@ class Dreamer(api.Dreamer):
             `steps`, `updates` and `seconds` in all, `mean_reward`, which is the mean return of the
             last ten episodes, and the last means of the losses as `loss/<name>`.
         """
-        if total_steps is None:
-            total_steps = max(0, self.config.run.steps - self.num_timesteps)
-        self.learn(total_steps, progress)
+        left = self.config.run.steps - self.num_timesteps
+        if total_steps is not None or left > 0:
+            self.learn(left if total_steps is None else total_steps, progress)
         return self.metrics()
 
     def metrics(self) -> dict[str, float]:
