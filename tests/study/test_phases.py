@@ -84,7 +84,7 @@ def test_the_parts_add_up_to_an_update_that_is_not_metered(training: Training) -
     """Within 10 %: in processor time, and of the quickest ones, for the machine may be busy."""
     read = time.process_time
     whole, parts = [], []
-    for _ in range(12):
+    for _ in range(30):
         started = read()
         update(training)
         whole.append(read() - started)
