@@ -245,6 +245,10 @@ def test_a_policy_without_choice_that_got_worse():
     assert watching(rows(40, **returns), rows(9, **gone)) == ["actor without choice"]
     good = {"episode/return": lambda i: float(i), "episode/length": 100}
     assert watching(rows(40, **good), rows(9, **gone)) == []
+    # A density's entropy may fall through zero: that of toy/reach went from 2.6 to -0.7.
+    density = FALLING | {"entropy": lambda i: 2.6 - 0.4 * i}
+    for count in range(3, 10):
+        assert watching(rows(40, **returns), rows(count, **density)) == []
 
 
 def test_before_much_was_learned_only_settings_are_judged():
