@@ -14,6 +14,7 @@ from torch import Tensor
 from dreamer_plugin.config.yamlfile import write_text
 
 JSONL = "metrics.jsonl"
+TIMES = frozenset({"seconds", "waited"})  # columns that say how long it took, not what was computed
 
 
 class Sink(Protocol):

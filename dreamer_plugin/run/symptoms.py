@@ -131,9 +131,10 @@ class Watch:
     def _dead(self) -> Alarm | None:
         now, first = self.recent("entropy"), self.first.get("entropy") or 0.0
         # That of a density passes zero on its way: a share of its first value says nothing.
-        recent = [row.get("entropy") for row in self.logs]
-        gone = [value is not None and 0 <= value <= ENTROPY_GONE * first for value in recent]
-        if now is None or not all(gone) or self.entropies[0] < 0:
+        if now is None or first <= 0 or self.entropies[0] < 0:
+            return None
+        values = [row.get("entropy") for row in self.logs]
+        if any(value is None or value > ENTROPY_GONE * first for value in values):
             return None
         if len(self.returns) < _EPISODES or self.best <= self.worst:
             return None

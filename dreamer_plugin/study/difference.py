@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from dreamer_plugin.config import changed_keys
+from dreamer_plugin.run.metrics import TIMES
 from dreamer_plugin.study.run_record import RunRecord
 
-# These say when and how fast, not what was computed.
-_TIMES = {"seconds", "waited", "time"}
+_TIMES = TIMES | {"time"}  # of which machines note one
 
 
 def difference(a: RunRecord, b: RunRecord) -> dict[str, Any]:

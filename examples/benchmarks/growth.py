@@ -19,6 +19,7 @@ import torch
 
 from dreamer_plugin.run.allocator import keep_memory
 from dreamer_plugin.study.bench_policy import measure_policy
+from dreamer_plugin.study.phases import clock
 from dreamer_plugin.study.workloads import find
 
 # Axis: values, and what else differs from the workload. Large sizes take small batches, or a night.
@@ -55,12 +56,10 @@ def measure(workload: str, axis: str, value: Any, updates: int) -> dict[str, Any
 
 def timed(training: Any) -> float:
     """Seconds of one update."""
-    cuda = training.parts.device.type == "cuda"
-    read = time.perf_counter if cuda else time.process_time
+    device = training.parts.device
+    read = clock(device) if device.type == "cuda" else time.process_time
     started = read()
     training.update(training.parts.replay.sample())
-    if cuda:
-        torch.cuda.synchronize()
     return read() - started
 
 

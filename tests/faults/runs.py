@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from dreamer_plugin.run.folder import WRITTEN
+from dreamer_plugin.run.metrics import TIMES
 
 TINY = Path(__file__).parent.parent / "run" / "tiny.yaml"
 TEMPORARY = (".tmp-*", ".old-*", *(f".{name}.*" for name in WRITTEN))
@@ -142,7 +143,7 @@ def log(folder: Path) -> list[dict]:
             rows.append(json.loads(line))
         except ValueError:
             break
-    return [{k: v for k, v in row.items() if k not in ("seconds", "waited")} for row in rows]
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
 
 
 def tensors(folder: Path, step: int) -> dict[str, str]:

@@ -15,10 +15,8 @@ from dreamer_plugin.agent import Agent
 from dreamer_plugin.errors import CheckpointError, UsageError
 from dreamer_plugin.run import checkpoint
 from dreamer_plugin.run.loop import train
-from dreamer_plugin.run.metrics import read_metrics
+from dreamer_plugin.run.metrics import TIMES, read_metrics
 from dreamer_plugin.run.training import Training
-
-TIMES = {"seconds", "waited"}
 
 
 def rows_of(run):

@@ -14,7 +14,7 @@ import pytest
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.films import write_gif
 from dreamer_plugin.run.loop import train
-from dreamer_plugin.run.metrics import MetricsLog
+from dreamer_plugin.run.metrics import TIMES, MetricsLog
 from dreamer_plugin.run.sinks import Table, TensorBoard, sinks_of
 from tests.run.conftest import tiny_config
 
@@ -98,10 +98,7 @@ def test_films_change_nothing_of_a_run(tiny, quiet):
     def losses(name, **options):
         folder = train(tiny("toy/catch", name, **options), console=quiet).run_dir
         lines = (folder / "metrics.jsonl").read_text().splitlines()
-        return [
-            {k: v for k, v in json.loads(line).items() if k not in ("seconds", "waited")}
-            for line in lines
-        ]
+        return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
 
     assert losses("with", **{"run.video_every": 20}) == losses("without")
 
