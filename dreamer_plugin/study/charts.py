@@ -72,7 +72,9 @@ def line_chart(title: str, x_label: str, lines: Sequence[Line]) -> str:
 
 
 def standing_alone(chart: str) -> str:
-    """The text of an SVG file."""
+    """The text of an SVG file; an empty chart stays an empty text."""
+    if not chart:
+        return ""
     rules = f"<style>svg{{font-family:system-ui,sans-serif}}{STYLE}</style>"
     opened, _, rest = chart.partition(">")
     return f'{opened} xmlns="http://www.w3.org/2000/svg">{rules}{rest}\n'

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from dreamer_plugin.study.charts import Line, heat_map, line_chart
+from dreamer_plugin.study.charts import Line, heat_map, line_chart, standing_alone
 from dreamer_plugin.study.page import facts, page, picture, section, table
 
 NAN = float("nan")
@@ -20,6 +20,15 @@ def test_points_stand_where_they_belong():
     numbers = [float(n) for n in re.findall(r"[\d.]+", line.get("d"))]
     # The first point 4 from the left and bottom border of the axes, the last one from the others.
     assert numbers == [62.0, 212.0, 426.0, 30.0]
+
+
+def test_a_chart_that_stands_alone_is_a_whole_file():
+    chart = line_chart("t", "x", [Line("a", [0, 10], [1.0, 3.0])])
+    root = ET.fromstring(standing_alone(chart))
+    assert root.tag == "{http://www.w3.org/2000/svg}svg" and len(root) == 1 + len(
+        ET.fromstring(chart)
+    )
+    assert standing_alone("") == ""
 
 
 def test_numbers_that_are_none_are_left_out():
