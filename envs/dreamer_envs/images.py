@@ -47,30 +47,27 @@ class Resizer:
 
     def __init__(self, height: int, width: int, gray: bool = False) -> None:
         self._height, self._width, self._gray = height, width, gray
-        self._last = np.empty((0, 0), np.uint8)  # rows of the last picture
-        self._narrow = np.empty((0, width, 3), np.uint8)  # the same after the first half
+        self._narrow = np.empty((0, width, 4), np.uint8)  # after the first half
         self._result = np.empty((height, width, 1 if gray else 3), np.uint8)
 
-    def __call__(self, image: Image) -> Image:
+    def __call__(self, image: Image, changed: NDArray[np.intp]) -> Image:
         """The resized picture.
 
         Args:
-            image: uint8 `[H, W, 3]`.
+            image: uint8 `[H, W, 4]`, of which the last channel says nothing. PIL takes four
+                without a copy, and three only with one.
+            changed: numbers of the rows, rising, that may differ from the last picture.
 
         Returns:
             uint8 `[height, width, 3 or 1]`, in memory of its own, exactly that of `resize`.
         """
         if not _rows_first(*image.shape[:2], self._height, self._width):
-            return self._coloured(resize(image, self._height, self._width)).copy()
-        rows = image.reshape(len(image), -1)
-        if rows.shape != self._last.shape:
-            self._last = ~rows
-            self._narrow = np.empty((len(image), self._width, 3), np.uint8)
-        wide = np.uint64 if rows.shape[1] % 8 == 0 else np.uint8  # compares eight bytes at once
-        changed = np.flatnonzero((rows.view(wide) != self._last.view(wide)).any(axis=1))
+            return self._coloured(_resized(image, self._height, self._width))
+        if len(image) != len(self._narrow):
+            self._narrow = np.empty((len(image), self._width, 4), np.uint8)
+            changed = np.arange(len(image))
         if len(changed):
-            self._last[changed] = rows[changed]
-            self._narrow[changed] = resize(image[changed], len(changed), self._width)
+            self._narrow[changed] = _resized(image[changed], len(changed), self._width)
             self._shrink_columns(int(changed[0]), int(changed[-1]))
         return self._result.copy()
 
@@ -79,13 +76,21 @@ class Resizer:
         top, bottom = _reached(len(self._narrow), self._height, first, last)
         step = len(self._narrow) / self._height
         start, stop = max(0, int((top - 1) * step)), int((bottom + 1) * step) + 1
-        part = Pil.fromarray(self._narrow[start:stop])
         box = (0, top * step - start, self._width, bottom * step - start)
-        small = part.resize((self._width, bottom - top), Pil.Resampling.BILINEAR, box)
-        self._result[top:bottom] = self._coloured(np.asarray(small))
+        small = _resized(self._narrow[start:stop], bottom - top, self._width, box)
+        self._result[top:bottom] = self._coloured(small)
 
     def _coloured(self, image: Image) -> Image:
-        return grayscale(image) if self._gray else image
+        return grayscale(image) if self._gray else image[..., :3].copy()
+
+
+def _resized(
+    image: Image, height: int, width: int, box: tuple[float, float, float, float] | None = None
+) -> Image:
+    """PIL's bilinear resize of four channels `[H, W, 4]`, or of a part of them."""
+    size = image.shape[1::-1]
+    picture = Pil.frombuffer("RGBX", size, image, "raw", "RGBX", 0, 1)
+    return np.asarray(picture.resize((width, height), Pil.Resampling.BILINEAR, box))
 
 
 def _reached(height: int, new_height: int, first: int, last: int) -> tuple[int, int]:

@@ -181,21 +181,34 @@ def test_images_match_the_official_resize(golden):
             np.testing.assert_array_equal(env.reset()[0]["image"], arrays[f"image_{size}_{name}"])
 
 
-@pytest.mark.parametrize("width", [160, 149, 64, 21])  # 149: rows are no multiple of eight bytes
+def noise(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("width", [160, 149, 64, 21])
 def test_resizing_what_changed_gives_the_whole_picture(width):
     rng = np.random.default_rng(0)
-    picture = rng.integers(0, 256, (210, width, 3), dtype=np.uint8)
+    picture = noise(rng, 210, width, 4)
     resizer, before = Resizer(64, 64), None
     for share in (0, 0.1, 1, 0, 0.5, 0.01):
-        rows = rng.random(210) < share
-        picture[rows] = rng.integers(0, 256, (rows.sum(), width, 3), dtype=np.uint8)
-        small = resizer(picture)
-        np.testing.assert_array_equal(small, resize(picture, 64, 64))
+        rows = np.flatnonzero(rng.random(210) < share)
+        picture[rows] = noise(rng, len(rows), width, 4)
+        small = resizer(picture, rows)
+        np.testing.assert_array_equal(small, resize(picture[..., :3], 64, 64))
         if before is not None:
             np.testing.assert_array_equal(*before)  # what was given stays as it was
         before = small, small.copy()
-    taller = rng.integers(0, 256, (250, width, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(resizer(taller), resize(taller, 64, 64))
+    taller = noise(rng, 250, width, 4)
+    np.testing.assert_array_equal(resizer(taller, rows), resize(taller[..., :3], 64, 64))
+
+
+def test_rows_that_are_said_to_be_the_same_are_not_looked_at():
+    rng = np.random.default_rng(0)
+    picture, resizer = noise(rng, 210, 160, 4), Resizer(64, 64)
+    before = resizer(picture, np.arange(210))
+    picture[100] = ~picture[100]
+    np.testing.assert_array_equal(resizer(picture, np.arange(0)), before)
+    assert not np.array_equal(resizer(picture, np.array([100])), before)
 
 
 @pytest.mark.parametrize("gray", [False, True])
@@ -204,14 +217,15 @@ def test_a_changed_band_gives_the_whole_picture(height, gray):
     """Bands of each place and thickness, as `resize` alone draws them; black and white, as noise
     of all values hides a pixel that is wrong by one."""
     rng = np.random.default_rng(1)
-    picture = rng.integers(0, 256, (210, 24, 3), dtype=np.uint8)
+    picture = noise(rng, 210, 24, 4)
     resizer = Resizer(height, 16, gray)
-    resizer(picture)
+    resizer(picture, np.arange(210))
     for first in [0, 1, 2, 207, 208, 209, *rng.integers(0, 210, 60)]:
-        band = picture[first : first + rng.integers(1, 30)]
-        band[...] = rng.choice([0, 1, 254, 255], band.shape)
-        whole = resize(picture, height, 16)
-        np.testing.assert_array_equal(resizer(picture), grayscale(whole) if gray else whole)
+        rows = np.arange(first, min(210, first + rng.integers(1, 30)))
+        picture[rows] = rng.choice(np.array([0, 1, 254, 255], U8), (len(rows), 24, 4))
+        whole = resize(picture[..., :3], height, 16)
+        expected = grayscale(whole) if gray else whole
+        np.testing.assert_array_equal(resizer(picture, rows), expected)
 
 
 @pytest.mark.parametrize("new_height, rows", [(64, (21, 24)), (96, (33, 36)), (63, (0, 63))])

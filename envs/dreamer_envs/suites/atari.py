@@ -19,6 +19,7 @@ from dreamer_envs.errors import EnvOptionError
 from dreamer_envs.images import Image, Resizer
 from dreamer_envs.names import fold
 from dreamer_envs.seeds import SEED_LIMIT
+from dreamer_envs.suites.atari_screen import Screen
 from dreamer_envs.transforms import shrink
 
 ACTIONS = ("all", "minimal")
@@ -84,14 +85,14 @@ class Atari(gym.Env[Image, Any]):
         self.render_mode = render_mode
         self._sticky = sticky
         self._resize = Resizer(size, size, gray)
-        self._noops, self._length = noops, length
+        self._noops, self._length, self._pool = noops, length, pool
         self._rom = _rom_path(task)
         self._ale = _emulator()
         self._ale.loadROM(self._rom)
         full = actions == "all"
         ale = self._ale
         self._actions = ale.getLegalActionSet() if full else ale.getMinimalActionSet()
-        self._frames = [np.zeros((*ale.getScreenDims(), 3), np.uint8) for _ in range(pool)]
+        self._screen = Screen(ale, pool)
         self._time = 0
         self._held = NOOP
         self.action_space = spaces.Discrete(len(self._actions))
@@ -111,8 +112,8 @@ class Atari(gym.Env[Image, Any]):
             if self._ale.game_over():
                 self._ale.reset_game()
         self._time, self._held = 0, NOOP
-        for frame in self._frames:
-            self._ale.getScreenRGB(frame)
+        for _ in range(self._pool):
+            self._screen.look()
         return self._image(), {"lives": self._ale.lives()}
 
     def step(self, action: int) -> tuple[Image, float, bool, bool, dict[str, Any]]:
@@ -125,8 +126,8 @@ class Atari(gym.Env[Image, Any]):
             self._held = self._held if hold[i] else int(action)
             reward += self._ale.act(self._actions[self._held])
             self._time += 1
-            if i >= self.action_repeat - len(self._frames):
-                self._look()
+            if i >= self.action_repeat - self._pool:
+                self._screen.look()
             terminated, truncated = self._ale.game_over(), self._time >= self._length
             if terminated or truncated:
                 break
@@ -135,12 +136,12 @@ class Atari(gym.Env[Image, Any]):
 
     def render(self) -> Any:
         """The screen, uint8 `[210, 160, 3]`."""
-        return self._frames[-1].copy()
+        return self._screen.frames[-1]
 
     def get_state(self) -> dict[str, Any]:
         """Console, last frames, clock and held action."""
         console = np.frombuffer(self._ale.cloneSystemState().serialize(), np.uint8).copy()
-        frames = np.stack(self._frames)
+        frames = self._screen.frames
         return {"console": console, "frames": frames, "time": self._time, "held": self._held}
 
     def set_state(self, saved: dict[str, Any]) -> None:
@@ -148,17 +149,12 @@ class Atari(gym.Env[Image, Any]):
         import ale_py
 
         self._ale.restoreSystemState(ale_py.ALEState(saved["console"].tobytes()))
-        for frame, old in zip(self._frames, saved["frames"], strict=True):
-            frame[...] = old
+        self._screen.frames = saved["frames"]
         self._time, self._held = saved["time"], saved["held"]
 
-    def _look(self) -> None:
-        """Takes the newest frame in, in the place of the oldest."""
-        self._frames.append(self._frames.pop(0))
-        self._ale.getScreenRGB(self._frames[-1])
-
     def _image(self) -> Image:
-        return self._resize(brightest(self._frames))  # what `preprocess` gives, sooner
+        # What `preprocess` gives, sooner.
+        return self._resize(*self._screen.pooled())
 
 
 def _emulator() -> Any:
