@@ -10,7 +10,8 @@ its checkout is, and which Python runs it. Ours without options comes first in a
 the others are compared with. Every implementation is a process of its own that stays alive and
 makes one update when it is told to, so all of them are timed in the same minutes; a ratio is the
 median over the rounds of what both took in one round. `+keep_memory` sets the allocator of a peer
-as our training sets it; `ours+default_malloc` leaves ours alone.
+as our training sets it; `ours+default_malloc` leaves ours alone. `peak GB` is the most memory that
+a process has had, libraries and compiling included.
 
 No code of another implementation is part of this repository: install or check out what is to be
 compared. Each adapter says in its first lines what it needs.
@@ -89,6 +90,7 @@ class Worker:
     def __init__(self, entry: Entry, command: Sequence[str], env: dict[str, str]) -> None:
         self.entry, self.about, self.failed = entry, {}, ""
         self.first = 0.0
+        self.peak_rss = 0
         self.seconds: list[float] = []
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=env
@@ -101,7 +103,9 @@ class Worker:
     def update(self) -> float:
         """Seconds of one update; 0 when it failed."""
         self._say({"do": "update"})
-        return float(self._answer().get("seconds", 0.0))
+        answer = self._answer()
+        self.peak_rss = int(answer.get("peak_rss", self.peak_rss))
+        return float(answer.get("seconds", 0.0))
 
     def close(self) -> None:
         """Tell it to leave, and wait."""
@@ -218,6 +222,7 @@ def report(workers: Sequence[Worker], job: Job) -> dict[str, Any]:
             "max": max(worker.seconds),
             "first": worker.first,
             "ratio": statistics.median(ratios) if ratios else None,
+            "peak_rss": worker.peak_rss,
             "each": worker.seconds,
         }
         rows.append(row)
@@ -229,7 +234,7 @@ def shown(result: dict[str, Any]) -> list[Any]:
     """The figures for people: a table, and a line for each remark."""
     title = "{workload}, {precision}, {device}, {threads} threads".format(**result)
     table = Table("implementation", "version", title=title, title_justify="left")
-    for name in ("s/update", "min", "max", "first", "ratio"):
+    for name in ("s/update", "min", "max", "first", "ratio", "peak GB"):
         table.add_column(name, justify="right")
     remarks = []
     for row in result["implementations"]:
@@ -239,7 +244,8 @@ def shown(result: dict[str, Any]) -> list[Any]:
             continue
         numbers = (f"{row[key]:.3f}" for key in ("seconds_per_update", "min", "max", "first"))
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
-        table.add_row(name, row["version"], *numbers, ratio)
+        memory = f"{row['peak_rss'] / 1e9:.2f}" if row["peak_rss"] else ""
+        table.add_row(name, row["version"], *numbers, ratio, memory)
         notes = [row[key] for key in ("differs", "tried") if row.get(key)]
         remarks += [Text(f"{name}: {'; '.join(notes)}")] if notes else []
     return [table, *remarks]

@@ -5,7 +5,7 @@ agent and one batch, says so, and then makes one update for every line it is sen
 
     side_by_side.py                 worker
                                     {"ready": {"version": "0.14.1", ...}}
-    {"do": "update"}                {"seconds": 0.52}
+    {"do": "update"}                {"seconds": 0.52, "peak_rss": 1200000000}
     {"do": "quit"}                  leaves
 
 Everything else that a library prints goes to standard error. This file needs NumPy alone, for the
@@ -147,6 +147,18 @@ def waiting(update: Update, device: str) -> Update:
     return whole
 
 
+def peak_rss() -> int:
+    """Most bytes of memory this process has had, its library's own and what it compiled included.
+
+    0 where the system does not tell.
+    """
+    if not sys.platform.startswith("linux"):
+        return 0
+    import resource
+
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 def serve(build: Callable[[Job], Peer]) -> None:
     """Answer until told to quit; see the head of this file."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
@@ -163,7 +175,8 @@ def serve(build: Callable[[Job], Peer]) -> None:
                 break
             started = time.perf_counter()
             peer.update()
-            answers.write(json.dumps({"seconds": time.perf_counter() - started}) + "\n")
+            seconds = time.perf_counter() - started
+            answers.write(json.dumps({"seconds": seconds, "peak_rss": peak_rss()}) + "\n")
     except Exception as error:
         traceback.print_exc()
         text = " ".join(str(error).split())[:300]

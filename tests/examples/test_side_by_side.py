@@ -89,6 +89,7 @@ def test_each_makes_one_update_in_a_round_and_the_first_one_changes(side_by_side
     assert (tmp_path / "log").read_text() == order
     assert [len(worker.seconds) for worker in workers] == [3, 3]
     assert all(worker.first > 0 for worker in workers)
+    assert all(1e6 < worker.peak_rss < 1e10 for worker in workers)  # bytes: Python and NumPy
     assert workers[1].about == {"version": "1.0", "differs": "does nothing", "tried": "here"}
     assert told[0] == "ours: building" and told[-1] == "round 3 of 3"
 
@@ -120,6 +121,7 @@ def test_a_ratio_is_that_of_a_round(side_by_side, begin):
     job = side_by_side.Job("tiny", "1m", "float32", "cpu", "", threads=1)
     workers = side_by_side.run(entries, job, 0, lambda text: None, begin)
     workers[0].seconds, workers[1].seconds = [1.0, 2.0, 4.0], [3.0, 4.0, 20.0]
+    workers[0].peak_rss, workers[1].peak_rss = 0, 2_345_000_000
     result = side_by_side.report(workers, job)
     ours, other = result["implementations"]
     assert ours["ratio"] == 1 and other["ratio"] == 3  # of 3, 2 and 5; medians alone would give 2
@@ -131,6 +133,7 @@ def test_a_ratio_is_that_of_a_round(side_by_side, begin):
         "3.000",
         "20.000",
     ]
+    assert list(table.columns[-1].cells) == ["", "2.35"]
     assert str(remark) == "ours: does nothing; here"
 
 
