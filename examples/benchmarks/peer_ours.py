@@ -23,7 +23,9 @@ def build(job: Job) -> Peer:
     options = {"precision": job.precision, "device": job.device}
     compiling = ["compile=on"] if "compile" in job.options else ["compile=off"]
     training = workload.training(workload.config(compiling, options))
-    return Peer(waiting(training.update, job.device), version("dreamer-plugin"))
+    replay = training.parts.replay
+    update = waiting(lambda: training.update(replay.sample()), job.device)
+    return Peer(update, version("dreamer-plugin"))
 
 
 if __name__ == "__main__":

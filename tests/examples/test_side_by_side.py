@@ -163,6 +163,17 @@ def test_an_adapter_says_what_was_never_tried(side_by_side):
     assert worker.tried(there, "jax 1") == "tried on a CPU with jax 1, never on a GPU or compiled"
 
 
+def test_our_adapter_updates(side_by_side, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(side_by_side.__file__).parent))
+    ours = importlib.import_module("peer_ours")
+    job = side_by_side.job_of("tiny", "float32", "cpu", 1)
+    job.options = ["default_malloc"]  # the test's own process is not to keep what it frees
+    peer = ours.build(job)
+    for _ in range(2):
+        peer.update()
+    assert peer.version
+
+
 @pytest.mark.slow
 def test_ours_and_torchrl_run(repo):
     script = Path(repo / "examples" / "benchmarks" / "side_by_side.py")
