@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dreamer_plugin.nets import pool
 from dreamer_plugin.nets.pool import max_pool
 
 
@@ -22,9 +23,9 @@ def test_same_values_and_gradients(dtype, channels_last):
     x = x.contiguous(memory_format=layout)
     upstream = torch.randn(6, 3, 3, 4, generator=torch.Generator().manual_seed(1)).to(dtype)
     results = []
-    for pool in (readable, max_pool):
+    for form in (readable, max_pool):
         leaf = x.clone().requires_grad_()
-        pooled = pool(leaf)
+        pooled = form(leaf)
         pooled.backward(upstream)
         results.append((pooled.detach(), leaf.grad))
     assert torch.equal(results[0][0], results[1][0])
@@ -37,3 +38,27 @@ def test_compiles_without_a_break():
     leaf = torch.randn(1, 2, 4, 4, requires_grad=True)
     compiled(leaf).sum().backward()
     assert leaf.grad.count_nonzero() == leaf.numel() / 4
+
+
+def test_the_form_for_other_devices_compiles():
+    """A GPU's compiler is handed the plain operations, which must be traceable and the same."""
+    x = torch.randint(0, 3, (5, 3, 6, 8)).float().contiguous(memory_format=torch.channels_last)
+    pooled, grad = pool._pool(x), torch.randn(5, 3, 3, 4)
+    for function, given in ((pool._pool, (x,)), (pool._spread, (x, pooled, grad))):
+        compiled = torch.compile(function, backend="aot_eager", fullgraph=True)
+        assert torch.equal(compiled(*given), function(*given))
+    assert torch.equal(pool._spread(x, pooled, grad), pool._in_pieces(x, pooled, grad))
+
+
+def test_pieces_are_cut_between_images(monkeypatch):
+    x, grad = torch.randn(7, 2, 4, 4), torch.randn(7, 2, 2, 2)
+    whole = pool._in_pieces(x, pool._pool(x), grad)
+    for numbers in (1, 64, 100):  # one image, two, three
+        monkeypatch.setattr(pool, "_PIECE", numbers)
+        assert torch.equal(pool._in_pieces(x, pool._pool(x), grad), whole)
+
+
+def test_no_images():
+    x = torch.zeros(0, 2, 4, 4, requires_grad=True)
+    max_pool(x).sum().backward()
+    assert x.grad.shape == x.shape
