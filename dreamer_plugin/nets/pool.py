@@ -12,6 +12,7 @@ import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -92,5 +93,7 @@ def _spread(x: Tensor, pooled: Tensor, grad: Tensor) -> Tensor:
 
 def max_pool(x: Tensor) -> Tensor:
     """2x2 maximum of feature maps with even sides, `[N, C, H, W] -> [N, C, H/2, W/2]`."""
+    if torch.compiler.is_exporting():  # other runtimes do not know our operators
+        return F.max_pool2d(x, 2)
     pooled: Tensor = _MaxPool.apply(x)  # type: ignore[no-untyped-call]
     return pooled

@@ -11,6 +11,7 @@ from dreamer_plugin.errors import UsageError
 from dreamer_plugin.nets.layers import Style
 from dreamer_plugin.nets.vision import (
     Conv,
+    ConvStage,
     ImageDecoder,
     ImageEncoder,
     TransposedConv,
@@ -119,3 +120,12 @@ def test_transposed_data_sit_on_odd_indices() -> None:
     out = conv(torch.tensor([[[[1.0, 2], [3, 4]]]]))
     expected = [[0, 0, 0, 0], [0, 1, 0, 2], [0, 0, 0, 0], [0, 3, 0, 4]]
     assert out[0, 0].tolist() == expected
+
+
+def test_exported_stages_have_no_operator_of_ours():
+    """Runtimes without this package are to load what is exported."""
+    stage = ConvStage(Conv(3, 4, 3), pool=True)
+    x = torch.randn(2, 3, 8, 8)
+    exported = torch.export.export(stage, (x,))
+    assert "dreamer_plugin" not in str(exported.graph)
+    torch.testing.assert_close(exported.module()(x), stage(x))
