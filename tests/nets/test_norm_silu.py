@@ -47,3 +47,11 @@ def test_compiles_without_a_break():
     x = torch.randn(1, 4, 2, 2, requires_grad=True)
     compiled(x).sum().backward()
     assert x.grad.isfinite().all()
+
+
+def test_what_a_compiler_is_told_of_the_operators_is_true():
+    rows, scale = torch.randn(48, 5), torch.randn(5)
+    known = ("test_schema", "test_faketensor")
+    torch.library.opcheck(pieces._forward, (rows, scale, 1e-4), test_utils=known)
+    given = (rows, scale, torch.randn(48, 5), 1e-4)
+    torch.library.opcheck(pieces._backward, given, test_utils=known)

@@ -62,3 +62,13 @@ def test_no_images():
     x = torch.zeros(0, 2, 4, 4, requires_grad=True)
     max_pool(x).sum().backward()
     assert x.grad.shape == x.shape
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_what_a_compiler_is_told_of_the_operators_is_true(channels_last):
+    x = torch.randn(3, 2, 4, 6)
+    x = x.contiguous(memory_format=torch.channels_last) if channels_last else x
+    known = ("test_schema", "test_faketensor")
+    torch.library.opcheck(pool._pooled, (x,), test_utils=known)
+    pooled = pool._pool(x)
+    torch.library.opcheck(pool._in_pieces, (x, pooled, torch.ones(3, 2, 2, 3)), test_utils=known)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dreamer_envs.images import Image
 
 WORD = 8  # pixels that are compared at once; a row has 160
-NO_NUMBER = 255  # the console's colours have even numbers
+NO_WORD = np.full(WORD, 255, np.uint8).view(np.uint64)[0]  # the console's colours are even
 KNOWN = 255  # the fourth channel of each colour
 
 NONE = np.empty(0, np.intp)
@@ -91,9 +91,6 @@ class Screen:
         shown = np.full((*self._fresh.shape, 4), KNOWN, np.uint8)
         shown[..., :3] = self._ale.getScreenRGB()
         self._palette[self._fresh] = shown.view(np.uint32)[..., 0]
-
-
-NO_WORD = np.full(WORD, NO_NUMBER, np.uint8).view(np.uint64)[0]
 
 
 class _Frame:
