@@ -114,8 +114,7 @@ class ChannelNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`[N, C, H, W] -> [N, C, H, W]`."""
         rows = x.permute(0, 2, 3, 1)
-        pieces = self.in_pieces and x.device.type == "cpu"
-        if pieces and not torch.compiler.is_exporting():
+        if self.in_pieces and x.device.type == "cpu" and not torch.compiler.is_exporting():
             rows = norm_silu(rows, cast(Tensor, self.norm.weight), cast(float, self.norm.eps))
         else:
             rows = self.act(self.norm(rows))

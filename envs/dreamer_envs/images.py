@@ -62,7 +62,7 @@ class Resizer:
             uint8 `[height, width, 3 or 1]`, in memory of its own, exactly that of `resize`.
         """
         if not _rows_first(*image.shape[:2], self._height, self._width):
-            return self._coloured(_resized(image, self._height, self._width))
+            return self._coloured(_resized(image, self._height, self._width)).copy()
         if len(image) != len(self._narrow):
             self._narrow = np.empty((len(image), self._width, 4), np.uint8)
             changed = np.arange(len(image))
@@ -81,13 +81,16 @@ class Resizer:
         self._result[top:bottom] = self._coloured(small)
 
     def _coloured(self, image: Image) -> Image:
-        return grayscale(image) if self._gray else image[..., :3].copy()
+        return grayscale(image) if self._gray else image[..., :3]
 
 
 def _resized(
     image: Image, height: int, width: int, box: tuple[float, float, float, float] | None = None
 ) -> Image:
-    """PIL's bilinear resize of four channels `[H, W, 4]`, or of a part of them."""
+    """`resize` of a part of a picture, by default of all of it, each of its four channels alone.
+
+    As RGBX, which PIL reads where it lies: it copies RGB first, and weighs RGBA by the fourth.
+    """
     size = image.shape[1::-1]
     picture = Pil.frombuffer("RGBX", size, image, "raw", "RGBX", 0, 1)
     return np.asarray(picture.resize((width, height), Pil.Resampling.BILINEAR, box))
