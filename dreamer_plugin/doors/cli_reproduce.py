@@ -143,9 +143,8 @@ def _run(asked: _Asked, out: Path | None, record: Path | None) -> None:
     if record is not None and not (record / shelf.PAGE).is_file():
         raise UsageError(f"--record {record}: there is no {shelf.PAGE} with a table to add to.")
     plan, configs = _plan(asked)
-    for line in _told(plan):
+    for line in _told(plan, results.curve_to_reach(plan)):
         typer.echo(line)
-    results.curve_to_reach(plan)
     default = Path("reproduce") / f"{shelf.name(plan.env, plan.seen)}-{plan.agent}"
     folder = out or default
     plan = parts.enter(plan, folder)
@@ -255,11 +254,16 @@ def _frames(budget: str, curve: Curve) -> int:
     return frames
 
 
-def _told(plan: Reproduction) -> list[str]:
+def _told(plan: Reproduction, curve: Curve) -> list[str]:
     """What is run, and where that is not what was published."""
     from dreamer_plugin.study.reproduce_results import NOT_THE_SAME, title
 
     lines = [f"{title(plan)}: {plan.frames:,} frames"]
+    if plan.agent == curve.presets[0]:
+        lines += [
+            f"published before, number for number, with the agent of --config {name}"
+            for name in curve.presets[1:]
+        ]
     if not plan.differences:
         return [*lines, "the published protocol"]
     return [*lines, f"{NOT_THE_SAME}:", *(f"  {each}" for each in plan.differences)]

@@ -12,6 +12,9 @@ from dreamer_plugin.config import Config
 FILE = Path(__file__).parent / "published" / "curves.csv"
 # The agent of a curve -> the preset whose protocol it was made with.
 PRESETS = {"v1": "v1", "v2": "v2", "v3": "v3_2024"}
+# Suites whose curves an earlier release holds too, number for number -> the preset of that release.
+# They were run before the later agent was written: docs/adr/0009.
+EARLIER = {"dmc_proprio": "v3_2023"}
 PIXELS, VISION = "pixels", "dmc_vision"
 
 
@@ -39,6 +42,11 @@ class Curve:
     def seen(self) -> str:
         """What its agent saw: `pixels` where the suite can be seen in two ways, else nothing."""
         return PIXELS if self.suite == VISION else ""
+
+    @property
+    def presets(self) -> list[str]:
+        """Presets whose protocol it goes by: what its paper states, then an earlier release's."""
+        return [PRESETS[self.agent], *([EARLIER[self.suite]] if self.suite in EARLIER else [])]
 
     @property
     def band(self) -> tuple[list[float], list[float]]:

@@ -25,7 +25,7 @@ from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.loop import train
 from dreamer_plugin.run.training import Callback, Training
 from dreamer_plugin.study import cells
-from dreamer_plugin.study.published_curves import PRESETS, Curve
+from dreamer_plugin.study.published_curves import Curve
 
 FILE, FULL = "reproduce.json", "full"
 TOLD = 20  # lines of progress of a cell
@@ -82,18 +82,21 @@ class Reproduction:
         }
 
 
-def protocol(curve: Curve, frames: int, size: str | None = None) -> Config:
+def protocol(
+    curve: Curve, frames: int, size: str | None = None, agent: str | None = None
+) -> Config:
     """The configuration that a curve was made with.
 
     Args:
         curve: the curve. frames: where to end. size: another one, to compare all but the size.
+        agent: the one that is run; where the curve goes by more than one protocol, its own counts.
     """
     overrides = [f"env.obs={curve.seen}"] if curve.seen else []
-    found = compose(curve.env, config=[PRESETS[curve.agent]], overrides=overrides).config
+    config = [agent if agent in curve.presets else curve.presets[0]]
+    found = compose(curve.env, config=config, overrides=overrides).config
     options: dict[str, Any] = {"run.steps": agent_steps(found, frames)}
     if size:
         options["size"] = size
-    config = [PRESETS[curve.agent]]
     return compose(curve.env, config=config, overrides=overrides, options=options).config
 
 
@@ -115,13 +118,13 @@ def differences(
         why: dotted name -> reason, for some of them.
     """
     reasons = why or {}
-    base = protocol(curve, frames)
+    base = protocol(curve, frames, agent=here.agent)
     rows: dict[str, tuple[Any, Any]] = {}
     if here.agent != base.agent:
         rows["agent"] = base.agent, here.agent
     if here.size != base.size:
         rows["size"] = base.size, here.size
-    same_size = protocol(curve, frames, here.size)
+    same_size = protocol(curve, frames, here.size, here.agent)
     changed = changed_keys([same_size, here])
     rows |= {key: (a, b) for key, (a, b) in changed.items() if compared(key) and key not in rows}
     rows.pop("run.steps", None)

@@ -92,6 +92,33 @@ def test_what_differs_is_told_once_and_nothing_else():
     assert str(found[0]) == "size: 12m -> 1m (no GPU)"
 
 
+def test_control_from_states_goes_by_the_protocol_of_2023_too():
+    """danijar/dreamerv3 @ 423291a holds the same curves: its configs.yaml says small and 4 envs."""
+    curve = curve_of("dmc/walker-walk", "", "v3")
+    assert curve.presets == ["v3_2024", "v3_2023"]
+    cfg = reproduce.protocol(curve, 500_000, agent="v3_2023")
+    assert (cfg.agent, cfg.size, cfg.env.num_envs) == ("v3_2023", "small", 4)
+    assert (cfg.run.train_ratio, cfg.run.steps) == (512, 250_000)
+    assert reproduce.differences(curve, 500_000, cfg) == []
+    words = {"size": "1m", "env.num_envs": 2}
+    here = compose("dmc/walker-walk", config=["v3_2023"], options=words).config
+    found = keys(reproduce.differences(curve, 500_000, here))
+    assert found == {"size": ("small", "1m"), "env.num_envs": (4, 2)}
+    pixels = curve_of("dmc/walker-walk", "pixels", "v3")
+    assert pixels.presets == ["v3_2024"]  # these were run anew for the second version
+    assert reproduce.protocol(pixels, 10**6, agent="v3_2023").agent == "v3_2024"
+
+
+@pytest.mark.parametrize(
+    ("agent", "told"),
+    [("v3_2024", ["published before, number for number, with the agent of --config v3_2023"]),
+     ("v3_2023", []), ("v3", [])],
+)  # fmt: skip
+def test_an_earlier_release_is_named_where_the_later_one_is_run(agent, told):
+    plan = replace(PLAN, env="dmc/walker-walk", agent=agent)
+    assert cli_reproduce._told(plan, curve_of("dmc/walker-walk", "", "v3"))[1:-1] == told
+
+
 def test_another_agent_differs_by_its_name_and_all_its_settings():
     curve = curve_of("dmc/walker-walk", "", "v3")
     now = compose("dmc/walker-walk", config=["v3"]).config
