@@ -223,30 +223,31 @@ class Agent(nn.Module):
             losses = self.losses(self.unroll_context(batch), model, behavior)
             self.optimizer.zero_grad(set_to_none=True)
             losses.total.backward()
-        if not self._all_finite(losses.total):
-            for buffer, old in zip(self.buffers(), before, strict=True):
-                buffer.copy_(old)
-            raise self._not_finite(losses)
-        self.optimizer.step()
+        finite, each_finite = self._finite(losses.total)
+        # A CPU's flag is read at no cost, and numbers that are finite need no guard.
+        guard = None if self.device.type == "cpu" and finite else finite
+        self.optimizer.step(finite=guard)
         if behavior:
-            self.behavior.follow(turns.made("behavior", update))
+            self.behavior.follow(turns.made("behavior", update), guard)
+        for buffer, old in zip(self.buffers(), before, strict=True):
+            buffer.copy_(torch.where(finite, buffer, old))
+        if not finite:  # the one place that waits for the device, which has all of its work by now
+            self.optimizer.updates = update
+            raise self._not_finite(losses, each_finite)
         norms = {f"grad_norm/{name or 'all'}": norm for name, norm in self.optimizer.norms.items()}
         return self.latents(losses.states), losses.metrics | norms
 
-    def _all_finite(self, total: Tensor) -> bool:
-        """Whether loss and gradients are; the one place where an update waits for its device."""
+    def _finite(self, total: Tensor) -> tuple[Tensor, Tensor]:
+        """Whether loss and gradients are, 0-d, and which gradients `[params]`; nothing is read."""
         grads = [param.grad for param in self.parameters() if param.grad is not None]
-        total = total.detach()
-        if torch.stack([total, *torch._foreach_norm(grads)]).isfinite().all():
-            return True
-        # Sums of squares overflow where the numbers do not; the largest magnitude is slow to find.
-        largest = torch._foreach_norm(grads, torch.inf)
-        return bool(torch.stack([total, *largest]).isfinite().all())
+        sums = torch._foreach_norm(grads, 1)  # of squares, they would overflow at 2e19
+        each = torch.stack(list(sums)).isfinite()
+        return total.detach().isfinite() & each.all(), each
 
-    def _not_finite(self, losses: Losses) -> NotFiniteUpdate:
+    def _not_finite(self, losses: Losses, each_finite: Tensor) -> NotFiniteUpdate:
         means = {name: float(value.detach().mean()) for name, value in losses.each.items()}
-        grads = {name: p.grad for name, p in self.named_parameters() if p.grad is not None}
-        odd = [name for name, grad in grads.items() if not grad.isfinite().all()]
+        names = [name for name, param in self.named_parameters() if param.grad is not None]
+        odd = [name for name, fine in zip(names, each_finite.tolist(), strict=True) if not fine]
         self.optimizer.zero_grad(set_to_none=True)
         return NotFiniteUpdate(means, odd)
 

@@ -97,6 +97,36 @@ class Turns:
         return model if part == "model" else updates - model
 
 
+class _Gate:
+    """Numbers of a step, or those of no step where a flag on the device is false; never reads it.
+
+    Args:
+        finite: 0-d bool, None for numbers as they are.
+    """
+
+    def __init__(self, finite: Tensor | None) -> None:
+        self._finite = finite
+
+    def factor(self, x: float) -> float | Tensor:
+        """`x`, else 1."""
+        return x if self._finite is None else torch.where(self._finite, x, 1.0)
+
+    def divisor(self, x: float) -> float | Tensor:
+        """`x`, else infinity, which leaves nothing."""
+        return x if self._finite is None else torch.where(self._finite, x, math.inf)
+
+    def weight(self, x: float, count: int) -> Any:
+        """`x`, else 0, as `lerp` takes it for `count` tensors."""
+        return x if self._finite is None else [torch.where(self._finite, x, 0.0)] * count
+
+    def clear_(self, grads: Iterable[Tensor]) -> None:
+        """Zeros instead of gradients."""
+        if self._finite is not None:
+            odd = ~self._finite
+            for grad in grads:
+                grad.masked_fill_(odd, 0.0)
+
+
 class GroupedOptimizer(torch.optim.Optimizer):
     """What both optimisers share: groups, clipping, schedule, decay; a subclass has the direction.
 
@@ -149,18 +179,28 @@ class GroupedOptimizer(torch.optim.Optimizer):
         super().__init__(params, defaults)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One update of every parameter that has a gradient; gradients are clipped in place."""
+    def step(  # type: ignore[override]
+        self, closure: Callable[[], float] | None = None, finite: Tensor | None = None
+    ) -> None:
+        """One update of every parameter that has a gradient; gradients are clipped in place.
+
+        Args:
+            closure: refused.
+            finite: 0-d bool on the parameters' device. If it is false, nothing changes but
+                `updates` and the gradients, which become zero. The host does not wait to read it.
+        """
         if closure is not None:
             name = type(self).__name__
             raise ValueError(f"{name} takes no closure: call backward, then step")
+        gate = _Gate(finite)
+        gate.clear_(p.grad for g in self.param_groups for p in g["params"] if p.grad is not None)
         self._clip_groups()
         self.updates += 1
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             if params:
                 part = "model" if group["name"] == "model" else "behavior"
-                self._step_group(group, params, self.turns.made(part, self.updates))
+                self._step_group(group, params, self.turns.made(part, self.updates), gate)
 
     def _clip_groups(self) -> None:
         self.norms = {}
@@ -170,7 +210,9 @@ class GroupedOptimizer(torch.optim.Optimizer):
             if grads and groups[0]["clip"]:
                 self.norms[name] = clip_global_(grads, groups[0]["clip"])
 
-    def _step_group(self, group: dict[str, Any], params: list[Tensor], updates: int) -> None:
+    def _step_group(
+        self, group: dict[str, Any], params: list[Tensor], updates: int, gate: _Gate
+    ) -> None:
         """One step of the group's parameters that have a gradient, its `updates`-th, from 1."""
         rate, weight_decay = self.schedule(updates - 1, group["lr"]), group["weight_decay"]
         grads = [p.grad for p in params if p.grad is not None]
@@ -181,27 +223,31 @@ class GroupedOptimizer(torch.optim.Optimizer):
                 self.norms[group["name"]] = norm if before is None else torch.hypot(before, norm)
         squares = [self._slot(p, "square") for p in params]
         momenta = [self._slot(p, "momentum") for p in params]
-        torch._foreach_mul_(squares, self.beta2)
+        torch._foreach_mul_(squares, gate.factor(self.beta2))
         torch._foreach_addcmul_(squares, grads, grads, 1 - self.beta2)
         scale = torch._foreach_div(squares, 1 - self.beta2**updates)
         torch._foreach_sqrt_(scale)
         torch._foreach_add_(scale, group["eps"])
-        update = self._direction(grads, list(scale), momenta, updates)
-        if weight_decay and self.decay_by_rate:
-            torch._foreach_add_(update, params, alpha=weight_decay)
-        elif weight_decay:
-            torch._foreach_mul_(params, 1 - weight_decay)
+        update = self._direction(grads, list(scale), momenta, updates, gate)
+        if weight_decay:
+            decay = weight_decay * (rate if self.decay_by_rate else 1.0)
+            torch._foreach_mul_(params, gate.factor(1 - decay))
         torch._foreach_add_(params, update, alpha=-rate)
 
     @abstractmethod
     def _direction(
-        self, grads: list[Tensor], scale: list[Tensor], momenta: list[Tensor], updates: int
+        self,
+        grads: list[Tensor],
+        scale: list[Tensor],
+        momenta: list[Tensor],
+        updates: int,
+        gate: _Gate,
     ) -> list[Tensor]:
         """Move the momenta, and give what is subtracted before decay and learning rate.
 
         Args:
             grads: clipped. scale: root mean square plus eps. momenta: to be changed in place.
-            updates: of these parameters, this one included.
+            updates: of these parameters, this one included. gate: for `_averaged`.
         """
 
     def _slot(self, param: Tensor, name: str) -> Tensor:
@@ -211,26 +257,39 @@ class GroupedOptimizer(torch.optim.Optimizer):
         slot: Tensor = state[name]
         return slot
 
-    def _averaged(self, momenta: list[Tensor], new: list[Tensor], updates: int) -> list[Tensor]:
-        """Take `new` into the momenta; returns them with bias correction."""
-        torch._foreach_lerp_(momenta, new, 1 - self.beta1)
-        ahead = torch._foreach_lerp(momenta, new, 1 - self.beta1) if self.nesterov else momenta
-        return list(torch._foreach_div(ahead, 1 - self.beta1**updates))
+    def _averaged(
+        self, momenta: list[Tensor], new: list[Tensor], updates: int, gate: _Gate
+    ) -> list[Tensor]:
+        """Take `new` into the momenta; returns them with bias correction, zeros for no step."""
+        weight = gate.weight(1 - self.beta1, len(momenta))
+        torch._foreach_lerp_(momenta, new, weight)
+        ahead = torch._foreach_lerp(momenta, new, weight) if self.nesterov else momenta
+        return list(torch._foreach_div(ahead, gate.divisor(1 - self.beta1**updates)))
 
 
 class LaProp(GroupedOptimizer):
     """RMS normalisation first, momentum after it (Ziyin et al. 2020)."""
 
     def _direction(
-        self, grads: list[Tensor], scale: list[Tensor], momenta: list[Tensor], updates: int
+        self,
+        grads: list[Tensor],
+        scale: list[Tensor],
+        momenta: list[Tensor],
+        updates: int,
+        gate: _Gate,
     ) -> list[Tensor]:
-        return self._averaged(momenta, list(torch._foreach_div(grads, scale)), updates)
+        return self._averaged(momenta, list(torch._foreach_div(grads, scale)), updates, gate)
 
 
 class Adam(GroupedOptimizer):
     """Momentum of the gradient over its root mean square (Kingma & Ba 2015)."""
 
     def _direction(
-        self, grads: list[Tensor], scale: list[Tensor], momenta: list[Tensor], updates: int
+        self,
+        grads: list[Tensor],
+        scale: list[Tensor],
+        momenta: list[Tensor],
+        updates: int,
+        gate: _Gate,
     ) -> list[Tensor]:
-        return list(torch._foreach_div(self._averaged(momenta, grads, updates), scale))
+        return list(torch._foreach_div(self._averaged(momenta, grads, updates, gate), scale))

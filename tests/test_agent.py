@@ -8,6 +8,7 @@ import gymnasium as gym
 import pytest
 import torch
 from tensordict import TensorDict
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dreamer_plugin.agent import Agent
 from dreamer_plugin.build import build_agent
@@ -156,6 +157,60 @@ def test_training_goes_on_bit_by_bit_after_a_reload() -> None:
     states = agent.training_state(), other.training_state()
     assert states[0].keys() == states[1].keys()
     assert all(states[0][k].equal(states[1][k]) for k in states[0])
+
+
+class _Reads(TorchDispatchMode):
+    """Notes how many operations came before each number that the host reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count, self.at = 0, list[int]()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten._local_scalar_dense.default:
+            self.at.append(self.count)
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"behavior__actor__gradient": "dynamics", "world__learned_start": True},
+        {"optim__kind": "adam", "optim__groups": "separate", "optim__clip": 9.0, "optim__agc": 0.0},
+    ],
+)
+def test_an_update_reads_nothing_before_its_gradients_are_there(values, monkeypatch) -> None:
+    """A read makes the host wait for the device: only the verdict on the gradients is read."""
+    agent = tiny.agent(tiny.setting(**values))
+    batch = tiny.batch()
+    agent.update(batch)
+    counted, whole = _Reads(), agent._finite
+    known: list[int] = []
+
+    def finite(total):
+        known.append(counted.count)
+        return whole(total)
+
+    monkeypatch.setattr(agent, "_finite", finite)
+    with counted:
+        agent.update(batch)
+    assert counted.at and min(counted.at) > known[0] > 100
+
+
+def test_an_update_is_the_same_under_guard(monkeypatch) -> None:
+    """As on a device whose numbers are not read: each step asks the flag, and does not wait."""
+    plain, guarded = tiny.agent(), tiny.agent()
+    step, follow = guarded.optimizer.step, guarded.behavior.follow
+    yes = torch.tensor(True)
+    monkeypatch.setattr(guarded.optimizer, "step", lambda finite: step(finite=yes))
+    monkeypatch.setattr(guarded.behavior, "follow", lambda update, finite: follow(update, yes))
+    for seed in (1, 2):
+        plain.update(tiny.batch(seed=seed))
+        guarded.update(tiny.batch(seed=seed))
+    theirs = guarded.training_state()
+    assert all(value.equal(theirs[name]) for name, value in plain.training_state().items())
 
 
 def test_a_state_of_another_agent_is_refused() -> None:

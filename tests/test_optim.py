@@ -192,3 +192,32 @@ def test_without_clipping_no_norm_is_computed() -> None:
     param.grad = torch.ones(2)
     opt.step()
     assert opt.norms == {}
+
+
+@pytest.mark.parametrize("kind", [LaProp, Adam])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"agc": 0.3},
+        {"agc": 0.0, "clip": 1.0, "nesterov": True},
+        {"weight_decay": 0.1},
+        {"weight_decay": 0.1, "decay_by_rate": False},
+    ],
+)
+def test_a_step_that_is_not_finite_is_none(kind, settings) -> None:
+    """The flag is a tensor: neither the second step nor the NaNs of the third leave a trace."""
+    torch.manual_seed(0)
+    plain, guarded = (nn.Parameter(torch.ones(3, 4)) for _ in range(2))
+    one, other = (kind([p], lr=0.1, warmup=0, **settings) for p in (plain, guarded))
+    for number, grad in enumerate(torch.randn(4, 3, 4)):
+        if number in (1, 2):
+            guarded.grad = grad if number == 1 else torch.full_like(grad, math.nan)
+            other.step(finite=torch.tensor(False))
+            other.updates -= 1
+            continue
+        plain.grad, guarded.grad = grad.clone(), grad.clone()
+        one.step()
+        other.step(finite=torch.tensor(True))
+    assert torch.equal(plain, guarded) and not torch.equal(plain, torch.ones(3, 4))
+    for slot in ("square", "momentum"):
+        assert torch.equal(one.state[plain][slot], other.state[guarded][slot])

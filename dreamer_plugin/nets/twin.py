@@ -36,10 +36,15 @@ class SlowCopy(nn.Module):
         self.rate = rate
         self.every = every
 
-    def follow(self, source: nn.Module, update: int) -> None:
-        """Move towards `source` if it is its turn after update number `update`, counted from 0."""
+    def follow(self, source: nn.Module, update: int, finite: Tensor | None = None) -> None:
+        """Move towards `source` if it is its turn after update number `update`, counted from 0.
+
+        Args:
+            finite: 0-d bool on its device; if it is false, it stays where it is.
+        """
         if update % self.every == 0:
-            move_towards(self.copy, source, self.rate)
+            rate = self.rate if finite is None else torch.where(finite, self.rate, 0.0)
+            move_towards(self.copy, source, rate)
 
     def forward(self, *args: Tensor) -> object:
         """What the copied module returns."""
@@ -47,11 +52,15 @@ class SlowCopy(nn.Module):
 
 
 @torch.no_grad()
-def move_towards(slow: nn.Module, fast: nn.Module, rate: float) -> None:
-    """`slow <- rate * fast + (1 - rate) * slow` for all parameters of two modules of one make."""
+def move_towards(slow: nn.Module, fast: nn.Module, rate: float | Tensor) -> None:
+    """`slow <- rate * fast + (1 - rate) * slow` for all parameters of two modules of one make.
+
+    A rate on the device, 0-d, is not read by the host.
+    """
     ours: list[Tensor] = list(slow.parameters())
     theirs: list[Tensor] = list(fast.parameters())
-    torch._foreach_lerp_(ours, theirs, rate)
+    weight: Any = [rate] * len(ours) if isinstance(rate, Tensor) else rate
+    torch._foreach_lerp_(ours, theirs, weight)
 
 
 def as_data(module: nn.Module) -> Callable[..., Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dreamer_plugin.errors import UsageError, choose
@@ -126,7 +125,8 @@ class CategoricalLatent:
 
     def from_storage(self, stored: Tensor) -> Tensor:
         """Class indices to one-hot float32."""
-        return F.one_hot(stored.long(), self.classes).float()
+        classes = torch.arange(self.classes, dtype=stored.dtype, device=stored.device)
+        return (stored.unsqueeze(-1) == classes).float()
 
 
 class GaussianLatent:
