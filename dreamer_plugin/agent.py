@@ -364,7 +364,7 @@ class Agent(nn.Module):
             self.noise(self.dreams.horizon + 1, starts.numel(), self.noise_size),
         )
         if self.behavior.settings.dynamics or self.behavior.settings.world_grad:
-            return imagine_through(*given)
+            return imagine_through(*given, self.dream_step)
         return imagine(*given, self.dream_step)
 
     def _total(self, each: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:

@@ -1,8 +1,8 @@
 """Compiled forms of what an update spends its time in, put in the place of the plain ones.
 
     piece                       calls per update     compiled with its backward pass
-    one filtering step          T                    no: `world/scan.py` has its own, compiled too
-    one dreamed step            H                    no graph; plain where the actor needs one
+    one filtering step          T                    yes, or `world/scan.py`'s own, compiled too
+    one dreamed step            H                    where the actor learns through dreams
     encoding, world losses      1                    yes
     judging dreams              1                    to the actor, where it learns through dreams
     losses of dreams, replay    1                    yes
@@ -23,6 +23,7 @@ from tensordict import TensorDict
 
 from dreamer_plugin.agent import Agent
 from dreamer_plugin.errors import UsageError
+from dreamer_plugin.world.rssm import plain_scan, scan_step
 from dreamer_plugin.world.scan import DeferredScan
 
 _LEAST_UPDATES = 3000  # from there on, time saved exceeds the time of compiling
@@ -42,8 +43,11 @@ def compile_agent(agent: Agent) -> None:
     Parameters, checkpoints and acting stay as they are. Values differ by rounding alone.
     """
     compiled = functools.partial(_compiled, options=_options(agent.device))
-    if isinstance(agent.world.rssm.scan, DeferredScan):  # other forms stay as they are
-        agent.world.rssm.scan = DeferredScan(compiled)
+    rssm = agent.world.rssm
+    if isinstance(rssm.scan, DeferredScan):
+        rssm.scan = DeferredScan(compiled)
+    elif rssm.scan is plain_scan:  # that which computes values twice stays as it is
+        rssm.scan = functools.partial(plain_scan, step=compiled(scan_step))
     agent.dream_step = compiled(agent.dream_step)
     for room, names in _PIECES.items():
         module = getattr(agent, room)

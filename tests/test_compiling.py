@@ -76,6 +76,7 @@ def test_compiled_updates_learn_through_dreams_alike(tmp_path, monkeypatch):
 
     def through(cfg):
         cfg.behavior.actor.gradient = "dynamics"
+        cfg.world.core.kind, cfg.world.learned_start = "gru", True  # filtered by the plain loop
 
     plain, compiled = tiny.agent(through), tiny.agent(through)
     compile_agent(compiled)

@@ -105,7 +105,13 @@ def imagine(
 
 
 def imagine_through(
-    rssm: RSSM, actor: Actor, deter: Tensor, stoch: Tensor, horizon: int, noise: Tensor
+    rssm: RSSM,
+    actor: Actor,
+    deter: Tensor,
+    stoch: Tensor,
+    horizon: int,
+    noise: Tensor,
+    step: Step = dream_step,
 ) -> TensorDict:
     """The same dream with a graph: from the actor through each action to all later states.
 
@@ -113,7 +119,7 @@ def imagine_through(
     states as data, and the world's parameters are frozen. Arguments and result as of `imagine`.
     """
     with frozen(rssm):
-        return _roll(rssm, actor, deter, stoch, horizon, noise, dream_step)
+        return _roll(rssm, actor, deter, stoch, horizon, noise, step)
 
 
 def _roll(

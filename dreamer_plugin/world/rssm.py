@@ -34,6 +34,20 @@ Scan: TypeAlias = Callable[
 ]
 
 
+def scan_step(
+    rssm: RSSM,
+    deter: Tensor,
+    stoch: Tensor,
+    action_embed: Tensor,
+    embed: Tensor,
+    is_first: Tensor,
+    noise: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`RSSM.filter_step` and a draw: next deter, stoch and posterior parameters."""
+    deter, post = rssm.filter_step(deter, stoch, action_embed, embed, is_first)
+    return deter, rssm.latent.sample(post, noise), post
+
+
 def plain_scan(
     rssm: RSSM,
     embed: Tensor,
@@ -41,12 +55,14 @@ def plain_scan(
     is_first: Tensor,
     start: tuple[Tensor, Tensor],
     noise: Tensor,
+    step: Callable[..., tuple[Tensor, Tensor, Tensor]] = scan_step,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Filter step by step; `scan.py` holds a faster form.
 
     Args:
         rssm: the model. embed: `[B, T, E]`. actions: embedded, `[B, T, hidden]`.
         is_first, start, noise: as in `RSSM.observe`.
+        step: `scan_step`, or a compiled form of it.
 
     Returns:
         deter `[B, T, D]`, stoch `[B, T, *latent]`, posterior parameters `[B, T, *]`.
@@ -56,8 +72,7 @@ def plain_scan(
     # Unbound once: the gradient of a slice per step would fill a whole sequence per step.
     steps = zip(*(x.unbind(1) for x in (embed, actions, is_first, noise)), strict=True)
     for embed_t, action_t, is_first_t, noise_t in steps:
-        deter, post = rssm.filter_step(deter, stoch, action_t, embed_t, is_first_t)
-        stoch = rssm.latent.sample(post, noise_t)
+        deter, stoch, post = step(rssm, deter, stoch, action_t, embed_t, is_first_t, noise_t)
         out.append((deter, stoch, post))
     deters, stochs, posts = (torch.stack(x, 1) for x in zip(*out, strict=True))
     return deters, stochs, posts
