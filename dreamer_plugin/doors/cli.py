@@ -293,8 +293,10 @@ def check_env(
 ) -> None:
     """Examine an env."""
     from dreamer_plugin.doors import cli_check
+    from dreamer_plugin.doors.cli_meter import metered
 
-    report = cli_check.run(env, cli_check.options_of(options or []), steps, picture)
+    with metered():
+        report = cli_check.run(env, cli_check.options_of(options or []), steps, picture)
     typer.echo(cli_check.text(report, env, as_json))
     if report.faults:
         raise typer.Exit(1)

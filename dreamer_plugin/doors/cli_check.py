@@ -20,6 +20,7 @@ from dreamer_envs.images import enlarged, in_colour
 from dreamer_plugin.config.yamlfile import parse_yaml
 from dreamer_plugin.doors.cli_text import rendered
 from dreamer_plugin.errors import UsageError
+from dreamer_plugin.run.telling import counted, tell
 
 SB3, INSTALL = "stable_baselines3", "stable-baselines3"
 GAP, PAPER = 2, 255  # pixels between the frames of the picture, and their white
@@ -59,9 +60,10 @@ def run(env_id: str, options: dict[str, Any], steps: int, picture: Path | None) 
         EnvsError: the env cannot be made.
     """
     make = dreamer_envs.maker(env_id, **options)
-    report = examine(make, steps)
+    report = examine(make, steps, tell=tell)
     if all(fault.check != "frames" for fault in report.faults):  # or each would stumble over it
-        for name, checker in (("Gymnasium", _gymnasium), ("SB3", _sb3), ("TorchRL", _torchrl)):
+        others = (("Gymnasium", _gymnasium), ("SB3", _sb3), ("TorchRL", _torchrl))
+        for name, checker in counted("others' checkers", others):
             report.findings.append(_foreign(name, checker, make))
     if picture is not None:
         _draw(report, env_id, picture)

@@ -20,6 +20,7 @@ from dreamer_envs.errors import EnvsError, FrameError
 
 SLOW = 30.0  # steps per second, below which collecting takes longer than learning
 KEPT = 8  # first pictures that are kept
+STEPS = "random steps"  # as they are told of
 COMPARED = 200  # first frames that are looked at for what never changes
 PAIRED = 30  # steps that two envs of one seed are compared over
 
@@ -85,7 +86,16 @@ class _Walk:
         return self.earlier_rewards == {0.0} and len(self.last_rewards) > 1
 
 
-def examine(make: Callable[[], Env], steps: int = 1000, seed: int = 0) -> Report:
+def _silent(what: str, done: float, total: float) -> None:
+    """Tells nobody."""
+
+
+def examine(
+    make: Callable[[], Env],
+    steps: int = 1000,
+    seed: int = 0,
+    tell: Callable[[str, float, float], None] = _silent,
+) -> Report:
     """Steps an env at random and looks at what it does.
 
     Args:
@@ -93,6 +103,7 @@ def examine(make: Callable[[], Env], steps: int = 1000, seed: int = 0) -> Report
             returns `dreamer_envs.wrap(env)`); called twice.
         steps: random steps.
         seed: of the actions and the first reset.
+        tell: hears what is done, how much of it, and of how much.
 
     Returns:
         The findings. A fault that makes going on senseless ends them.
@@ -100,7 +111,7 @@ def examine(make: Callable[[], Env], steps: int = 1000, seed: int = 0) -> Report
     report = Report()
     env, twin = make(), make()
     try:
-        walk = _walk(env, steps, seed)
+        walk = _walk(env, steps, seed, tell)
         report.steps_per_s = walk.steps / walk.seconds
         report.add("frames", "ok", f"{steps} random steps fit the spaces, all numbers are finite")
         _pictures(report, walk)
@@ -130,12 +141,13 @@ def _failure(error: Exception) -> tuple[str, str]:
     return f"{says} ({last.filename}, line {last.lineno})", "repair it: step and reset may not fail"
 
 
-def _walk(env: Env, steps: int, seed: int) -> _Walk:
+def _walk(env: Env, steps: int, seed: int, tell: Callable[[str, float, float], None]) -> _Walk:
     env.action_space.seed(seed)
     walk = _Walk(obs=[env.reset(seed=seed)[0]], lengths=[])
     length = 0
     began = time.perf_counter()
     for _ in range(steps):
+        tell(STEPS, walk.steps, steps)
         obs, reward, terminated, truncated, _ = env.step(env.action_space.sample())
         length += 1
         walk.steps += 1
@@ -154,6 +166,7 @@ def _walk(env: Env, steps: int, seed: int) -> _Walk:
         else:
             walk.earlier_rewards.add(float(reward))
     walk.seconds = max(time.perf_counter() - began, 1e-9)
+    tell(STEPS, steps, steps)
     return walk
 
 

@@ -105,6 +105,12 @@ def test_a_clean_env_has_no_findings():
     assert set(found) == {"frames", "ends", "rewards", "variety", "speed", "seeds", "other seed"}
 
 
+def test_how_far_it_is_can_be_heard():
+    told = []
+    examine(lambda: dreamer_envs.wrap(Clean()), 3, tell=lambda *words: told.append(words))
+    assert told == [("random steps", done, 3) for done in (0, 1, 2, 3)]
+
+
 @pytest.mark.parametrize(
     "kind, check, grade, words",
     [
