@@ -127,11 +127,7 @@ class _Plan:
         cfg = self.config()
         published = cfg.replay.capacity
         restore = f"replay.capacity={published}"
-        # No run fills more than its steps; what it must hold before the first update stays.
-        least = cfg.run.prefill + 2 * cfg.env.num_envs * (
-            cfg.replay.batch_length + cfg.replay.context
-        )
-        useful = min(published, max(cfg.run.steps, least))
+        least, useful = _least(cfg), _useful(cfg)
         fitting = useful if self._stack.force_published else self._fitting(cfg, useful)
         if fitting < least < useful:
             raise UsageError(self._too_small(cfg, least))
@@ -145,6 +141,7 @@ class _Plan:
         """Bytes of the plan as it stands."""
         cfg = self.config()
         assert self._facts is not None
+        cfg = _resized(cfg, _useful(cfg))
         replay = self._facts.replay_bytes(cfg)
         disk = self._facts.disk_bytes(cfg) if on_disk(cfg) else 0
         return Needs(replay, self._training_bytes(cfg), disk)
@@ -166,8 +163,7 @@ class _Plan:
 
     def _bytes(self, cfg: Config, capacity: int) -> int:
         assert self._facts is not None
-        resized = replace(cfg, replay=replace(cfg.replay, capacity=capacity))
-        return self._facts.disk_bytes(resized)
+        return self._facts.disk_bytes(_resized(cfg, capacity))
 
     def _room(self, cfg: Config) -> float:
         if on_disk(cfg):
@@ -199,6 +195,20 @@ class _Plan:
         if here != published:
             self.settings[key] = here
             self.rows.append(Row(key, published, here, why, restore, neutral))
+
+
+def _least(cfg: Config) -> int:
+    """Records that a replay must hold before the first update."""
+    return cfg.run.prefill + 2 * cfg.env.num_envs * (cfg.replay.batch_length + cfg.replay.context)
+
+
+def _useful(cfg: Config) -> int:
+    """Records that the run can fill of its replay: no more than its steps, but the least."""
+    return min(cfg.replay.capacity, max(cfg.run.steps, _least(cfg)))
+
+
+def _resized(cfg: Config, capacity: int) -> Config:
+    return replace(cfg, replay=replace(cfg.replay, capacity=capacity))
 
 
 def on_disk(cfg: Config) -> bool:

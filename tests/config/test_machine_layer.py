@@ -137,6 +137,12 @@ def test_a_very_short_run_keeps_room_for_the_first_update():
     assert cfg.replay.capacity == 1024 + 2 * 2 * 65
 
 
+def test_a_replay_larger_than_the_run_needs_what_the_run_fills():
+    found = plan(LAPTOP, options={"run.steps": 5000, "replay.capacity": 10**9})
+    assert found.config.replay.capacity == 10**9
+    assert found.report.needs.replay == 5000 * record_bytes(found.config)
+
+
 def test_the_replay_of_a_continued_run_is_fitted_anew(tmp_path):
     first = plan(LAPTOP, options={"run.steps": 5000})
     assert first.config.replay.capacity == 5000
