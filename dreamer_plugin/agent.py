@@ -22,7 +22,6 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor, nn
 
-from dreamer_plugin.behavior.actor import Actor
 from dreamer_plugin.behavior.actor_critic import ActorCritic
 from dreamer_plugin.behavior.imagine import (
     Dreams,
@@ -148,7 +147,7 @@ class Agent(nn.Module):
 
         Args:
             obs: `{name: [N, *shape]}` as the env gives it.
-            is_first: `[N]` bool; those rows start from zero.
+            is_first: `[N]` bool; those rows start an episode.
             state: `[N]`, from `initial` or the last call.
             noise: `[N, noise_size]` uniform in [0, 1).
             deterministic: mode of posterior and policy instead of samples.
@@ -224,11 +223,9 @@ class Agent(nn.Module):
             self.optimizer.zero_grad(set_to_none=True)
             losses.total.backward()
         finite, each_finite = self._finite(losses.total)
-        # A CPU's flag is read at no cost, and numbers that are finite need no guard.
-        guard = None if self.device.type == "cpu" and finite else finite
-        self.optimizer.step(finite=guard)
+        self.optimizer.step(finite=finite)
         if behavior:
-            self.behavior.follow(turns.made("behavior", update), guard)
+            self.behavior.follow(turns.made("behavior", update), finite)
         for buffer, old in zip(self.buffers(), before, strict=True):
             buffer.copy_(torch.where(finite, buffer, old))
         if not finite:  # the one place that waits for the device, which has all of its work by now
@@ -240,8 +237,8 @@ class Agent(nn.Module):
     def _finite(self, total: Tensor) -> tuple[Tensor, Tensor]:
         """Whether loss and gradients are, 0-d, and which gradients `[params]`; nothing is read."""
         grads = [param.grad for param in self.parameters() if param.grad is not None]
-        sums = torch._foreach_norm(grads, 1)  # of squares, they would overflow at 2e19
-        each = torch.stack(list(sums)).isfinite()
+        # Nor are those whose squares overflow: the optimiser's average would never be finite again.
+        each = torch.stack(list(torch._foreach_norm(grads))).isfinite()
         return total.detach().isfinite() & each.all(), each
 
     def _not_finite(self, losses: Losses, each_finite: Tensor) -> NotFiniteUpdate:
@@ -329,7 +326,7 @@ class Agent(nn.Module):
         starts = starts if behavior.settings.world_grad else starts.detach()
         if self.dreams.prior:
             starts["stoch"] = self._prior_draw(starts)
-        dream = self.dream(starts, behavior.actor)
+        dream = self.dream(starts, behavior)
         reward, cont = self.world.judge(dream["feat"])
         if self.dreams.true_start:
             ends = recorded["is_terminal"].flatten()
@@ -353,17 +350,22 @@ class Agent(nn.Module):
         latent = self.world.rssm.latent
         return latent.sample(starts["prior"], self.noise(*starts.batch_size, *latent.noise_shape))
 
-    def dream(self, starts: TensorDict, actor: Actor | None = None) -> TensorDict:
-        """Imagine from states `[B, T]`, with a graph where one is learned through."""
+    def dream(self, starts: TensorDict, behavior: ActorCritic | None = None) -> TensorDict:
+        """Imagine from states `[B, T]`, with a graph where one is learned through.
+
+        Args:
+            starts: deter and stoch. behavior: as of `behavior_losses`, by default the agent's.
+        """
+        behavior = behavior or self.behavior
         given = (
             self.world.rssm,
-            actor or self.behavior.actor,
+            behavior.actor,
             starts["deter"].flatten(0, 1),
             starts["stoch"].flatten(0, 1),
             self.dreams.horizon,
             self.noise(self.dreams.horizon + 1, starts.numel(), self.noise_size),
         )
-        if self.behavior.settings.dynamics or self.behavior.settings.world_grad:
+        if behavior.settings.dynamics or behavior.settings.world_grad:
             return imagine_through(*given, self.dream_step)
         return imagine(*given, self.dream_step)
 
@@ -416,7 +418,12 @@ class Agent(nn.Module):
         return state
 
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:
-        """The inverse of `training_state`; raises if a tensor is missing or has another shape."""
+        """The inverse of `training_state`; nothing is shared with what is given.
+
+        Raises:
+            RuntimeError: when parameters are missing or have other shapes.
+            ValueError: when slots of the optimiser do, or belong to no parameter.
+        """
         params = dict(self.named_parameters())
         weights = {k: v for k, v in state.items() if k.startswith(("world.", "behavior."))}
         self.load_state_dict(weights)
@@ -424,8 +431,11 @@ class Agent(nn.Module):
         for key, value in state.items():
             if key.startswith("optimizer.") and key != "optimizer.updates":
                 _, slot, name = key.split(".", 2)
-                param = params[name]
-                self.optimizer.state[param][slot] = value.to(param.device).reshape(param.shape)
+                param = params.get(name)
+                if param is None or param.shape != value.shape:
+                    raise ValueError(f"{key} of shape {[*value.shape]} fits no parameter")
+                self.optimizer.state[param][slot] = param.new_empty(param.shape).copy_(value)
+        self.optimizer.check_slots()
         self.optimizer.updates = int(state["optimizer.updates"])
         self._load_generator(state["generator"].cpu())
 

@@ -1,4 +1,4 @@
-"""Every TensorDict key of the project, once, with its shape.
+"""TensorDict keys of records and of what acts, once, with their shapes.
 
 B batch, T time, A encoded action, D deter, S groups, K classes. A record is one arriving frame.
 """

@@ -1,7 +1,7 @@
 """Optimisers with the official chain and schedules, over groups that have numbers of their own.
 
 Chain on float32 gradients: clip by the group's global norm -> clip by each parameter's own norm ->
-direction, from LaProp or Adam -> decoupled weight decay -> times the negative learning rate.
+direction, from LaProp or Adam -> times the negative learning rate, added to decayed parameters.
 Source: danijar/dreamerv3 @ e3f0224, `embodied/jax/opt.py` and `dreamerv3/agent.py`.
 """
 
@@ -97,14 +97,20 @@ class Turns:
         return model if part == "model" else updates - model
 
 
+_SLOTS = ("square", "momentum")
+
+
 class _Gate:
-    """Numbers of a step, or those of no step where a flag on the device is false; never reads it.
+    """What keeps averages and parameters as they are where a flag on the device is false.
+
+    Gradients become zero then, and every factor that would still change something becomes that
+    which does not. The flag is never read by the host.
 
     Args:
-        finite: 0-d bool, None for numbers as they are.
+        finite: 0-d bool, None where all is to change.
     """
 
-    def __init__(self, finite: Tensor | None) -> None:
+    def __init__(self, finite: Tensor | None = None) -> None:
         self._finite = finite
 
     def factor(self, x: float) -> float | Tensor:
@@ -112,12 +118,8 @@ class _Gate:
         return x if self._finite is None else torch.where(self._finite, x, 1.0)
 
     def divisor(self, x: float) -> float | Tensor:
-        """`x`, else infinity, which leaves nothing."""
+        """`x`, else infinity."""
         return x if self._finite is None else torch.where(self._finite, x, math.inf)
-
-    def weight(self, x: float, count: int) -> Any:
-        """`x`, else 0, as `lerp` takes it for `count` tensors."""
-        return x if self._finite is None else [torch.where(self._finite, x, 0.0)] * count
 
     def clear_(self, grads: Iterable[Tensor]) -> None:
         """Zeros instead of gradients."""
@@ -174,6 +176,7 @@ class GroupedOptimizer(torch.optim.Optimizer):
             learning_rate, warmup=warmup, anneal=anneal, schedule=schedule, lr_end=lr_end
         )
         self.updates = 0
+        self._gate = _Gate()
         self.norms: dict[str, Tensor] = {}
         defaults = {"lr": lr, "eps": eps, "clip": clip, "weight_decay": weight_decay, "name": ""}
         super().__init__(params, defaults)
@@ -186,21 +189,23 @@ class GroupedOptimizer(torch.optim.Optimizer):
 
         Args:
             closure: refused.
-            finite: 0-d bool on the parameters' device. If it is false, nothing changes but
-                `updates` and the gradients, which become zero. The host does not wait to read it.
+            finite: 0-d bool on the parameters' device. If it is false, parameters and averages stay
+                as they are and gradients become zero; `updates` counts it. The host does not wait.
         """
         if closure is not None:
             name = type(self).__name__
             raise ValueError(f"{name} takes no closure: call backward, then step")
-        gate = _Gate(finite)
-        gate.clear_(p.grad for g in self.param_groups for p in g["params"] if p.grad is not None)
+        self._gate = _Gate(finite)
+        self._gate.clear_(
+            p.grad for g in self.param_groups for p in g["params"] if p.grad is not None
+        )
         self._clip_groups()
         self.updates += 1
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             if params:
                 part = "model" if group["name"] == "model" else "behavior"
-                self._step_group(group, params, self.turns.made(part, self.updates), gate)
+                self._step_group(group, params, self.turns.made(part, self.updates))
 
     def _clip_groups(self) -> None:
         self.norms = {}
@@ -210,9 +215,7 @@ class GroupedOptimizer(torch.optim.Optimizer):
             if grads and groups[0]["clip"]:
                 self.norms[name] = clip_global_(grads, groups[0]["clip"])
 
-    def _step_group(
-        self, group: dict[str, Any], params: list[Tensor], updates: int, gate: _Gate
-    ) -> None:
+    def _step_group(self, group: dict[str, Any], params: list[Tensor], updates: int) -> None:
         """One step of the group's parameters that have a gradient, its `updates`-th, from 1."""
         rate, weight_decay = self.schedule(updates - 1, group["lr"]), group["weight_decay"]
         grads = [p.grad for p in params if p.grad is not None]
@@ -223,32 +226,32 @@ class GroupedOptimizer(torch.optim.Optimizer):
                 self.norms[group["name"]] = norm if before is None else torch.hypot(before, norm)
         squares = [self._slot(p, "square") for p in params]
         momenta = [self._slot(p, "momentum") for p in params]
-        torch._foreach_mul_(squares, gate.factor(self.beta2))
+        torch._foreach_mul_(squares, self._gate.factor(self.beta2))
         torch._foreach_addcmul_(squares, grads, grads, 1 - self.beta2)
         scale = torch._foreach_div(squares, 1 - self.beta2**updates)
         torch._foreach_sqrt_(scale)
         torch._foreach_add_(scale, group["eps"])
-        update = self._direction(grads, list(scale), momenta, updates, gate)
+        update = self._direction(grads, list(scale), momenta, updates)
         if weight_decay:
             decay = weight_decay * (rate if self.decay_by_rate else 1.0)
-            torch._foreach_mul_(params, gate.factor(1 - decay))
+            torch._foreach_mul_(params, self._gate.factor(1 - decay))
         torch._foreach_add_(params, update, alpha=-rate)
 
     @abstractmethod
     def _direction(
-        self,
-        grads: list[Tensor],
-        scale: list[Tensor],
-        momenta: list[Tensor],
-        updates: int,
-        gate: _Gate,
+        self, grads: list[Tensor], scale: list[Tensor], momenta: list[Tensor], updates: int
     ) -> list[Tensor]:
         """Move the momenta, and give what is subtracted before decay and learning rate.
 
         Args:
             grads: clipped. scale: root mean square plus eps. momenta: to be changed in place.
-            updates: of these parameters, this one included. gate: for `_averaged`.
+            updates: of these parameters, this one included.
         """
+
+    def check_slots(self) -> None:
+        """Raises ValueError where a parameter has one average without the other."""
+        if any(slots.keys() != {*_SLOTS} for slots in self.state.values()):
+            raise ValueError(f"each parameter that has learned needs {' and '.join(_SLOTS)}")
 
     def _slot(self, param: Tensor, name: str) -> Tensor:
         state = self.state[param]
@@ -257,39 +260,28 @@ class GroupedOptimizer(torch.optim.Optimizer):
         slot: Tensor = state[name]
         return slot
 
-    def _averaged(
-        self, momenta: list[Tensor], new: list[Tensor], updates: int, gate: _Gate
-    ) -> list[Tensor]:
+    def _averaged(self, momenta: list[Tensor], new: list[Tensor], updates: int) -> list[Tensor]:
         """Take `new` into the momenta; returns them with bias correction, zeros for no step."""
-        weight = gate.weight(1 - self.beta1, len(momenta))
-        torch._foreach_lerp_(momenta, new, weight)
-        ahead = torch._foreach_lerp(momenta, new, weight) if self.nesterov else momenta
-        return list(torch._foreach_div(ahead, gate.divisor(1 - self.beta1**updates)))
+        rest = 1 - self.beta1
+        torch._foreach_mul_(momenta, self._gate.factor(self.beta1))
+        torch._foreach_add_(momenta, new, alpha=rest)
+        ahead = torch._foreach_lerp(momenta, new, rest) if self.nesterov else momenta
+        return list(torch._foreach_div(ahead, self._gate.divisor(1 - self.beta1**updates)))
 
 
 class LaProp(GroupedOptimizer):
     """RMS normalisation first, momentum after it (Ziyin et al. 2020)."""
 
     def _direction(
-        self,
-        grads: list[Tensor],
-        scale: list[Tensor],
-        momenta: list[Tensor],
-        updates: int,
-        gate: _Gate,
+        self, grads: list[Tensor], scale: list[Tensor], momenta: list[Tensor], updates: int
     ) -> list[Tensor]:
-        return self._averaged(momenta, list(torch._foreach_div(grads, scale)), updates, gate)
+        return self._averaged(momenta, list(torch._foreach_div(grads, scale)), updates)
 
 
 class Adam(GroupedOptimizer):
     """Momentum of the gradient over its root mean square (Kingma & Ba 2015)."""
 
     def _direction(
-        self,
-        grads: list[Tensor],
-        scale: list[Tensor],
-        momenta: list[Tensor],
-        updates: int,
-        gate: _Gate,
+        self, grads: list[Tensor], scale: list[Tensor], momenta: list[Tensor], updates: int
     ) -> list[Tensor]:
-        return list(torch._foreach_div(self._averaged(momenta, grads, updates, gate), scale))
+        return list(torch._foreach_div(self._averaged(momenta, grads, updates), scale))

@@ -135,6 +135,45 @@ def test_a_single_start_leaves_the_replay_value_loss_nothing() -> None:
         tiny.agent(lambda cfg: setattr(cfg.behavior, "imag_last", 1))
 
 
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"behavior__imag_skip": 70}, "imag_skip=70 leave no step to dream from of replay.*=64"),
+        ({"behavior__imag_skip": 64}, "behavior.imag_skip=62 or less"),
+        ({"behavior__imag_skip": 63}, "no pair of steps .* or loss_scales.repval=0"),
+        ({"behavior__imag_horizon": 1, "behavior__returns": "departure"}, "take 2 or more"),
+    ],
+)
+def test_dreams_that_teach_nothing_are_refused(values, words) -> None:
+    with pytest.raises(UsageError, match=words):
+        tiny.agent(tiny.setting(**values))
+
+
+def test_a_loaded_state_is_a_copy() -> None:
+    one, other = tiny.agent(), tiny.agent(seed=1)
+    one.update(tiny.batch())
+    other.load_training_state(one.training_state())
+    before = {name: value.clone() for name, value in one.training_state().items()}
+    other.update(tiny.batch(seed=3))
+    after = one.training_state()
+    assert all(after[name].equal(value) for name, value in before.items())
+
+
+@pytest.mark.parametrize("odd", ["missing", "reshaped", "unknown"])
+def test_slots_that_do_not_fit_are_refused(odd) -> None:
+    agent = tiny.agent()
+    agent.update(tiny.batch())
+    state = dict(agent.training_state())
+    name = next(key for key in state if key.startswith("optimizer.square.") and state[key].ndim > 1)
+    value = state.pop(name)
+    if odd == "reshaped":
+        state[name] = value.flatten()
+    elif odd == "unknown":
+        state |= {name: value, "optimizer.square.world.nothing": value}
+    with pytest.raises(ValueError, match="square and momentum" if odd == "missing" else "fits no"):
+        agent.load_training_state(state)
+
+
 def test_imag_last_dreams_from_the_last_steps_only() -> None:
     agent = tiny.agent(lambda cfg: setattr(cfg.behavior, "imag_last", 2))
     each = agent.losses(agent.unroll_context(tiny.batch())).each

@@ -9,7 +9,6 @@ Source: DreamerV3 paper eq. 6-12; `dreamerv3/agent.py`, `imag_loss` and `repl_lo
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -115,10 +114,12 @@ class ActorCritic(nn.Module):
         decisions = cut.decided.shape[1]
 
         advantage, gain, ret_scale = self._judge(cut, bootstrap[:, :decisions])
-        policy = self.actor(feat)
-        logp = policy.logp(dream["action"].detach())[:, :decisions]
-        with contextlib.nullcontext() if s.entropy else torch.no_grad():
-            entropy = policy.entropy()[:, :decisions]  # for metrics alone where there is no bonus
+        learned = bool(s.entropy) or s.dynamics != 1  # else by the gradient of the dream alone
+        with torch.set_grad_enabled(learned and torch.is_grad_enabled()):
+            policy = self.actor(feat)
+            logp = policy.logp(dream["action"].detach())[:, :decisions]
+        # For metrics alone the surprise of what was drawn will do: some entropies cost many draws.
+        entropy = policy.entropy()[:, :decisions] if s.entropy else -logp.detach()
         objective = self._objective(logp, advantage, gain) + s.entropy * entropy
         policy_loss = -decided_weight.detach() * objective
 
@@ -146,9 +147,17 @@ class ActorCritic(nn.Module):
             feat: `[N, H+1, F]`. value: the critic's output, where no gradient must pass it.
         """
         if feat.requires_grad:
-            return as_data(self.critic)(feat).pred(), self.slow(feat).pred()
+            fast = as_data(self.critic)(feat).pred()
+            return fast, self._slow_pred(feat, fast)
         with torch.no_grad():
-            return value.pred().detach(), self.slow(feat).pred()
+            fast = value.pred().detach()
+            return fast, self._slow_pred(feat, fast)
+
+    def _slow_pred(self, feat: Tensor, fast: Tensor) -> Tensor:
+        """What the slow critic says, `fast` where nobody asks for it."""
+        s = self.settings
+        pred: Tensor = self.slow(feat).pred() if s.slow_reg or s.slow_target else fast
+        return pred
 
     def _judge(self, cut: Arranged, baseline: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What decisions were worth, both normalised and as the actor sees returns.
@@ -198,12 +207,15 @@ class ActorCritic(nn.Module):
             s.lambda_,
         )
         offset, scale = self.value_norm(ret)
-        value, slow = self.critic(feat[:, :-1]), self.slow(feat[:, :-1].detach()).pred()
+        value = self.critic(feat[:, :-1])
+        slow = self._slow_pred(feat[:, :-1].detach(), ret)
         loss = self._value_loss(value, (ret - offset) / scale, slow)
         return (~batch["is_last"][:, :-1]).float() * loss
 
     def _value_loss(self, value: Output, target: Tensor, slow: Tensor) -> Tensor:
-        """Cross entropy with the target plus the pull towards the slow critic's mean."""
+        """Cross entropy with the target, and with the slow critic's mean where it pulls."""
+        if not self.settings.slow_reg:
+            return value.loss(target)
         loss, pull = value.loss(torch.stack([target, slow])).unbind()
         return loss + self.settings.slow_reg * pull
 

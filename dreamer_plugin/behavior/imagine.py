@@ -45,7 +45,7 @@ class Dreams:
 
     def starts(self, steps: int) -> slice:
         """Which of T replayed steps dreams start from."""
-        stop = steps - self.skip
+        stop = max(steps - self.skip, 0)
         return slice(max(stop - self.last, 0) if self.last else 0, stop)
 
 

@@ -11,7 +11,7 @@ from dreamer_plugin.behavior.imagine import Dreams
 from dreamer_plugin.build.behavior import build_behavior
 from dreamer_plugin.build.optimizer import build_optimizer
 from dreamer_plugin.build.world import build_world
-from dreamer_plugin.config.schema import BehaviorConfig, Config
+from dreamer_plugin.config.schema import Config
 from dreamer_plugin.errors import UsageError, choose, nearest
 from dreamer_plugin.spaces import Spaces
 
@@ -41,11 +41,7 @@ def build_agent(cfg: Config, spaces: Spaces, device: torch.device | str = "cpu")
         raise UsageError(f"observation {taken[0]!r} has the name of a loss: rename it in the env")
     if not scales["repval"]:
         del scales["repval"]  # the loss is not even computed
-    elif cfg.behavior.imag_last == 1:
-        raise UsageError(
-            "behavior.imag_last=1 leaves no pair of steps for the replay value loss: "
-            "take behavior.imag_last=2 or more, 0 for all, or loss_scales.repval=0"
-        )
+    dreams = _dreams(cfg, pairs="repval" in scales)
     if world.cont is None:
         del scales["cont"]
     if not cfg.world.encoder.vae_dim:
@@ -58,7 +54,7 @@ def build_agent(cfg: Config, spaces: Spaces, device: torch.device | str = "cpu")
         {key.name: reconstruction for key in spaces.obs} | scales,
         build_optimizer(cfg.optim, world, behavior),
         spaces.action_size,
-        _dreams(cfg.behavior),
+        dreams,
         Shift(cfg.world.encoder.shift, cfg.world.encoder.shift_targets),
         choose_precision(cfg.precision, device),
         cfg.seed,
@@ -69,14 +65,31 @@ def build_agent(cfg: Config, spaces: Spaces, device: torch.device | str = "cpu")
 _STARTS = {"posterior": False, "prior": True}
 
 
-def _dreams(cfg: BehaviorConfig) -> Dreams:
-    return Dreams(
-        horizon=cfg.imag_horizon,
-        last=cfg.imag_last,
-        skip=cfg.imag_skip,
-        prior=choose(_STARTS, cfg.imag_start, "behavior.imag_start"),
-        true_start=cfg.true_start,
+def _dreams(cfg: Config, pairs: bool) -> Dreams:
+    """Which dreams are dreamed; `pairs`: whether two steps in a row are needed to start from."""
+    part, length = cfg.behavior, cfg.replay.batch_length
+    dreams = Dreams(
+        horizon=part.imag_horizon,
+        last=part.imag_last,
+        skip=part.imag_skip,
+        prior=choose(_STARTS, part.imag_start, "behavior.imag_start"),
+        true_start=part.true_start,
     )
+    starts, least = len(range(length)[dreams.starts(length)]), 1 + pairs
+    if starts < least:
+        why = "no pair of steps for the replay value loss" if starts else "no step to dream from"
+        remedy = " or loss_scales.repval=0" if starts else ""
+        raise UsageError(
+            f"behavior.imag_last={part.imag_last} and behavior.imag_skip={part.imag_skip} leave "
+            f"{why} of replay.batch_length={length}: take behavior.imag_last={least} or more, 0 "
+            f"for all, and behavior.imag_skip={max(length - least, 0)} or less{remedy}"
+        )
+    if part.returns != "arrival" and part.imag_horizon < 2:
+        raise UsageError(
+            f"behavior.returns={part.returns} learns nothing from behavior.imag_horizon="
+            f"{part.imag_horizon}: take 2 or more"
+        )
+    return dreams
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:

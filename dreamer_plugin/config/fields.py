@@ -45,7 +45,7 @@ LEAST = {
         "world": ("reward_clip", "recompute"),
         "world.encoder": ("units", "vae_dim", "vae_std", "shift"),
         "world.decoder": ("units",),
-        "behavior": ("imag_last",),
+        "behavior": ("imag_last", "imag_skip"),
     },
 }
 LIKE_ENOUGH = 0.55  # below it, a suggestion misleads

@@ -1,7 +1,7 @@
 """The world model: encoder, RSSM, decoder and the scalar heads, and its losses.
 
 All targets stand at the time of the frame they describe: the reward is the one earned on arriving,
-the continuation says whether this very frame is terminal.
+the continuation says whether this very frame is not terminal, times the discount.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def plain_scan(
     """Filter step by step; `scan.py` holds a faster form.
 
     Args:
-        rssm: the model. embed: `[B, T, E]`. actions: embedded, `[B, T, hidden]`.
+        rssm: the model. embed: `[B, T, E]`. actions: from the core's `embed_action`, `[B, T, *]`.
         is_first, start, noise: as in `RSSM.observe`.
         step: `scan_step`, or a compiled form of it.
 
@@ -181,7 +181,7 @@ class RSSM(nn.Module):
             TensorDict `[B, T]`: deter, stoch (with gradients), post, prior (parameters), feat.
         """
         keep = (~is_first).to(embed.dtype)
-        actions = self.core.embed_action(prev_action * keep.unsqueeze(-1))  # B T hidden
+        actions = self.core.embed_action(prev_action * keep.unsqueeze(-1))  # B T hidden, or A
         deter, stoch, post = self.scan(self, embed, actions, is_first, start, noise)
         states = {
             "deter": deter,
