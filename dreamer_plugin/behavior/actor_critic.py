@@ -4,7 +4,8 @@ For a dream of H steps there are H + 1 states; the last only bootstraps. Which o
 critic and the actor learn from is for the arranger to say (`ops.returns`): K and M, both H in the
 arrival convention. N = B * T dreams, one from every replayed state.
 
-Source: DreamerV3 paper eq. 6-12; `dreamerv3/agent.py`, `imag_loss` and `repl_loss`.
+Source: DreamerV3 paper (arXiv 2301.04104), critic and actor learning;
+`dreamerv3/agent.py`, `imag_loss` and `repl_loss`.
 """
 
 from __future__ import annotations

@@ -53,7 +53,9 @@ def balanced_kl(
     `dyn = max(free, KL(sg(post) || prior))` trains the prior, `rep = max(free, KL(post ||
     sg(prior)))` the posterior; the two have one value and different gradients, and their plain sum
     has those of one KL without stops (V1). Below the free nats the gradient is exactly zero.
-    Source: DreamerV3 paper eq. 5; `dreamerv3/rssm.py`; V1 and V2 take the maximum of the mean.
+    V1 and V2 take the maximum of the mean.
+
+    Source: DreamerV3 paper (arXiv 2301.04104), world model learning; `dreamerv3/rssm.py`.
 
     Args:
         kl: divergence of two parameter tensors, `[..., P] x [..., P] -> [...]`, for

@@ -9,7 +9,7 @@ from torch import Tensor
 def symlog(x: Tensor) -> Tensor:
     """Symmetric logarithm `sign(x) * log(1 + |x|)`, elementwise.
 
-    Source: DreamerV3 paper eq. 9; `embodied/jax/nets.py`.
+    Source: DreamerV3 paper (arXiv 2301.04104), robust predictions; `embodied/jax/nets.py`.
     """
     return torch.sign(x) * torch.log1p(torch.abs(x))
 

@@ -38,7 +38,7 @@ def fold(x: Tensor, pad: float = -math.inf) -> Tensor:
 class TwoHot:
     """Scalar as a distribution over bins in raw value space.
 
-    Source: DreamerV3 paper eq. 10; `embodied/jax/outs.py`, TwoHot.
+    Source: DreamerV3 paper (arXiv 2301.04104), robust predictions; `embodied/jax/outs.py`, TwoHot.
 
     Args:
         logits: `[..., n]`, or with `folded` as `fold` orders them.

@@ -10,7 +10,7 @@ The time index of the inputs of `observe` (o: embedding, a: action that led ther
     post        q0    q1    q2            from (h_t, e_t);   z_t ~ q_t
     prior       p0    p1    p2            from h_t alone
 
-Source: DreamerV3 paper eq. 1; `dreamerv3/rssm.py`.
+Source: DreamerV3 paper (arXiv 2301.04104), world model learning; `dreamerv3/rssm.py`.
 """
 
 from __future__ import annotations
