@@ -28,7 +28,6 @@ from dreamer_plugin.behavior.imagine import (
     Step,
     dream_step,
     imagine,
-    imagine_through,
     with_true_start,
 )
 from dreamer_plugin.errors import NotFiniteUpdate
@@ -365,9 +364,8 @@ class Agent(nn.Module):
             self.dreams.horizon,
             self.noise(self.dreams.horizon + 1, starts.numel(), self.noise_size),
         )
-        if behavior.settings.dynamics or behavior.settings.world_grad:
-            return imagine_through(*given, self.dream_step)
-        return imagine(*given, self.dream_step)
+        through = bool(behavior.settings.dynamics) or behavior.settings.world_grad
+        return imagine(*given, self.dream_step, through)
 
     def _total(self, each: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
         """Weighted sum of mean losses, whose names must be `names`.

@@ -239,12 +239,11 @@ def test_an_update_reads_nothing_before_its_gradients_are_there(values, monkeypa
 
 
 def test_an_update_is_the_same_under_guard(monkeypatch) -> None:
-    """As on a device whose numbers are not read: each step asks the flag, and does not wait."""
+    """Steps that ask the flag on the device are those that ask nothing, to the bit."""
     plain, guarded = tiny.agent(), tiny.agent()
-    step, follow = guarded.optimizer.step, guarded.behavior.follow
-    yes = torch.tensor(True)
-    monkeypatch.setattr(guarded.optimizer, "step", lambda finite: step(finite=yes))
-    monkeypatch.setattr(guarded.behavior, "follow", lambda update, finite: follow(update, yes))
+    step, follow = plain.optimizer.step, plain.behavior.follow
+    monkeypatch.setattr(plain.optimizer, "step", lambda finite: step())
+    monkeypatch.setattr(plain.behavior, "follow", lambda update, finite: follow(update))
     for seed in (1, 2):
         plain.update(tiny.batch(seed=seed))
         guarded.update(tiny.batch(seed=seed))

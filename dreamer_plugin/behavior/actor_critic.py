@@ -93,7 +93,7 @@ class ActorCritic(nn.Module):
         """Policy and value losses of dreams.
 
         Args:
-            dream: `[N, H+1]` with feat and action, as data or (`imagine_through`) with a graph.
+            dream: `[N, H+1]` with feat and action, as data or with a graph (`imagine`).
             reward, cont: `[N, H+1]` predicted at the dreamed states.
 
         Returns:
@@ -149,10 +149,10 @@ class ActorCritic(nn.Module):
         """
         if feat.requires_grad:
             fast = as_data(self.critic)(feat).pred()
-            return fast, self._slow_pred(feat, fast)
-        with torch.no_grad():
-            fast = value.pred().detach()
-            return fast, self._slow_pred(feat, fast)
+        else:
+            with torch.no_grad():
+                fast = value.pred().detach()  # some heads hand out what has a graph already
+        return fast, self._slow_pred(feat, fast)
 
     def _slow_pred(self, feat: Tensor, fast: Tensor) -> Tensor:
         """What the slow critic says, `fast` where nobody asks for it."""

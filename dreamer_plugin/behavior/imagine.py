@@ -76,7 +76,6 @@ def _feat(rssm: RSSM, deter: Tensor, stoch: Tensor) -> Tensor:
     return feat if torch.is_grad_enabled() else feat.to(working_dtype(feat.device))
 
 
-@torch.no_grad()
 def imagine(
     rssm: RSSM,
     actor: Actor,
@@ -85,61 +84,36 @@ def imagine(
     horizon: int,
     noise: Tensor,
     step: Step = dream_step,
+    through: bool = False,
 ) -> TensorDict:
-    """Dream `horizon` steps from each start, without a graph.
+    """Dream `horizon` steps from each start.
 
-    Policy-gradient losses need states and actions as data only, so nothing here is differentiated;
-    the actor and the critic are evaluated again where their losses are made.
+    Policy-gradient losses need states and actions as data only, so by default nothing here is
+    differentiated; the actor and the critic are evaluated again where their losses are made.
 
     Args:
         deter, stoch: start states `[N, D]`, `[N, *latent]`.
         horizon: H.
         noise: uniform `[H + 1, N, latent noise + action noise]`.
         step: `dream_step`, or a compiled form of it.
+        through: keep a graph, from the actor through each action to all later states. Decisions
+            and, where they have a graph, the starts are gradients' only way back: the actor sees
+            states as data, and the world's parameters are frozen.
 
     Returns:
-        TensorDict `[N, H+1]` with feat `[F]`, rounded to autocast's type where there is one, and
-        action `[A]`.
+        TensorDict `[N, H+1]` with feat `[F]`, without a graph rounded to autocast's type where
+        there is one, and action `[A]`.
     """
-    return _roll(rssm, actor, deter, stoch, horizon, noise, step)
-
-
-def imagine_through(
-    rssm: RSSM,
-    actor: Actor,
-    deter: Tensor,
-    stoch: Tensor,
-    horizon: int,
-    noise: Tensor,
-    step: Step = dream_step,
-) -> TensorDict:
-    """The same dream with a graph: from the actor through each action to all later states.
-
-    Decisions and, where they have a graph, the starts are gradients' only way back: the actor sees
-    states as data, and the world's parameters are frozen. Arguments and result as of `imagine`.
-    """
-    with frozen(rssm):
-        return _roll(rssm, actor, deter, stoch, horizon, noise, step)
-
-
-def _roll(
-    rssm: RSSM,
-    actor: Actor,
-    deter: Tensor,
-    stoch: Tensor,
-    horizon: int,
-    noise: Tensor,
-    step: Step,
-) -> TensorDict:
-    feats, actions = [], []
-    for t in range(horizon):
-        feat, action, deter, stoch = step(rssm, actor, deter, stoch, noise[t])
-        feats.append(feat)
-        actions.append(action)
-    feats.append(_feat(rssm, deter, stoch))
-    actions.append(actor(feats[-1].detach()).sample(noise[horizon, :, rssm.noise_size :]))
-    dream = {"feat": torch.stack(feats, 1), "action": torch.stack(actions, 1)}
-    return TensorDict(dream, batch_size=dream["feat"].shape[:2])
+    with frozen(rssm) if through else torch.no_grad():
+        feats, actions = [], []
+        for t in range(horizon):
+            feat, action, deter, stoch = step(rssm, actor, deter, stoch, noise[t])
+            feats.append(feat)
+            actions.append(action)
+        feats.append(_feat(rssm, deter, stoch))
+        actions.append(actor(feats[-1].detach()).sample(noise[horizon, :, rssm.noise_size :]))
+        dream = {"feat": torch.stack(feats, 1), "action": torch.stack(actions, 1)}
+        return TensorDict(dream, batch_size=dream["feat"].shape[:2])
 
 
 def with_true_start(cont: Tensor, known: Tensor) -> Tensor:

@@ -141,7 +141,7 @@ class _Plan:
         """Bytes of the plan as it stands."""
         cfg = self.config()
         assert self._facts is not None
-        cfg = _resized(cfg, _useful(cfg))
+        cfg = resized(cfg, _useful(cfg))
         replay = self._facts.replay_bytes(cfg)
         disk = self._facts.disk_bytes(cfg) if on_disk(cfg) else 0
         return Needs(replay, self._training_bytes(cfg), disk)
@@ -163,7 +163,7 @@ class _Plan:
 
     def _bytes(self, cfg: Config, capacity: int) -> int:
         assert self._facts is not None
-        return self._facts.disk_bytes(_resized(cfg, capacity))
+        return self._facts.disk_bytes(resized(cfg, capacity))
 
     def _room(self, cfg: Config) -> float:
         if on_disk(cfg):
@@ -207,7 +207,8 @@ def _useful(cfg: Config) -> int:
     return min(cfg.replay.capacity, max(cfg.run.steps, _least(cfg)))
 
 
-def _resized(cfg: Config, capacity: int) -> Config:
+def resized(cfg: Config, capacity: int) -> Config:
+    """The configuration with a replay of another capacity."""
     return replace(cfg, replay=replace(cfg.replay, capacity=capacity))
 
 

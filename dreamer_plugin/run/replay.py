@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import torch
 
 from dreamer_plugin.agent import Agent
 from dreamer_plugin.config import Config
-from dreamer_plugin.config.layers import on_disk
+from dreamer_plugin.config.layers import on_disk, resized
 from dreamer_plugin.config.layers import saved_bytes as planned_bytes
 from dreamer_plugin.config.machine import existing
 from dreamer_plugin.config.report import size_text
@@ -56,7 +55,7 @@ def build_replay(
     if on_disk(cfg):
         folder = _folder(cfg, run)
         # No run fills more than its steps.
-        most = replace(cfg, replay=replace(replay, capacity=min(replay.capacity, cfg.run.steps)))
+        most = resized(cfg, min(replay.capacity, cfg.run.steps))
         need = replay_needs(
             most, spaces, num_envs, deter=deter, stoch_shape=stoch_shape, stoch_dtype=stoch_dtype
         )

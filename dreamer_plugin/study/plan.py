@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from dreamer_plugin.config import Config
-from dreamer_plugin.config.layers import on_disk, saved_bytes
+from dreamer_plugin.config.layers import on_disk, resized, saved_bytes
 from dreamer_plugin.config.machine import free_disk, probe
 from dreamer_plugin.config.report import size_text
 from dreamer_plugin.errors import UsageError
@@ -154,7 +154,7 @@ def _timed(training: Training, most: int) -> tuple[float, float]:
 
 def _added_up(cfg: Config, parts: Parts, update: float, step: float) -> Plan:
     agent, run = parts.agent, cfg.run
-    filled = replace(cfg, replay=replace(cfg.replay, capacity=min(cfg.replay.capacity, run.steps)))
+    filled = resized(cfg, min(cfg.replay.capacity, run.steps))
     need = replay_needs(filled, parts.native.spaces, parts.vector.num_envs, **latent_sizes(agent))
     disk_replay = on_disk(cfg)
     weights = _SLOTS * sum(p.numel() * p.element_size() for p in agent.parameters())

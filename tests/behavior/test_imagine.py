@@ -6,7 +6,7 @@ import torch
 from tensordict import TensorDict
 
 from dreamer_plugin.agent import Agent
-from dreamer_plugin.behavior.imagine import imagine, imagine_through, with_true_start
+from dreamer_plugin.behavior.imagine import imagine, with_true_start
 
 from .. import tiny
 
@@ -46,7 +46,7 @@ def test_actions_matter_from_the_next_state_on() -> None:
 def _through(agent: Agent, noise: torch.Tensor) -> TensorDict:
     rng = torch.Generator().manual_seed(0)
     start = torch.randn(6, 16, generator=rng), torch.rand(6, 4, 4, generator=rng)
-    return imagine_through(agent.world.rssm, agent.behavior.actor, *start, 4, noise)
+    return imagine(agent.world.rssm, agent.behavior.actor, *start, 4, noise, through=True)
 
 
 def test_a_dream_with_a_graph_is_the_same_dream() -> None:
