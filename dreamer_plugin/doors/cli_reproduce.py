@@ -55,6 +55,10 @@ def reproduce(
         list[str] | None,
         typer.Option(metavar="PART", help="Run it without a part too; may be repeated; a+b: both."),
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="RUN", help="This run alone, as full-s1; may be repeated."),
+    ] = None,
     config: Annotated[
         str | None,
         typer.Option(metavar="NAME|FILE", help="Another agent than the curve's, such as v3."),
@@ -72,7 +76,7 @@ def reproduce(
     ] = None,
     record: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Copy the results there, and make its table anew."),
+        typer.Option(metavar="DIR", help="Add the results to those there, and make its table."),
     ] = None,
     list_all: Annotated[bool, typer.Option("--list", help="List the published curves.")] = False,
 ) -> None:
@@ -88,7 +92,7 @@ def reproduce(
     else:
         given = {"size": size, "num-envs": num_envs, "protocol": protocol, "device": device}
         options = {key: value for key, value in given.items() if value is not None}
-        words = overrides or [], agent, seeds, budget, without or [], config, options
+        words = overrides or [], agent, seeds, budget, without or [], only or [], config, options
         _run(_Asked(task, *words), out, record)
 
 
@@ -102,6 +106,7 @@ class _Asked:
     seeds: int
     budget: str
     without: list[str]
+    only: list[str]
     config: str | None
     options: dict[str, str]
 
@@ -130,6 +135,7 @@ class _Asked:
         words = ["dreamer-plugin", "reproduce", self.task, *map(shown_override, self.overrides)]
         words += ["--agent", self.agent, "--seeds", str(self.seeds), "--budget", self.budget]
         words += [word for part in self.without for word in ("--without", part)]
+        words += [word for run in self.only for word in ("--only", run)]
         words += ["--config", self.config] if self.config else []
         words += [word for name, value in self.options.items() for word in (f"--{name}", value)]
         return shlex.join(words)
@@ -137,29 +143,33 @@ class _Asked:
 
 def _run(asked: _Asked, out: Path | None, record: Path | None) -> None:
     from dreamer_plugin.study import reproduce as parts
+    from dreamer_plugin.study import reproduce_found as found
     from dreamer_plugin.study import reproduce_results as results
     from dreamer_plugin.study import reproduce_table as shelf
 
-    if record is not None and not (record / shelf.PAGE).is_file():
-        raise UsageError(f"--record {record}: there is no {shelf.PAGE} with a table to add to.")
     plan, configs = _plan(asked)
-    for line in _told(plan, results.curve_to_reach(plan)):
+    for wanted in asked.only:
+        choose(plan.names(), wanted, "--only")
+    if record is not None:
+        shelf.check(plan, record)
+    for line in _told(plan, found.curve_to_reach(plan)):
         typer.echo(line)
     default = Path("reproduce") / f"{shelf.name(plan.env, plan.seen)}-{plan.agent}"
     folder = out or default
     plan = parts.enter(plan, folder)
     try:
         with metered():
-            failed = parts.run(plan, configs, folder, typer.echo)
+            failed = parts.run(plan, configs, folder, typer.echo, asked.only)
     finally:  # also what an interrupted one has
-        files, verdicts = results.write_results(plan, folder)
+        ran = found.find(plan, folder)
+        files, verdicts = results.write_results(ran, folder / results.FOLDER)
         for verdict in verdicts:
             typer.echo(str(verdict))
         if not verdicts:
             typer.echo("No bin of the published curve is passed yet.")
         typer.echo(f"{files[0].parent}: {', '.join(file.name for file in files)}")
         if record is not None and verdicts:
-            typer.echo(f"recorded in {shelf.record(plan, folder, record)}")
+            typer.echo(f"recorded in {shelf.record(ran, record)}")
     if failed:
         typer.echo(f"failed: {', '.join(failed)}; the same command tries them again", err=True)
         raise typer.Exit(1)

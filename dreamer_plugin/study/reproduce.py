@@ -183,11 +183,13 @@ def run(
     configs: Mapping[str, Config],
     folder: Path,
     tell: Callable[[str], None] = print,
+    only: Sequence[str] = (),
 ) -> list[str]:
     """Make every cell that is not done; one that was cut goes on.
 
     Args:
         plan: what is run. configs: of each variant. folder: where. tell: takes lines of progress.
+        only: names of the cells to make; none are all.
 
     Returns:
         Names of the cells that failed now.
@@ -200,7 +202,7 @@ def run(
             enough=lambda facts: facts["steps"] >= plan.steps,
         )
         for name, (variant, seed) in plan.names().items()
-        if variant in configs
+        if variant in configs and (not only or name in only)
     ]
     return cells.make_all(todo, folder, tell)
 

@@ -12,48 +12,36 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, pstdev
 from textwrap import wrap
 from typing import Any
 
-from dreamer_plugin.errors import UsageError
-from dreamer_plugin.run.machine import read_machines
-from dreamer_plugin.run.metrics import JSONL, read_metrics
-from dreamer_plugin.study import cells, page
+from dreamer_plugin.study import page
 from dreamer_plugin.study.ablations import ABLATIONS
 from dreamer_plugin.study.charts import Line, line_chart
 from dreamer_plugin.study.evaluation_files import has_matplotlib, write_rows
-from dreamer_plugin.study.published_curves import Curve, curve_of
+from dreamer_plugin.study.published_curves import Curve
 from dreamer_plugin.study.report import published_line
 from dreamer_plugin.study.reproduce import FULL, Reproduction
-from dreamer_plugin.study.run_record import RETURN
+from dreamer_plugin.study.reproduce_found import (
+    RESULT,
+    SEEDS,
+    Found,
+    SeedCurve,
+    curve_to_reach,
+)
 
-FOLDER, RESULT = "results", "result.json"
+FOLDER = "results"
 WIDE = 120  # letters of a line above the picture
 LEAST = 0.01  # share of the mean that the band has at least on each side
 NOT_THE_SAME = "not the same protocol"
 _HEADERS = {
     "curve.csv": ("variant", "since", "frames", "seeds", "mean", "std", "low", "high",
                   "published_mean", "published_std"),
-    "seeds.csv": ("variant", "seed", "since", "frames", "episodes", "mean"),
+    SEEDS: ("variant", "seed", "since", "frames", "episodes", "mean"),
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class SeedCurve:
-    """One cell, at the bins of the published curve that it has passed.
-
-    Args:
-        variant, seed: of it. episodes: `[M]` that ended in each bin.
-        means: `[M]` of their returns, None where none ended.
-    """
-
-    variant: str
-    seed: int
-    episodes: list[int]
-    means: list[float | None]
 
 
 @dataclass(frozen=True)
@@ -107,52 +95,6 @@ class Verdict:
             f"{self.ours:.4g} (spread {self.spread:.3g}, seeds: {self.seeds}) beside "
             f"{self.published:.4g} (deviation {self.deviation:.3g}){share}; {protocol}"
         )
-
-
-def curve_to_reach(plan: Reproduction) -> Curve:
-    """The published curve, as far as the runs go.
-
-    Raises:
-        UsageError: when they end before its first bin does.
-    """
-    curve = curve_of(plan.env, plan.seen, plan.curve)
-    if curve is None:
-        raise UsageError(f"No curve of {plan.env} is shipped any more.")
-    count = sum(frames <= plan.frames for frames in curve.frames)
-    if not count:
-        raise UsageError(
-            f"{plan.frames:,} frames end before the first point of the published curve: "
-            f"--budget {curve.frames[0]} or more."
-        )
-    return replace(
-        curve,
-        since=curve.since[:count],
-        frames=curve.frames[:count],
-        mean=curve.mean[:count],
-        std=curve.std[:count],
-    )
-
-
-def seed_curves(plan: Reproduction, folder: Path) -> list[SeedCurve]:
-    """Every cell that has passed a bin."""
-    curve = curve_to_reach(plan)
-    found = []
-    for name, (variant, seed) in plan.names().items():
-        rows = read_metrics(folder / name) if (folder / name / JSONL).is_file() else []
-        reached = max((int(row["frames"]) for row in rows), default=0)
-        if rows and (facts := cells.done(folder / name)):
-            reached = max(reached, int(facts["frames"]))
-        returns = [(int(row["frames"]), float(row[RETURN])) for row in rows if row.get(RETURN)
-                   is not None]  # fmt: skip
-        bins = [
-            [value for at, value in returns if since < at <= end]
-            for since, end in zip(curve.since, curve.frames, strict=True)
-            if end <= reached
-        ]
-        if bins:
-            means = [fmean(each) if each else None for each in bins]
-            found.append(SeedCurve(variant, seed, [len(each) for each in bins], means))
-    return found
 
 
 def spreads(seeds: Iterable[SeedCurve]) -> dict[str, Spread]:
@@ -214,35 +156,34 @@ def _word(ours: float, mean: float, std: float) -> str:
     return "below" if ours < mean else "above"
 
 
-def write_results(plan: Reproduction, folder: Path) -> tuple[list[Path], list[Verdict]]:
-    """Write the files into `folder/results`.
+def write_results(found: Found, place: Path) -> tuple[list[Path], list[Verdict]]:
+    """Write the files.
 
     Args:
-        plan: what was run. folder: of its cells.
+        found: what the runs came to. place: folder of the files.
 
     Returns:
         The files, the picture only where matplotlib is installed, and a verdict on each variant
         that is known at some bin of the curve.
     """
-    curve, seeds = curve_to_reach(plan), seed_curves(plan, folder)
-    found = spreads(seeds)
+    plan, curve = found.plan, curve_to_reach(found.plan)
+    by_variant = spreads(found.curves)
     verdicts = [
         each
-        for variant, spread in found.items()
+        for variant, spread in by_variant.items()
         if (each := verdict(curve, spread, variant == FULL and not plan.differences))
     ]
-    place = folder / FOLDER
-    place.mkdir(exist_ok=True)
+    place.mkdir(parents=True, exist_ok=True)
     files = [place / name for name in (RESULT, *_HEADERS, "report.html")]
-    facts = _facts(plan, folder, verdicts)
+    facts = _facts(found, verdicts)
     files[0].write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    write_rows(files[1], _HEADERS["curve.csv"], _curve_rows(curve, found))
-    write_rows(files[2], _HEADERS["seeds.csv"], _seed_rows(curve, seeds))
-    sections = _sections(plan, curve, found, verdicts, facts)
+    write_rows(files[1], _HEADERS["curve.csv"], _curve_rows(curve, by_variant))
+    write_rows(files[2], _HEADERS[SEEDS], _seed_rows(curve, found.curves))
+    sections = _sections(plan, curve, by_variant, verdicts, facts)
     files[3].write_text(page.page(title(plan), sections), encoding="utf-8")
     if has_matplotlib():
         files.append(place / "curve.png")
-        _draw(files[-1], plan, curve, found, verdicts)
+        _draw(files[-1], plan, curve, by_variant, verdicts)
     return files, verdicts
 
 
@@ -252,23 +193,16 @@ def title(plan: Reproduction) -> str:
     return f"{plan.env}{seen}, {plan.agent}, beside the published curve of {plan.curve}"
 
 
-def _facts(plan: Reproduction, folder: Path, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def _facts(found: Found, verdicts: Sequence[Verdict]) -> dict[str, Any]:
     """Everything but the curves, as JSON-able data."""
-    runs = []
-    for name, (variant, seed) in plan.names().items():
-        rows = read_metrics(folder / name) if (folder / name / JSONL).is_file() else []
-        last = rows[-1] if rows else {}
-        run = {"variant": variant, "seed": seed, "done": cells.done(folder / name) is not None}
-        run |= {key: last.get(key, 0) for key in ("frames", "updates", "seconds")}
-        runs.append(run | {"machines": read_machines(folder / name)})
     told = [asdict(each) | {"share": each.share} for each in verdicts]
     for each in told:
         each["share"] = each["share"] if math.isfinite(each["share"]) else None
-    return asdict(plan) | {
-        "same_protocol": not plan.differences,
+    return asdict(found.plan) | {
+        "same_protocol": not found.plan.differences,
         "verdicts": told,
-        "runs": runs,
-        "failed": cells.failures(plan.names(), folder),
+        "runs": [each.facts for each in found.ran.values()],
+        "failed": found.failed,
     }
 
 

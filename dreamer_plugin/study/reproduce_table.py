@@ -15,6 +15,7 @@ import json
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from dreamer_plugin.config import compose
@@ -23,7 +24,14 @@ from dreamer_plugin.errors import UsageError
 from dreamer_plugin.study.published_curves import curve_of
 from dreamer_plugin.study.published_curves import seen as seen_by
 from dreamer_plugin.study.reproduce import FULL, Reproduction
-from dreamer_plugin.study.reproduce_results import FOLDER, NOT_THE_SAME, RESULT
+from dreamer_plugin.study.reproduce_found import (
+    RESULT,
+    Found,
+    read_recorded,
+    refuse_other,
+    together,
+)
+from dreamer_plugin.study.reproduce_results import NOT_THE_SAME, write_results
 
 BEGIN, END = "<!-- generated: begin -->", "<!-- generated: end -->"
 PAGE = "README.md"
@@ -35,22 +43,50 @@ _KEPT = (RESULT, "curve.csv", "seeds.csv", "curve.png")
 Key = tuple[str, str, str]  # env, obs, agent
 
 
-def record(plan: Reproduction, folder: Path, shelf: Path) -> Path:
-    """Copy the results of a reproduction to their place on a shelf, and make its table anew.
+def record(found: Found, shelf: Path) -> Path:
+    """Put what was found to its place on a shelf, and make its table anew.
+
+    What was recorded there before of the same protocol stays, as far as it is not run again.
 
     Args:
-        plan: what was run. folder: of its cells. shelf: with `README.md` and the tables beside it.
+        found: what the runs came to. shelf: with `README.md` and the tables beside it.
 
     Returns:
         The place.
+
+    Raises:
+        UsageError: when results of another protocol lie there.
     """
-    place = shelf / name(plan.env, plan.seen) / plan.agent
-    place.mkdir(parents=True, exist_ok=True)
-    for file in _KEPT:
-        if (folder / FOLDER / file).is_file():
-            shutil.copyfile(folder / FOLDER / file, place / file)
+    place = place_of(found.plan, shelf)
+    all_found = together(read_recorded(place), found, place)
+    with TemporaryDirectory() as folder:
+        files, _ = write_results(all_found, Path(folder))
+        place.mkdir(parents=True, exist_ok=True)
+        for kept in _KEPT:
+            (place / kept).unlink(missing_ok=True)
+        for file in files:
+            if file.name in _KEPT:
+                shutil.copyfile(file, place / file.name)
     write_table(shelf)
     return place
+
+
+def check(plan: Reproduction, shelf: Path) -> None:
+    """See that a shelf can take what is going to be found.
+
+    Raises:
+        UsageError: when it is none, or holds results of another protocol in that place.
+    """
+    if not (shelf / PAGE).is_file():
+        raise UsageError(f"--record {shelf}: there is no {PAGE} with a table to add to.")
+    place = place_of(plan, shelf)
+    if (recorded := read_recorded(place)) is not None:
+        refuse_other(recorded.plan, plan, place)
+
+
+def place_of(plan: Reproduction, shelf: Path) -> Path:
+    """Where on a shelf a reproduction is recorded."""
+    return shelf / name(plan.env, plan.seen) / plan.agent
 
 
 def name(env: str, seen: str) -> str:
@@ -130,7 +166,7 @@ def _recorded(facts: Mapping[str, Any], told: Mapping[str, Any], link: str) -> d
     Args:
         facts: of `result.json`. told: the verdict on the full agent. link: to that file.
     """
-    runs = [run for run in facts["runs"] if run["variant"] == FULL]
+    runs = [run for run in facts["runs"] if run["variant"] == FULL and run["frames"]]
     other = f"{NOT_THE_SAME}: {len(facts['differences'])} differences"
     return {
         "published": _at(f"{told['published']:.4g} ± {told['deviation']:.3g}", told["frames"]),

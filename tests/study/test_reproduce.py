@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ from dreamer_plugin.errors import UsageError
 from dreamer_plugin.study import published_curves, reproduce, reproduce_results, reproduce_table
 from dreamer_plugin.study.published_curves import curve_of
 from dreamer_plugin.study.reproduce import Difference, Reproduction
+from dreamer_plugin.study.reproduce_found import curve_to_reach, find, read_recorded
 from tests.cli.calling import call
 from tests.cli.conftest import laptop  # noqa: F401
 
@@ -57,6 +59,16 @@ def written(folder, name, returns, frames=40, done=True):
     (place / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     if done:
         (place / "done.json").write_text(json.dumps({"steps": frames, "frames": frames}))
+
+
+def made_shelf(toy):
+    """An empty shelf for results of toy/reach."""
+    shelf = toy.parent / "shelf"
+    shelf.mkdir()
+    (shelf / "tasks.yaml").write_text("tasks:\n- {env: toy/reach, agent: v3_2024}\n")
+    (shelf / "others.csv").write_text("env,obs,frames,implementation,mean,seeds,commit\n")
+    (shelf / "README.md").write_text(f"{reproduce_table.BEGIN}\n{reproduce_table.END}\n")
+    return shelf
 
 
 def keys(found):
@@ -150,7 +162,7 @@ def test_episodes_are_averaged_in_the_bins_of_the_curve(toy):
     """A bin holds its end and not its beginning; one that a run has not passed is left out."""
     written(toy, "full-s0", [(20, 1.0), (21, 4.0), (40, 8.0), (45, 99.0)])
     written(toy, "full-s1", [(10, 2.0), (20, 4.0), (39, 5.0)], done=False)
-    first, second = reproduce_results.seed_curves(PLAN, toy)
+    first, second = find(PLAN, toy).curves
     assert (first.means, first.episodes) == ([1.0, 6.0], [1, 2])
     assert (second.means, second.episodes) == ([3.0], [2])
     (full,) = reproduce_results.spreads([first, second]).values()
@@ -160,9 +172,9 @@ def test_episodes_are_averaged_in_the_bins_of_the_curve(toy):
 def test_a_seed_without_an_episode_leaves_its_bin_unknown(toy):
     written(toy, "full-s0", [(20, 1.0), (40, 8.0)])
     written(toy, "full-s1", [(20, 3.0)])
-    (full,) = reproduce_results.spreads(reproduce_results.seed_curves(PLAN, toy)).values()
+    (full,) = reproduce_results.spreads(find(PLAN, toy).curves).values()
     assert full.mean == [2.0, None]
-    curve = reproduce_results.curve_to_reach(PLAN)
+    curve = curve_to_reach(PLAN)
     assert reproduce_results.verdict(curve, full, True).frames == 20
 
 
@@ -174,8 +186,8 @@ def test_a_verdict_is_a_deviation_wide(toy, ours, word):
     """20 and a deviation of 4 at the second bin; 10 and 2 at the first."""
     for seed in (0, 1):
         written(toy, f"full-s{seed}", [(20, 7.0), (40, ours)])
-    (full,) = reproduce_results.spreads(reproduce_results.seed_curves(PLAN, toy)).values()
-    found = reproduce_results.verdict(reproduce_results.curve_to_reach(PLAN), full, False)
+    (full,) = reproduce_results.spreads(find(PLAN, toy).curves).values()
+    found = reproduce_results.verdict(curve_to_reach(PLAN), full, False)
     assert (found.word, found.frames, found.published) == (word, 40, 20)
     assert found.bins[word] >= 1 and found.bins["below"] >= 1 and sum(found.bins.values()) == 2
     assert found.share == ours / 20 and "; not the same protocol" in str(found)
@@ -186,16 +198,14 @@ def test_a_band_without_width_has_a_hundredth_of_the_mean(toy):
     plan = replace(PLAN, frames=60, steps=60, seeds=1)
     for name, ours, word in (("a", 29.8, "inside"), ("b", 29.6, "below")):
         written(toy / name, "full-s0", [(10, 1.0), (30, 1.0), (60, ours)], frames=60)
-        (full,) = reproduce_results.spreads(
-            reproduce_results.seed_curves(plan, toy / name)
-        ).values()
-        curve = reproduce_results.curve_to_reach(plan)
+        (full,) = reproduce_results.spreads(find(plan, toy / name).curves).values()
+        curve = curve_to_reach(plan)
         assert reproduce_results.verdict(curve, full, True).word == word
 
 
 def test_runs_that_end_before_the_first_point_are_refused(toy):
     with pytest.raises(UsageError, match=r"19 frames end before the first point .* 20 or more"):
-        reproduce_results.curve_to_reach(replace(PLAN, frames=19))
+        curve_to_reach(replace(PLAN, frames=19))
 
 
 def rows(path):
@@ -214,7 +224,7 @@ def test_the_files_tell_what_was_found(toy):
     written(toy, "full-s0", [(20, 9.0), (40, 20.0)])
     (toy / "without-symlog-s0").mkdir()
     (toy / "without-symlog-s0" / "failed.json").write_text('{"error": "OSError: gone"}')
-    files, verdicts = reproduce_results.write_results(plan, toy)
+    files, verdicts = reproduce_results.write_results(find(plan, toy), toy / "results")
     assert [file.name for file in files] == [
         "result.json", "curve.csv", "seeds.csv", "report.html", "curve.png",
     ]  # fmt: skip
@@ -251,8 +261,7 @@ def test_a_table_is_made_of_what_was_recorded(toy):
     assert text.count("not run") == 2 and "`dreamer-plugin reproduce toy/reach --agent v2`" in text
     for seed in (0, 1):
         written(toy, f"full-s{seed}", [(20, 9.0), (40, 19.0 + seed)])
-    reproduce_results.write_results(PLAN, toy)
-    place = reproduce_table.record(PLAN, toy, shelf)
+    place = reproduce_table.record(find(PLAN, toy), shelf)
     assert place == shelf / "toy-reach" / "v3_2024" and (place / "seeds.csv").is_file()
     _, ours, other = reproduce_table.table(shelf)
     assert ours[2:8] == [
@@ -270,22 +279,68 @@ def test_a_table_is_made_of_what_was_recorded(toy):
 
 def test_what_was_interrupted_is_recorded_as_far_as_it_came(toy, monkeypatch, capsys):
     pytest.importorskip("matplotlib")
-    shelf = toy.parent / "shelf"
-    shelf.mkdir()
-    (shelf / "tasks.yaml").write_text("tasks:\n- {env: toy/reach, agent: v3_2024}\n")
-    (shelf / "others.csv").write_text("env,obs,frames,implementation,mean,seeds,commit\n")
-    (shelf / "README.md").write_text(f"{reproduce_table.BEGIN}\n{reproduce_table.END}\n")
+    shelf = made_shelf(toy)
 
-    def cut(plan, configs, folder, tell):
+    def cut(plan, configs, folder, tell, only):
         written(folder, "full-s0", [(20, 9.0), (40, 19.0)])
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli_reproduce, "_plan", lambda asked: (PLAN, {}))
     monkeypatch.setattr(reproduce, "run", cut)
     with pytest.raises(KeyboardInterrupt):
-        cli_reproduce._run(None, toy / "out", shelf)
+        cli_reproduce._run(SimpleNamespace(only=[]), toy / "out", shelf)
     assert "recorded in" in capsys.readouterr().out
     assert "seeds: 1" in (shelf / "README.md").read_text()
+
+
+def test_runs_of_several_machines_are_recorded_together(toy):
+    """Two machines have a seed and a variant each; the third has a seed that came less far."""
+    shelf = made_shelf(toy)
+    both = {"full": [], "without-symlog": ["without_symlog"]}
+    plans = [PLAN, replace(PLAN, variants=both, commands=["again"]), PLAN]
+    written(toy / "a", "full-s0", [(20, 9.0), (40, 19.0)])
+    written(toy / "b", "full-s1", [(20, 11.0), (40, 23.0)])
+    written(toy / "b", "without-symlog-s0", [(20, 3.0), (40, 5.0)])
+    written(toy / "c", "full-s0", [(20, 100.0)], frames=20, done=False)
+    for plan, machine in zip(plans, "abc", strict=True):
+        place = reproduce_table.record(find(plan, toy / machine), shelf)
+    found = read_recorded(place)
+    assert {name: each.facts["frames"] for name, each in found.ran.items()} == {
+        "full-s0": 40, "without-symlog-s0": 40, "full-s1": 40, "without-symlog-s1": 0,
+    }  # fmt: skip
+    assert found.plan.commands == [*PLAN.commands, "again"]
+    means = {(each.variant, each.seed): each.means for each in found.curves}
+    assert means["full", 0] == [9.0, 19.0] and means["without-symlog", 0] == [3.0, 5.0]
+    assert rows(place / "curve.csv")[1]["mean"] == "21.0"  # of 19 and 23
+    (_, ours) = reproduce_table.table(shelf)
+    assert "21 ± 2, seeds: 2" in ours and "20, 20" in ours  # no updates of runs that were not made
+
+
+def test_what_was_recorded_of_another_protocol_is_not_written_over(toy):
+    shelf = made_shelf(toy)
+    written(toy, "full-s0", [(20, 9.0), (40, 19.0)])
+    place = reproduce_table.record(find(PLAN, toy), shelf)
+    before = (place / "result.json").read_text()
+    other = replace(PLAN, differences=[Difference("size", "12m", "1m", "no GPU")])
+    told = 'holds results of something else: size as published there, "1m" here'
+    for attempt in (
+        lambda: reproduce_table.check(other, shelf),
+        lambda: reproduce_table.record(find(other, toy), shelf),
+    ):
+        with pytest.raises(UsageError, match=told):
+            attempt()
+    assert (place / "result.json").read_text() == before
+    reproduce_table.check(PLAN, shelf)
+
+
+def test_only_the_runs_that_are_named_are_made(toy, monkeypatch):
+    made = []
+    monkeypatch.setattr(reproduce, "_train", lambda cfg, seed, *rest: made.append(seed) or {})
+    toy.mkdir()
+    reproduce.run(PLAN, {"full": None}, toy, print, ["full-s1"])
+    assert made == [1]
+    told = call("reproduce", "toy/reach", "--seeds", "2", "--only", "full-s3", code=2).output
+    assert "Unknown --only 'full-s3'" in told and "full-s1" in told
 
 
 def test_the_recorded_table_is_that_of_its_files(repo):
