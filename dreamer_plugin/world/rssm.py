@@ -34,50 +34,6 @@ Scan: TypeAlias = Callable[
 ]
 
 
-def scan_step(
-    rssm: RSSM,
-    deter: Tensor,
-    stoch: Tensor,
-    action_embed: Tensor,
-    embed: Tensor,
-    is_first: Tensor,
-    noise: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """`RSSM.filter_step` and a draw: next deter, stoch and posterior parameters."""
-    deter, post = rssm.filter_step(deter, stoch, action_embed, embed, is_first)
-    return deter, rssm.latent.sample(post, noise), post
-
-
-def plain_scan(
-    rssm: RSSM,
-    embed: Tensor,
-    actions: Tensor,
-    is_first: Tensor,
-    start: tuple[Tensor, Tensor],
-    noise: Tensor,
-    step: Callable[..., tuple[Tensor, Tensor, Tensor]] = scan_step,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Filter step by step; `scan.py` holds a faster form.
-
-    Args:
-        rssm: the model. embed: `[B, T, E]`. actions: from the core's `embed_action`, `[B, T, *]`.
-        is_first, start, noise: as in `RSSM.observe`.
-        step: `scan_step`, or a compiled form of it.
-
-    Returns:
-        deter `[B, T, D]`, stoch `[B, T, *latent]`, posterior parameters `[B, T, *]`.
-    """
-    deter, stoch = start
-    out = []
-    # Unbound once: the gradient of a slice per step would fill a whole sequence per step.
-    steps = zip(*(x.unbind(1) for x in (embed, actions, is_first, noise)), strict=True)
-    for embed_t, action_t, is_first_t, noise_t in steps:
-        deter, stoch, post = step(rssm, deter, stoch, action_t, embed_t, is_first_t, noise_t)
-        out.append((deter, stoch, post))
-    deters, stochs, posts = (torch.stack(x, 1) for x in zip(*out, strict=True))
-    return deters, stochs, posts
-
-
 class RSSM(nn.Module):
     """Deterministic state from a recurrent core, stochastic state from a latent.
 
@@ -239,3 +195,47 @@ class RSSM(nn.Module):
         kl = self.latent.kl_each if self.free_over == "variable" else self.latent.kl
         halves = self.kl_form(kl, *params, self.free_nats, self.free_over)
         return dict(zip(("dyn", "rep"), halves, strict=False))
+
+
+def scan_step(
+    rssm: RSSM,
+    deter: Tensor,
+    stoch: Tensor,
+    action_embed: Tensor,
+    embed: Tensor,
+    is_first: Tensor,
+    noise: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`RSSM.filter_step` and a draw: next deter, stoch and posterior parameters."""
+    deter, post = rssm.filter_step(deter, stoch, action_embed, embed, is_first)
+    return deter, rssm.latent.sample(post, noise), post
+
+
+def plain_scan(
+    rssm: RSSM,
+    embed: Tensor,
+    actions: Tensor,
+    is_first: Tensor,
+    start: tuple[Tensor, Tensor],
+    noise: Tensor,
+    step: Callable[..., tuple[Tensor, Tensor, Tensor]] = scan_step,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Filter step by step; `scan.py` holds a faster form.
+
+    Args:
+        rssm: the model. embed: `[B, T, E]`. actions: from the core's `embed_action`, `[B, T, *]`.
+        is_first, start, noise: as in `RSSM.observe`.
+        step: `scan_step`, or a compiled form of it.
+
+    Returns:
+        deter `[B, T, D]`, stoch `[B, T, *latent]`, posterior parameters `[B, T, *]`.
+    """
+    deter, stoch = start
+    out = []
+    # Unbound once: the gradient of a slice per step would fill a whole sequence per step.
+    steps = zip(*(x.unbind(1) for x in (embed, actions, is_first, noise)), strict=True)
+    for embed_t, action_t, is_first_t, noise_t in steps:
+        deter, stoch, post = step(rssm, deter, stoch, action_t, embed_t, is_first_t, noise_t)
+        out.append((deter, stoch, post))
+    deters, stochs, posts = (torch.stack(x, 1) for x in zip(*out, strict=True))
+    return deters, stochs, posts
