@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dreamer_plugin.errors import UsageError
-from dreamer_plugin.nets.layers import MLP, Linear
+from dreamer_plugin.nets.layers import MLP, Linear, affine
 from dreamer_plugin.ops.distributions import (
     MSE,
     Binary,
@@ -51,7 +51,7 @@ class TwoHotLayer(nn.Module):
     def forward(self, x: Tensor) -> TwoHot:
         """`[..., F] ->` two-hot over `[...]`."""
         weight, bias = fold(self.linear.weight.t(), 0.0).t(), fold(self.linear.bias)
-        logits = F.linear(x, weight, bias)  # ... folded n
+        logits = affine(x, weight, bias)  # ... folded n
         if self.squashed:
             return SymlogTwoHot(logits, self.bins, self.clip, folded=True)
         return TwoHot(logits, self.bins, folded=True)

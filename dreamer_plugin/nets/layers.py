@@ -71,6 +71,22 @@ def init_weight(
     draw(weight, outscale, count(fan_in, fan_out))
 
 
+def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`x W^T + b`, `[..., in] -> [..., out]`.
+
+    A CPU first copies a bias to every row of the result. Compiled for one, the kernel that
+    follows adds it in passing.
+
+    Args:
+        weight: `[out, in]`. bias: `[out]`.
+    """
+    compiling = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+    if bias is None or not compiling or x.device.type != "cpu":
+        return F.linear(x, weight, bias)
+    product = F.linear(x, weight)
+    return product + bias.to(product.dtype)
+
+
 class Linear(nn.Linear):
     """`y = x W^T + b`; `outscale` scales the initial weights, `fan` is of `init_weight`."""
 
@@ -90,6 +106,10 @@ class Linear(nn.Linear):
         init_weight(self.weight, self.in_features, self.out_features, self.fan, self.outscale)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[..., in] -> [..., out]`."""
+        return affine(x, self.weight, self.bias)
 
 
 class BlockLinear(nn.Module):

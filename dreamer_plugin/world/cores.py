@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Protocol, TypeAlias
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dreamer_plugin.nets.layers import (
@@ -16,6 +15,7 @@ from dreamer_plugin.nets.layers import (
     Linear,
     Style,
     Unit,
+    affine,
 )
 from dreamer_plugin.ops.scaling import saturate
 
@@ -90,7 +90,7 @@ class BlockGRU(nn.Module):
             deter: `[B, D]`. shared: `[B, 3*hidden]`.
         """
         own, common = linear.weight.split([self.deter // self.blocks, shared.shape[-1]], 1)
-        dense = F.linear(shared, common.transpose(1, 2).flatten(0, 1), linear.bias)  # B G*out
+        dense = affine(shared, common.transpose(1, 2).flatten(0, 1), linear.bias)  # B G*out
         rows = deter.unflatten(-1, (self.blocks, -1)).transpose(0, 1)  # G B D/G
         return dense + torch.bmm(rows, own).transpose(0, 1).flatten(1)
 

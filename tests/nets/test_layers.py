@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.nets.layers import (
@@ -171,3 +173,21 @@ def test_unknown_styles_name_the_valid_words(words: dict[str, str], message: str
     with pytest.raises(UsageError) as caught:
         Style(**words)
     assert str(caught.value).startswith(message)
+
+
+def test_a_compiler_gets_products_and_biases_apart() -> None:
+    """A CPU copies a bias to all rows before it multiplies; a fused kernel adds it for nothing."""
+    layer, x = Linear(5, 3), torch.randn(2, 4, 5)
+    torch.nn.init.normal_(layer.bias)
+    seen: list[str] = []
+
+    def keep(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Any:
+        linear, added = (node for node in graph.graph.nodes if node.op == "call_function")
+        seen.extend([str(len(linear.args)), added.target.__name__])
+        return graph.forward
+
+    compiled = torch.compile(layer, backend=keep)
+    torch.testing.assert_close(compiled(x), F.linear(x, layer.weight, layer.bias))
+    assert seen == ["2", "add"]  # input and weight
+    exported = torch.export.export(layer, (x,)).graph
+    assert len([node for node in exported.nodes if node.op == "call_function"]) == 1
