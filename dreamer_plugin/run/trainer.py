@@ -113,9 +113,11 @@ class UpdateStepper(OptimizationStepper):  # type: ignore[misc]
         """Learn from a batch `[B, 1+T]` of our replay.
 
         Returns:
-            Losses and metrics, detached scalars.
+            Nothing: TorchRL averages what all updates of a batch have, and those that are left
+            out or learn other parts have other losses. The trainer logs the training's means.
         """
-        return TensorDict(self.training.update(sub_batch), batch_size=[])
+        self.training.update(sub_batch)
+        return TensorDict({}, batch_size=[])
 
 
 class NativePart:

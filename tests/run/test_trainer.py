@@ -73,6 +73,28 @@ def test_updates_follow_the_train_ratio_exactly(tiny):
     assert counts[-1] == 1 + (80 - 28) // 4 == trainer.training.progress.updates
 
 
+@pytest.mark.parametrize("case", ["turns", "left out"])
+def test_updates_of_one_batch_may_learn_different_things(tiny, case):
+    """Two updates for each batch of two envs: TorchRL averages what all of them have."""
+    turns = {"optim.model_turns": 1, "optim.behavior_turns": 1} if case == "turns" else {}
+    trainer = trainer_of(
+        tiny(**{"run.logdir": "", "run.train_ratio": 16, **turns}), total_frames=60
+    )
+    if case == "left out":
+        update, calls = trainer.training.update, []
+
+        def sometimes(batch):
+            calls.append(batch)
+            if len(calls) % 2 == 0:  # the first of each batch
+                trainer.training.progress.owed -= 1
+                return {}
+            return update(batch)
+
+        trainer.training.update = sometimes
+    trainer.train()
+    assert trainer._optim_count > 10
+
+
 def test_hooks_of_a_pipeline_see_what_arrives_and_what_is_learned_from(tiny):
     trainer = trainer_of(tiny("toy/recall", **{"run.logdir": "", "run.steps": 40}))
     rewards, samples = [], []
