@@ -148,7 +148,7 @@ class VectorCollector:
         self.waited += time.monotonic() - began
         self._act(frames)
         self.frames = frames
-        if self.replay is not None:
+        if self.replay is not None and frames.present.any():
             actions = torch.from_numpy(self.actions)
             latents = self.policy.latents(self._state)
             self.replay.extend(self.aligner.from_frames(frames, actions, latents))

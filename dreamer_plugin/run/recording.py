@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import torch
 from tensordict import TensorDict
+
+from dreamer_plugin.data.fields import ENV
 
 _KEPT = ("obs", "action", "reward", "is_first", "is_last", "is_terminal")
 
@@ -20,15 +24,24 @@ class Recorder:
     def __init__(self, records: int, film: int = 0) -> None:
         self.records, self.film = records, film
         self._kept: list[TensorDict] = []
-        self._rows: list[list[int]] = []
+        self._rows: list[list[int]] = []  # whose they are
+        self._length: Counter[int] = Counter()
+        self._last = 0  # highest number of an env
 
     def extend(self, data: TensorDict) -> None:
-        """Take one record `[N]` of each of N envs."""
-        length, each = len(self._kept), -(-self.records // len(data))
-        rows = list(range(len(data))) if length < each else [0]
-        if length < max(each, self.film):
+        """Take one record `[N]` of each of N envs, fewer with their numbers under `env`."""
+        envs = data[ENV].tolist() if ENV in data.keys() else list(range(len(data)))
+        self._last = max([self._last, *envs])
+        each = -(-self.records // (self._last + 1))
+        rows = [
+            row
+            for row, env in enumerate(envs)
+            if self._length[env] < (max(each, self.film) if env == 0 else each)
+        ]
+        if rows:
             self._kept.append(data.select(*_KEPT)[rows].clone())
-            self._rows.append(rows)
+            self._rows.append([envs[row] for row in rows])
+            self._length.update(self._rows[-1])
 
     def episodes(self) -> list[TensorDict]:
         """Records `[T]` of each episode in the order of the envs; the last of an env may be cut."""

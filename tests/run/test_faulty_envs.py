@@ -39,6 +39,19 @@ def test_the_run_goes_on_and_cut_episodes_are_not_terminal(tiny, quiet, makers):
     assert own.sum() >= 2 and own[0]  # every life of the env begins with a reset
 
 
+def test_a_run_survives_a_fault_of_its_only_env(tiny, quiet, monkeypatch):
+    """Then nothing arrives for a while; its observations are classes, whose range is checked."""
+    monkeypatch.syspath_prepend(str(ODD))
+    import odd_envs
+
+    faults = []
+    options = {"run.steps": 60, "env.processes": True, "env.max_faults": 1000, "env.num_envs": 1}
+    cfg = tiny("", **{"env.id": "", **options})
+    looks = [lambda run: faults.append(len(run.parts.vector.faults))]
+    result = train(cfg, env_makers=[odd_envs.stumbling], console=quiet, callbacks=looks)
+    assert result.steps == 60 and faults[-1] >= 1
+
+
 def test_a_failing_evaluation_does_not_end_the_run(tiny, quiet, makers, monkeypatch):
     def fail(*_, **__):
         raise EnvError("Env 0 (x) failed: it fell.\nand a traceback")

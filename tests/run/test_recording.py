@@ -38,3 +38,16 @@ def test_latents_are_not_kept():
     assert recorder.episodes() == []
     recorder.extend(record(0, [True]))
     assert "deter" not in recorder.episodes()[0].keys()
+
+
+def test_envs_that_are_down_mix_nothing_up():
+    """Env 0 is away from step 2 to 4, and nothing at all arrives at step 3."""
+    recorder, whole = Recorder(100), [record(step, [step == 0] * 2) for step in range(6)]
+    for step, both in enumerate(whole):
+        if step in (2, 3, 4):
+            both["env"] = torch.arange(2)
+            recorder.extend(both[1:] if step != 3 else both[:0])
+        else:
+            recorder.extend(both)
+    found = [episode["obs", "number"].tolist() for episode in recorder.episodes()]
+    assert found == [[0.0, 10, 50], [1.0, 11, 21, 41, 51]]

@@ -70,6 +70,28 @@ class Troubled:
         return dreamer_envs.wrap(Plain(self.trouble))
 
 
+class Stumbling(gym.Env):
+    """Observes a class, and raises an error at its 20th step."""
+
+    observation_space = spaces.Discrete(3)
+    action_space = spaces.Discrete(2)
+    steps = 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return 0, {}
+
+    def step(self, action):
+        self.steps += 1
+        if self.steps == 20:
+            raise OSError("stumbled")
+        return self.steps % 3, 0.0, False, False, {}
+
+
+def stumbling() -> gym.Env:
+    return dreamer_envs.wrap(Stumbling())
+
+
 def hanging_builder() -> gym.Env:
     time.sleep(1000)
 
