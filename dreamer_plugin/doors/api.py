@@ -23,7 +23,7 @@ from tensordict import TensorDict
 import dreamer_envs
 from dreamer_plugin.build import build_agent
 from dreamer_plugin.config import Config, load_config, save_config
-from dreamer_plugin.doors.api_env import EnvLike, flatten, makers_of, resolve
+from dreamer_plugin.doors.api_env import EnvLike, flatten, makers_of, on_env, resolve
 from dreamer_plugin.doors.cli_runs import similar_run
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run import checkpoint, snapshot
@@ -210,6 +210,7 @@ class Dreamer:
         save_config(self.config, folder.config_path)
         trees = {"predict": {"rng": self._rng.bit_generator.state}}
         if replay and self._training is not None:
+            self._training.settle()
             snapshot.save(self._training.state, folder, trees)
         elif replay and self._checkpoint is not None:  # loaded, and no step made since
             meta, parts = checkpoint.verify(self._checkpoint), checkpoint.read(self._checkpoint)
@@ -252,6 +253,7 @@ class Dreamer:
         cfg = replace(cfg, device=device, run=replace(cfg.run, logdir=""))
         source = None
         if env is not None:
+            cfg = on_env(cfg, env)
             source, given = makers_of(cfg, env)
             if given.spaces != native.spaces:
                 raise UsageError(f"The env has {given.spaces}, the agent knows {native.spaces}.")
@@ -272,14 +274,28 @@ class Dreamer:
                 if folder.is_run():
                     raise UsageError(f"{folder.path} already holds a run; use Dreamer.load.")
                 folder.path.mkdir(parents=True, exist_ok=True)
-                save_config(self.config, folder.config_path)
             # A replay on disk leaves no file behind, so a loaded agent's may lie in its old folder.
             place = folder.path if folder else self._run
             parts = build_parts(self.config, self._envs(), self.agent, self._native, place)
-            self._training = Training(self.config, parts, folder)
-            if self._checkpoint is not None and "replay" in checkpoint.part_names(self._checkpoint):
-                self._training.restore(self._checkpoint)
+            training = Training(self.config, parts, folder)
+            try:
+                self._go_on(training)
+            except BaseException:
+                training.close()
+                raise
+            if folder is not None:  # not before: a folder with a config is a run
+                save_config(self.config, folder.config_path)
+            self._training = training
         return self._training
+
+    def _go_on(self, training: Training) -> None:
+        """Continue from what was loaded, with its replay where that was saved."""
+        if self._checkpoint is None:
+            return
+        if "replay" in checkpoint.part_names(self._checkpoint):
+            training.restore(self._checkpoint)
+        else:
+            training.count_from(self.num_timesteps)
 
     def _envs(self) -> EnvSource:
         if self._source is None:

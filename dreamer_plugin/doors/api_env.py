@@ -78,6 +78,15 @@ def resolve(
     return (cfg, *makers_of(cfg, env))
 
 
+def on_env(cfg: Config, env: EnvLike | Sequence[EnvLike] | None) -> Config:
+    """The config with another env, where `env` is an id; its options are those of its suite."""
+    if not isinstance(env, str) or (env := dreamer_envs.canonical(env)) == cfg.env.id:
+        return cfg
+    same_suite = env.partition("/")[0] == cfg.env.id.partition("/")[0]
+    options = cfg.env.options if same_suite else {}
+    return replace(cfg, env=replace(cfg.env, id=env, options=options))
+
+
 def makers_of(cfg: Config, env: EnvLike | Sequence[EnvLike]) -> tuple[EnvSource, NativeForm]:
     """Makers and spaces of what was passed as `env`.
 

@@ -54,8 +54,16 @@ class EnvSource:
 
         Args:
             count: how many, none of which may be given up; those of the run by default.
+
+        Raises:
+            UsageError: when more are wanted than there are objects, which cannot be made anew.
         """
         rules, all_count = self.supervision, len(self.makers)
+        if not self.fresh and count and count > all_count:
+            raise UsageError(
+                f"{count} envs side by side, but an env that is passed as an object is there only "
+                f"once: at most {all_count}, or pass an id, a class or a function."
+            )
         makers = [self.makers[i % all_count] for i in range(count or all_count)]
         if pool_of(makers) is not None:
             return PoolVector(makers, seed)

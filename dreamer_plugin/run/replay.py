@@ -49,9 +49,15 @@ def build_replay(
         run: folder of the run, None where nothing is saved.
 
     Raises:
-        UsageError: for a replay on disk that has no folder, or no room there.
+        UsageError: for a replay on disk that has no folder, or no room there; for one that never
+            holds what learning waits for.
     """
     replay, folder = cfg.replay, None
+    if replay.sampling == "windows" and cfg.run.prefill > replay.capacity:
+        raise UsageError(
+            f"run.prefill={cfg.run.prefill} windows would never be there, for the replay holds "
+            f"replay.capacity={replay.capacity}: lower run.prefill or raise replay.capacity."
+        )
     if on_disk(cfg):
         folder = _folder(cfg, run)
         # No run fills more than its steps.

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import gymnasium as gym
@@ -12,9 +13,13 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from dreamer_envs import wrap
 from dreamer_plugin import Dreamer, make_env
+from dreamer_plugin.data.storage import SegmentStorage
 from dreamer_plugin.errors import UsageError
+from dreamer_plugin.run.envs import source_of
 from dreamer_plugin.run.evaluate import evaluate_run
+from dreamer_plugin.run.snapshot import Snapshot
 
 TINY = Path(__file__).parents[1] / "run" / "tiny.yaml"
 
@@ -210,6 +215,84 @@ def test_an_agent_made_with_an_object_needs_an_env_to_learn_again(tmp_path):
         Dreamer.load(tmp_path / "agent", env=gym.make("Pendulum-v1"))
     agent = Dreamer.load(tmp_path / "agent", env=cartpole()).learn(4, progress=False)
     assert agent.num_timesteps == 24
+
+
+def test_another_env_may_be_named(tmp_path):
+    """Of the same suite with the same options; one with other spaces is refused."""
+    words = {"env__action_repeat": 2, "env__num_envs": 1}
+    small("gym/CartPole-v1", **words).learn(20, progress=False).save(tmp_path / "agent")
+    loaded = Dreamer.load(tmp_path / "agent", env="gym/CartPole-v0")
+    assert loaded.config.env.id == "gym/CartPole-v0"
+    assert loaded._envs().makers[0].id == "gym/CartPole-v0" and loaded._envs().action_repeat() == 2
+    with pytest.raises(UsageError, match="The env has"):
+        Dreamer.load(tmp_path / "agent", env="gym/Acrobot-v1")
+    small(cartpole).learn(20, progress=False).save(tmp_path / "mine", replay=False)
+    assert Dreamer.load(tmp_path / "mine", env="CartPole-v1").learn(4, progress=False)
+
+
+def test_what_is_learned_on_without_a_replay_is_what_is_loaded(tmp_path):
+    agent = small(cartpole).learn(60, progress=False)
+    agent.save(tmp_path / "agent", replay=False)
+    more = Dreamer.load(tmp_path / "agent", env=cartpole, device="cpu").learn(30, progress=False)
+    assert more.num_timesteps == 90 and more.agent.updates > agent.agent.updates
+    more.save(tmp_path / "agent")
+    again = Dreamer.load(tmp_path / "agent", device="cpu")
+    assert again.num_timesteps == 90 and again.agent.updates == more.agent.updates
+    a, b = more.agent.training_state(), again.agent.training_state()
+    assert all(bool((a[name] == b[name]).all()) for name in a)
+
+
+def test_a_first_step_that_fails_may_be_tried_again(tmp_path, monkeypatch):
+    """Neither a half-restored training nor the folder of a run that never began is left."""
+    small(cartpole, env__num_envs=2).learn(40, progress=False).save(tmp_path / "two")
+    loaded = Dreamer.load(tmp_path / "two", env=[cartpole], device="cpu")
+    for _ in range(2):
+        with pytest.raises(UsageError, match="envs"):
+            loaded.learn(4, progress=False)
+    broken = [True]
+
+    def sometimes():
+        if broken:
+            broken.pop()
+            raise OSError("no room")
+        return cartpole()
+
+    agent = small(cartpole, run__logdir=str(tmp_path / "run"))
+    agent._source = source_of(agent.config, [lambda: wrap(sometimes())])
+    with pytest.raises(OSError, match="no room"):
+        agent.learn(4, progress=False)
+    assert agent.learn(4, progress=False).num_timesteps == 4
+
+
+def test_one_object_is_not_stepped_as_several_envs():
+    agent = small(cartpole())
+    with pytest.raises(UsageError, match="3 envs side by side, but an env that is passed as"):
+        agent.evaluate(3, num_envs=3)
+
+
+def test_saving_waits_for_the_checkpoint_that_is_being_written(tmp_path, monkeypatch):
+    """Both freeze the replay, which can only be frozen once."""
+    frozen, freeze, write = [], SegmentStorage.freeze, Snapshot.write
+
+    def watched(storage):
+        frozen.append(storage._frozen is None)
+        return freeze(storage)
+
+    def slow(*arguments):
+        time.sleep(0.2)
+        return write(*arguments)
+
+    monkeypatch.setattr(SegmentStorage, "freeze", watched)
+    monkeypatch.setattr(Snapshot, "write", slow)
+    agent = small(cartpole, run__logdir=str(tmp_path / "run"), run__save_every=10)
+    agent.learn(40, callback=lambda one: one.save(tmp_path / "copy"), progress=False)
+    assert len(frozen) > 40 and all(frozen)
+
+
+@pytest.mark.parametrize("capacity", [64, 99])
+def test_a_replay_that_is_too_small_to_begin_is_refused(capacity):
+    with pytest.raises(UsageError, match=f"run.prefill=100 .* replay.capacity={capacity}"):
+        small(cartpole, run__prefill=100, replay__capacity=capacity).learn(4, progress=False)
 
 
 def test_a_run_folder_and_one_checkpoint_are_loaded_alike(tmp_path):
