@@ -295,7 +295,8 @@ class Dreamer:
         if "replay" in checkpoint.part_names(self._checkpoint):
             training.restore(self._checkpoint)
         else:
-            training.count_from(self.num_timesteps)
+            training.progress.step = self.num_timesteps
+            training.progress.updates = self.agent.updates
 
     def _envs(self) -> EnvSource:
         if self._source is None:

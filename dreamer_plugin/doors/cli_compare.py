@@ -25,6 +25,14 @@ or seeds may be added. KEY=VALUE settings are those of the Dreamers. docs/compar
   dreamer-plugin compare --env gym/Pendulum-v1 --agents dreamer,sac --steps 20000 --out pendulum
 """
 
+_OPTIONS = {  # key -> option that says it
+    "seed": "--seeds",
+    "run.steps": "--steps",
+    "run.logdir": "--out",
+    "run.eval_every": "--eval-every",
+    "run.eval_episodes": "--episodes",
+}
+
 
 def compare(
     overrides: Annotated[
@@ -55,11 +63,12 @@ def compare(
         raise UsageError(f"--eval-every {every} is more than --steps {steps}: nothing is measured.")
     given = {"size": size, "device": device}
     options = {key: value for key, value in given.items() if value is not None}
-    configs = _configs(env, names, overrides or [], options | {"run.steps": steps})
-    from dreamer_plugin.doors.cli_config import shown_override
+    from dreamer_plugin.doors.cli_config import refuse_keys, shown_override
     from dreamer_plugin.study import contest as cells
     from dreamer_plugin.study.contest_results import require_rliable, write_results
 
+    refuse_keys(overrides or [], _OPTIONS)
+    configs = _configs(env, names, overrides or [], options | {"run.steps": steps})
     require_rliable()
     any_config = next(iter(configs.values()))
     _require_agents(names, any_config)

@@ -97,6 +97,18 @@ def shown_override(override: str) -> str:
     return f"{key}={hidden(key, value)}"
 
 
+def refuse_keys(overrides: Sequence[str], options: Mapping[str, str]) -> None:
+    """Refuse settings that a command sets itself.
+
+    Args:
+        overrides: KEY=VALUE as typed. options: such a key -> the options that say it instead.
+    """
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        if key in options:
+            raise UsageError(f"{override} counts for nothing here: say it with {options[key]}.")
+
+
 def env_facts(cfg: Config) -> EnvFacts:
     """What the machine layer must know of the env of `cfg`, made for it if its suite must."""
     maker = dreamer_envs.maker(cfg.env.id, **usable(cfg.env.options))

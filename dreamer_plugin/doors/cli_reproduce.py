@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,6 +33,7 @@ added. docs/reproduce.md says more.
   dreamer-plugin reproduce dmc/walker-walk --budget 20% --without two-hot --without symlog
 """
 _KEYS = {"num-envs": "env.num_envs"}  # option -> key, where they differ
+_OPTIONS = {"seed": "--seeds and --only", "run.steps": "--budget", "run.logdir": "--out"}
 _LEARNED = ("config", "size", "num-envs")  # options that change what is learned
 ALL = "`dreamer-plugin reproduce --list` lists all."
 
@@ -156,10 +157,11 @@ def _run(asked: _Asked, out: Path | None, record: Path | None) -> None:
         typer.echo(line)
     default = Path("reproduce") / f"{shelf.name(plan.env, plan.seen)}-{plan.agent}"
     folder = out or default
-    plan = parts.enter(plan, folder)
+    asked_for, plan = plan, parts.enter(plan, folder)
+    now = replace(plan, frames=asked_for.frames, steps=asked_for.steps)
     try:
         with metered():
-            failed = parts.run(plan, configs, folder, typer.echo, asked.only)
+            failed = parts.run(now, configs, folder, typer.echo, asked.only)
     finally:  # also what an interrupted one has
         ran = found.find(plan, folder)
         files, verdicts = results.write_results(ran, folder / results.FOLDER)
@@ -178,18 +180,20 @@ def _run(asked: _Asked, out: Path | None, record: Path | None) -> None:
 def _plan(asked: _Asked) -> tuple[Reproduction, dict[str, Config]]:
     """What is run, and the settings of each variant."""
     from dreamer_plugin.config import compose
+    from dreamer_plugin.doors.cli_config import refuse_keys
     from dreamer_plugin.study import reproduce as parts
-    from dreamer_plugin.study.ablations import presets_of
+    from dreamer_plugin.study.ablations import ABLATIONS, parts_of, presets_of
 
+    refuse_keys(asked.overrides, _OPTIONS)
     curve, plain = _curve(asked)
     frames = _frames(asked.budget, curve)
     steps = parts.agent_steps(plain, frames)
     variants: dict[str, list[str]] = {parts.FULL: []}
     variants |= {f"without-{words}": presets_of(words) for words in asked.without}
-    for name, presets in variants.items():
-        config = [asked.preset, *presets]
-        if presets and compose(curve.env, config=config, overrides=asked.overrides).config == plain:
-            part = name.removeprefix("without-")
+    for part in dict.fromkeys(part for words in asked.without for part in parts_of(words)):
+        config = [asked.preset, ABLATIONS[part].preset]
+        without = compose(curve.env, config=config, overrides=asked.overrides).config
+        if without == plain or not ABLATIONS[part].there(plain):
             raise UsageError(f"--without {part}: {asked.preset} has no such part to leave out.")
     resolved = {name: _resolve(asked, curve, steps, some) for name, some in variants.items()}
     configs = {name: each.config for name, each in resolved.items()}

@@ -153,15 +153,6 @@ class Training:
         self._before = self.step - self.parts.vector.num_envs
         return restored.why
 
-    def count_from(self, step: int) -> None:
-        """Count on after an agent that was trained before, whose replay is gone; before `run`.
-
-        Args:
-            step: agent steps that it has learned from.
-        """
-        self.progress.step, self.progress.updates = step, self.parts.agent.updates
-        self._before = step - self.parts.vector.num_envs
-
     def settle(self) -> None:
         """Wait for a checkpoint that is being written; the replay is frozen once at a time."""
         if self._saver is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from dreamer_plugin.config import Config
 from dreamer_plugin.errors import UsageError, choose
 
 SEPARATOR = "+"  # between parts that are left out together
@@ -16,10 +18,12 @@ class Ablation:
 
     Args:
         preset: of the shelf `ablation`. claim: what the paper says of leaving it out.
+        there: whether an agent has it, where the preset would change others too.
     """
 
     preset: str
     claim: str
+    there: Callable[[Config], bool] = lambda cfg: True
 
 
 ABLATIONS = {
@@ -31,10 +35,12 @@ ABLATIONS = {
     "return-norm": Ablation(
         "without_return_norm",
         f"contributes most after the KL objective; advantages are normalised instead ({_FIGURE})",
+        lambda cfg: cfg.behavior.return_norm.kind != "none",
     ),
     "two-hot": Ablation(
         "without_two_hot",
         f"contributes most after these two; a Huber loss takes its place ({_FIGURE})",
+        lambda cfg: "twohot" in f"{cfg.world.reward.output} {cfg.behavior.critic.output}",
     ),
     "symlog": Ablation(
         "without_symlog", f"of observations: contributes on average, on some tasks ({_FIGURE})"
@@ -57,9 +63,20 @@ def presets_of(words: str) -> list[str]:
     """Presets that leave out what `a` or `a+b` names.
 
     Raises:
-        UsageError: one is unknown; names the nearest.
+        UsageError: as of `parts_of`.
+    """
+    return [ABLATIONS[name].preset for name in parts_of(words)]
+
+
+def parts_of(words: str) -> list[str]:
+    """Parts that `a` or `a+b` names.
+
+    Raises:
+        UsageError: one is unknown, and the nearest is named, or is there twice.
     """
     names = [word.strip() for word in words.split(SEPARATOR)]
     if len(set(names)) < len(names):
         raise UsageError(f"--without {words} names a part twice.")
-    return [choose(ABLATIONS, name, "part to leave out").preset for name in names]
+    for name in names:
+        choose(ABLATIONS, name, "part to leave out")
+    return names

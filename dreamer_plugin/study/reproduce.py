@@ -138,7 +138,7 @@ def enter(plan: Reproduction, folder: Path) -> Reproduction:
     """Begin in a folder, or go on in it; variants, seeds and frames may be added.
 
     Returns:
-        What stands there now.
+        What stands there now, with the frames of the longest runs.
 
     Raises:
         UsageError: when something else is run there.
@@ -152,11 +152,13 @@ def enter(plan: Reproduction, folder: Path) -> Reproduction:
             f"{key} {getattr(before, key)} there, {getattr(plan, key)} here"
             for key in fixed
             if getattr(before, key) != getattr(plan, key)
-        ]
+        ] or other_protocol(before, plan)
         if other:
             raise UsageError(f"{folder} runs something else: {'; '.join(other)}. Use --out.")
         plan = replace(
             plan,
+            frames=max(before.frames, plan.frames),
+            steps=max(before.steps, plan.steps),
             seeds=max(before.seeds, plan.seeds),
             variants=before.variants | plan.variants,
             commands=list(dict.fromkeys([*before.commands, *plan.commands])),
@@ -165,6 +167,23 @@ def enter(plan: Reproduction, folder: Path) -> Reproduction:
         raise UsageError(f"{folder} holds other files: name an empty folder with --out.")
     path.write_text(json.dumps(asdict(plan), indent=1) + "\n", encoding="utf-8")
     return plan
+
+
+def other_protocol(before: Reproduction, now: Reproduction) -> list[str]:
+    """Where two plans do not learn the same, in words; machines choose some settings themselves.
+
+    How much a replay keeps may be another where runs are longer.
+    """
+    there, here = (
+        {"env": plan.env, "seen": plan.seen, "agent": plan.agent, "curve": plan.curve}
+        | {row.setting: json.dumps(row.here) for row in plan.differences}
+        for plan in (before, now)
+    )
+    return [
+        f"{key} {there.get(key, 'as published')} there, {here.get(key, 'as published')} here"
+        for key in dict.fromkeys([*there, *here])
+        if there.get(key) != here.get(key) and key != "replay.capacity"
+    ]
 
 
 def read_reproduction(folder: Path) -> Reproduction:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from statistics import fmean
@@ -19,7 +18,7 @@ from dreamer_plugin.run.machine import read_machines
 from dreamer_plugin.run.metrics import JSONL, read_metrics
 from dreamer_plugin.study import cells
 from dreamer_plugin.study.published_curves import Curve, curve_of
-from dreamer_plugin.study.reproduce import Difference, Reproduction
+from dreamer_plugin.study.reproduce import Difference, Reproduction, other_protocol
 from dreamer_plugin.study.run_record import RETURN
 
 RESULT, SEEDS = "result.json", "seeds.csv"
@@ -185,8 +184,13 @@ def together(recorded: Found | None, new: Found, place: Path) -> Found:
     for name, (variant, seed) in plan.names().items():
         both = [found.ran[name] for found in (new, recorded) if name in found.ran]
         absent = Ran({"variant": variant, "seed": seed} | nothing, None)
-        ran[name] = max(both, key=lambda each: float(each.facts["frames"]), default=absent)
+        ran[name] = max(both, key=_reached, default=absent)
     return Found(plan, ran)
+
+
+def _reached(ran: Ran) -> tuple[float, int]:
+    """How far a run went, and in how many bins it is known."""
+    return float(ran.facts["frames"]), len(ran.curve.means) if ran.curve else 0
 
 
 def refuse_other(recorded: Reproduction, now: Reproduction, place: Path) -> None:
@@ -195,20 +199,8 @@ def refuse_other(recorded: Reproduction, now: Reproduction, place: Path) -> None
     Raises:
         UsageError: they do not; says in what.
     """
-    before, here = _learned(recorded), _learned(now)
-    other = [
-        f"{key} {before.get(key, 'as published')} there, {here.get(key, 'as published')} here"
-        for key in dict.fromkeys([*before, *here])
-        if before.get(key) != here.get(key)
-    ]
-    if other:
+    if other := other_protocol(recorded, now):
         raise UsageError(
             f"{place} holds results of something else: {'; '.join(other)}. Record into another "
             "folder, or remove that one first."
         )
-
-
-def _learned(plan: Reproduction) -> Mapping[str, str]:
-    """What says what is learned: task, agent, and each setting that is not the published one."""
-    rows = {row.setting: json.dumps(row.here) for row in plan.differences}
-    return {"env": plan.env, "seen": plan.seen, "agent": plan.agent, "curve": plan.curve} | rows

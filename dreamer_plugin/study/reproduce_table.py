@@ -79,6 +79,7 @@ def check(plan: Reproduction, shelf: Path) -> None:
     """
     if not (shelf / PAGE).is_file():
         raise UsageError(f"--record {shelf}: there is no {PAGE} with a table to add to.")
+    with_table((shelf / PAGE).read_text("utf-8"), shelf)  # says what is wrong with it
     place = place_of(plan, shelf)
     if (recorded := read_recorded(place)) is not None:
         refuse_other(recorded.plan, plan, place)
@@ -125,7 +126,8 @@ def table(shelf: Path) -> list[list[str]]:
     """The table, its header first: the tasks of `tasks.yaml`, then what else was recorded."""
     found = {_key(each): each for path in sorted(shelf.glob(f"*/*/{RESULT}"))
              if (each := json.loads(path.read_text("utf-8")))}  # fmt: skip
-    listed = read_yaml(shelf / "tasks.yaml").get("tasks", [])
+    path = shelf / "tasks.yaml"
+    listed = read_yaml(path).get("tasks", []) if path.is_file() else []
     wanted = [(row["env"], row.get("obs", ""), row["agent"]) for row in listed]
     others = _rows(shelf / "others.csv")
     keys = dict.fromkeys([*wanted, *found])

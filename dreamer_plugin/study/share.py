@@ -105,7 +105,8 @@ def _name(target: Path) -> str:
 
 
 def _copier(source: Path) -> shared.Fetch:
-    """What copies a file of a folder; links are not followed."""
+    """What copies a file of a folder, which may itself be a link; those in it are not followed."""
+    source = source.resolve()
 
     def fetch(name: str, target: Path) -> None:
         path = source / name

@@ -18,6 +18,7 @@ from dreamer_plugin.run.evaluate import evaluate
 from dreamer_plugin.run.machine import note_machine, read_machines
 from dreamer_plugin.study import baselines, contest, contest_results
 from dreamer_plugin.study.contest import Contest
+from tests.cli.calling import call
 
 TASK = Contest("gym/CartPole-v1", ["ppo", "dqn"], 2, 30, 10, 2, {"ppo": "zoo", "dqn": "zoo"})
 
@@ -213,3 +214,9 @@ def test_a_real_agent_is_trained_and_measured(tmp_path):
     assert 0 < rows[0]["seconds"] < rows[1]["seconds"] and rows[0]["eval/mean"] >= 8
     (noted,) = read_machines(tmp_path)
     assert noted["stable-baselines3"] == version("stable-baselines3") and noted["cores"] > 0
+
+
+def test_settings_that_the_command_makes_are_refused():
+    line = ["compare", "--env", "gym/CartPole-v1"]
+    assert "say it with --seeds." in call(*line, "seed=7", code=2).output
+    assert "say it with --episodes." in call(*line, "run.eval_episodes=50", code=2).output

@@ -333,6 +333,52 @@ def test_what_was_recorded_of_another_protocol_is_not_written_over(toy):
     reproduce_table.check(PLAN, shelf)
 
 
+def test_a_shorter_look_takes_no_bins_away(toy):
+    """The folder and the shelf keep what longer runs found."""
+    shelf, short = made_shelf(toy), replace(PLAN, frames=20, steps=20)
+    toy.mkdir()
+    reproduce.enter(PLAN, toy)
+    written(toy, "full-s0", [(20, 9.0), (40, 19.0)])
+    place = reproduce_table.record(find(PLAN, toy), shelf)
+    now = reproduce.enter(short, toy)
+    assert (now.frames, now.steps) == (40, 40)
+    reproduce_table.record(find(short, toy), shelf)  # nor where only the new length is known
+    assert [row["mean"] for row in rows(place / "seeds.csv")] == ["9.0", "19.0"]
+
+
+def test_a_folder_does_not_mix_protocols_that_machines_chose(toy):
+    here = replace(PLAN, differences=[Difference("size", "12m", "1m", "no GPU")])
+    reproduce.enter(here, toy)
+    with pytest.raises(UsageError, match='something else: size "1m" there, as published here'):
+        reproduce.enter(PLAN, toy)
+    longer = [*here.differences, Difference("replay.capacity", 5000, 100)]
+    assert reproduce.enter(replace(here, frames=60, differences=longer), toy).frames == 60
+
+
+@pytest.mark.parametrize("page", ["no place for a table", None])
+def test_a_shelf_is_looked_at_before_training(toy, page):
+    shelf = made_shelf(toy)
+    (shelf / "tasks.yaml").unlink()  # a shelf may have no rows of its own
+    reproduce_table.check(PLAN, shelf)
+    (shelf / "README.md").unlink() if page is None else (shelf / "README.md").write_text(page)
+    with pytest.raises(UsageError, match="there is no README.md" if page is None else "one line"):
+        reproduce_table.check(PLAN, shelf)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["seed=7"], "seed=7 counts for nothing here: say it with --seeds and --only"),
+        (["run.steps=9"], "say it with --budget"),
+        (["--agent", "v2", "--without", "two-hot"], "--without two-hot: v2 has no such part"),
+        (["--agent", "v1", "--without", "return-norm"], "--without return-norm: v1 has no such"),
+        (["--agent", "v2", "--without", "kl-balance+symlog"], "--without symlog: v2 has no such"),
+    ],
+)
+def test_what_would_count_for_nothing_is_refused(words, told):
+    assert told in call("reproduce", "dmc/walker-walk", "env.obs=pixels", *words, code=2).output
+
+
 def test_only_the_runs_that_are_named_are_made(toy, monkeypatch):
     made = []
     monkeypatch.setattr(reproduce, "_train", lambda cfg, seed, *rest: made.append(seed) or {})

@@ -242,6 +242,11 @@ def test_one_checkpoint_is_shared(given, tmp_path, count):
         pull(str(changed(given, tmp_path, change)), tmp_path / "mine")
 
 
+def test_the_folder_itself_may_be_a_link(given, tmp_path):
+    (tmp_path / "link").symlink_to(given)
+    assert pull(str(tmp_path / "link"), tmp_path / "here")
+
+
 def test_links_are_not_followed(given, tmp_path):
     def link(folder):
         (folder / "README.md").unlink()
