@@ -44,6 +44,6 @@ def require_allowed(options: Mapping[str, Any]) -> None:
         if path and str(path) not in _ALLOWED:
             raise UsageError(
                 f"The saved settings would run the program {str(path)!r} for the env, and no file "
-                f"may ask for that: say env.{option}={path} again, with evaluate "
-                f"--allow-env-python {path}, or pass the env itself in Python."
+                f"may ask for that: say env.{option}={path} again where settings are typed, "
+                f"--allow-env-python {path} elsewhere, or pass the env itself in Python."
             )

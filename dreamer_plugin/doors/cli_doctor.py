@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dreamer_plugin.doors.cli_import import EnvImport
+from dreamer_plugin.doors.cli_import import EnvImport, EnvPython
 from dreamer_plugin.doors.cli_meter import metered
 from dreamer_plugin.doors.cli_runs import require_run
 
@@ -33,6 +33,7 @@ def doctor(
     ] = 3,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the episodes.")] = 0,
     allow_env_import: EnvImport = None,
+    allow_env_python: EnvPython = None,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

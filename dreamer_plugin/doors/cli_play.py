@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dreamer_plugin.doors import cli_evaluate
-from dreamer_plugin.doors.cli_import import EnvImport
+from dreamer_plugin.doors.cli_import import EnvImport, EnvPython
 from dreamer_plugin.doors.cli_meter import metered
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.pretrained import beside
@@ -67,6 +67,7 @@ def play(
         ),
     ] = None,
     allow_env_import: EnvImport = None,
+    allow_env_python: EnvPython = None,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda.")] = "auto",
 ) -> None:
     """Show an agent."""

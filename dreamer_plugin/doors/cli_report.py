@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dreamer_plugin.doors.cli_import import EnvImport
+from dreamer_plugin.doors.cli_import import EnvImport, EnvPython
 from dreamer_plugin.doors.cli_meter import metered
 from dreamer_plugin.doors.cli_runs import require_run
 from dreamer_plugin.errors import UsageError
@@ -46,6 +46,7 @@ def report(
     ] = 3,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of these episodes.")] = 0,
     allow_env_import: EnvImport = None,
+    allow_env_python: EnvPython = None,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda.")] = "auto",
 ) -> None:
     """Make a page of runs."""

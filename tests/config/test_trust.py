@@ -7,6 +7,7 @@ from dreamer_plugin.config.trust import allow_program, require_allowed
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.envs import source_of
 from dreamer_plugin.study.play import open_env
+from tests.cli.calling import call
 
 
 def test_typed_it_is_allowed_and_named_by_a_file_it_is_not(tmp_path, monkeypatch):
@@ -28,3 +29,14 @@ def test_typed_it_is_allowed_and_named_by_a_file_it_is_not(tmp_path, monkeypatch
     allow_program("/y/python")
     require_allowed({"python": "/y/python"})
     require_allowed({"python": None})
+
+
+@pytest.mark.parametrize("command", ["evaluate", "doctor", "play", "report"])
+def test_commands_that_play_a_saved_run_may_be_told_to_start_its_program(command, tmp_path):
+    """The option is read before the run is looked for, which is not there."""
+    program = f"/x/of/{command}"
+    with pytest.raises(UsageError, match=f"--allow-env-python {program} elsewhere"):
+        require_allowed({"python": program})
+    told = call(command, str(tmp_path / "none"), "--allow-env-python", program, code=2).output
+    assert "none" in told and "No such option" not in told
+    require_allowed({"python": program})
