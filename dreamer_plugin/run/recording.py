@@ -26,13 +26,11 @@ class Recorder:
         self._kept: list[TensorDict] = []
         self._rows: list[list[int]] = []  # whose they are
         self._length: Counter[int] = Counter()
-        self._last = 0  # highest number of an env
 
     def extend(self, data: TensorDict) -> None:
         """Take one record `[N]` of each of N envs, fewer with their numbers under `env`."""
         envs = data[ENV].tolist() if ENV in data.keys() else list(range(len(data)))
-        self._last = max([self._last, *envs])
-        each = -(-self.records // (self._last + 1))
+        each = -(-self.records // (max([*self._length, *envs], default=0) + 1))
         rows = [
             row
             for row, env in enumerate(envs)

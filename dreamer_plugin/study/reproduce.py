@@ -155,18 +155,23 @@ def enter(plan: Reproduction, folder: Path) -> Reproduction:
         ] or other_protocol(before, plan)
         if other:
             raise UsageError(f"{folder} runs something else: {'; '.join(other)}. Use --out.")
-        plan = replace(
-            plan,
-            frames=max(before.frames, plan.frames),
-            steps=max(before.steps, plan.steps),
-            seeds=max(before.seeds, plan.seeds),
-            variants=before.variants | plan.variants,
-            commands=list(dict.fromkeys([*before.commands, *plan.commands])),
-        )
+        plan = both(before, plan)
     elif any(folder.iterdir()):
         raise UsageError(f"{folder} holds other files: name an empty folder with --out.")
     path.write_text(json.dumps(asdict(plan), indent=1) + "\n", encoding="utf-8")
     return plan
+
+
+def both(before: Reproduction, now: Reproduction) -> Reproduction:
+    """What two plans of one protocol run together; settings are those of the second."""
+    return replace(
+        now,
+        frames=max(before.frames, now.frames),
+        steps=max(before.steps, now.steps),
+        seeds=max(before.seeds, now.seeds),
+        variants=before.variants | now.variants,
+        commands=list(dict.fromkeys([*before.commands, *now.commands])),
+    )
 
 
 def other_protocol(before: Reproduction, now: Reproduction) -> list[str]:

@@ -18,7 +18,7 @@ from dreamer_plugin.run.machine import read_machines
 from dreamer_plugin.run.metrics import JSONL, read_metrics
 from dreamer_plugin.study import cells
 from dreamer_plugin.study.published_curves import Curve, curve_of
-from dreamer_plugin.study.reproduce import Difference, Reproduction, other_protocol
+from dreamer_plugin.study.reproduce import Difference, Reproduction, both, other_protocol
 from dreamer_plugin.study.run_record import RETURN
 
 RESULT, SEEDS = "result.json", "seeds.csv"
@@ -169,22 +169,14 @@ def together(recorded: Found | None, new: Found, place: Path) -> Found:
     if recorded is None:
         return new
     refuse_other(recorded.plan, new.plan, place)
-    before, now = recorded.plan, new.plan
-    plan = replace(
-        now,
-        frames=max(before.frames, now.frames),
-        steps=max(before.steps, now.steps),
-        seeds=max(before.seeds, now.seeds),
-        variants=before.variants | now.variants,
-        settings=list(dict.fromkeys([*before.settings, *now.settings])),
-        commands=list(dict.fromkeys([*before.commands, *now.commands])),
-    )
+    settings = dict.fromkeys([*recorded.plan.settings, *new.plan.settings])
+    plan = replace(both(recorded.plan, new.plan), settings=list(settings))
     nothing = {"done": False, "frames": 0, "updates": 0, "seconds": 0, "machines": []}
     ran = {}
     for name, (variant, seed) in plan.names().items():
-        both = [found.ran[name] for found in (new, recorded) if name in found.ran]
+        known = [found.ran[name] for found in (new, recorded) if name in found.ran]
         absent = Ran({"variant": variant, "seed": seed} | nothing, None)
-        ran[name] = max(both, key=_reached, default=absent)
+        ran[name] = max(known, key=_reached, default=absent)
     return Found(plan, ran)
 
 

@@ -26,6 +26,7 @@ from dreamer_plugin.study.published_curves import seen as seen_by
 from dreamer_plugin.study.reproduce import FULL, Reproduction
 from dreamer_plugin.study.reproduce_found import (
     RESULT,
+    SEEDS,
     Found,
     read_recorded,
     refuse_other,
@@ -38,7 +39,7 @@ PAGE = "README.md"
 NOT_RUN = "not run"
 _HEADER = ("task", "agent", "published", "at the end", "ours", "share", "verdict", "protocol",
            "updates", "hours", "other PyTorch implementations", "command")  # fmt: skip
-_KEPT = (RESULT, "curve.csv", "seeds.csv", "curve.png")
+_KEPT = (RESULT, "curve.csv", SEEDS, "curve.png")
 
 Key = tuple[str, str, str]  # env, obs, agent
 
