@@ -95,6 +95,13 @@ def test_the_site_listens_at_home_alone(repo):
     assert "\ndev_addr: 127.0.0.1:" in (repo / "mkdocs.yml").read_text(encoding="utf-8")
 
 
+def test_pages_have_their_place_in_the_navigation(repo):
+    # Building the site says this too, but slowly, and a result is recorded in seconds.
+    listed = set(re.findall(r"([\w/.-]+\.md)$", (repo / "mkdocs.yml").read_text("utf-8"), re.M))
+    pages = {path.relative_to(repo / "docs").as_posix() for path in repo.glob("docs/**/*.md")}
+    assert len(pages) > 30 and pages <= listed
+
+
 @pytest.mark.slow
 def test_the_notebook_runs(repo, tmp_path):
     nbformat = pytest.importorskip("nbformat")
