@@ -10,8 +10,9 @@ its checkout is, and which Python runs it. Ours without options comes first in a
 the others are compared with. Every implementation is a process of its own that stays alive and
 makes one update when it is told to, so all of them are timed in the same minutes; a ratio is the
 median over the rounds of what both took in one round. `+keep_memory` sets the allocator of a peer
-as our training sets it; `ours+default_malloc` leaves ours alone. `peak GB` is the most memory that
-a process has had, libraries and compiling included.
+as our training sets it; `ours+default_malloc` leaves ours alone; `+float32` and `+bfloat16` compute
+in that whatever `--precision` says, so that each can have what suits it best. `peak GB` is the most
+memory that a process has had, libraries and compiling included.
 
 No code of another implementation is part of this repository: install or check out what is to be
 compared. Each adapter says in its first lines what it needs.
@@ -26,7 +27,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from worker import Job
 
 HERE = Path(__file__).resolve().parent
 OURS = "ours"
+PRECISIONS = ("float32", "bfloat16")
 KEEP_MEMORY = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(2**62),
@@ -131,13 +133,20 @@ def start(entry: Entry, job: Job) -> Worker:
     env.pop("OMP_NUM_THREADS", None)
     if job.threads:
         env["OMP_NUM_THREADS"] = str(job.threads)
-    options = list(entry.options)
-    if "keep_memory" in options and entry.name != OURS:
+    its_own = job_for(entry, job)
+    if "keep_memory" in its_own.options and entry.name != OURS:
         env |= KEEP_MEMORY
-        options.remove("keep_memory")
-    told = json.dumps(asdict(job) | {"folder": entry.folder, "options": options})
+        its_own.options.remove("keep_memory")
     script = str(HERE / f"peer_{entry.name}.py")
-    return Worker(entry, [entry.python, script, told], env)
+    return Worker(entry, [entry.python, script, json.dumps(asdict(its_own))], env)
+
+
+def job_for(entry: Entry, job: Job) -> Job:
+    """The job as one implementation gets it: in its folder, told its options, in its precision."""
+    named = [option for option in entry.options if option in PRECISIONS]
+    options = [option for option in entry.options if option not in PRECISIONS]
+    precision = named[-1] if named else job.precision
+    return replace(job, folder=entry.folder, options=options, precision=precision)
 
 
 def job_of(workload: str, precision: str, device: str, threads: int) -> Job:

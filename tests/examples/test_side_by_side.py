@@ -66,6 +66,15 @@ def test_the_parts_of_a_peer(side_by_side, tmp_path):
     assert side_by_side.parse("torchrl") == side_by_side.Entry("torchrl")
 
 
+def test_a_peer_may_have_a_precision_of_its_own(side_by_side):
+    job = side_by_side.Job("tiny", "1m", "float32", "cpu", "")
+    entry = side_by_side.Entry("ours", ("compile", "bfloat16"), "somewhere")
+    told = side_by_side.job_for(entry, job)
+    assert (told.precision, told.options, told.folder) == ("bfloat16", ["compile"], "somewhere")
+    assert side_by_side.job_for(side_by_side.Entry("ours"), job) == job
+    assert job.options == [] and entry.label == "ours+compile+bfloat16"
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
