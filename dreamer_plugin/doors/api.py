@@ -295,8 +295,7 @@ class Dreamer:
         if "replay" in checkpoint.part_names(self._checkpoint):
             training.restore(self._checkpoint)
         else:
-            training.progress.step = self.num_timesteps
-            training.progress.updates = self.agent.updates
+            training.go_on_from(self.num_timesteps)
 
     def _envs(self) -> EnvSource:
         if self._source is None:

@@ -18,9 +18,10 @@ from dreamer_plugin.run.folder import RunFolder, new_folder, resumed_folder
 from dreamer_plugin.run.limits import limits_told
 from dreamer_plugin.run.machine import note_machine
 from dreamer_plugin.run.parts import build_parts, facts
+from dreamer_plugin.run.reporter import Judge
 from dreamer_plugin.run.signals import StopSignals
 from dreamer_plugin.run.sinks import sinks_of
-from dreamer_plugin.run.training import Callback, Judge, RunResult, Training
+from dreamer_plugin.run.training import Callback, RunResult, Training
 
 __all__ = ["RunResult", "train"]
 

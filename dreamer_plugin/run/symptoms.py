@@ -7,7 +7,7 @@ need neither env nor checkpoint; those that do are in `study/doctor.py`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from statistics import fmean, median
 from typing import Any
@@ -191,14 +191,6 @@ class Watch:
             f"more envs side by side (--num-envs, now {self.cfg.env.num_envs}), or more updates a "
             f"step (run.train_ratio, now {self.cfg.run.train_ratio:g}).",
         )
-
-
-def new_alarms(watch: Watch, told: set[str]) -> Iterator[Alarm]:
-    """Alarms whose names were not told yet; they are then."""
-    for alarm in watch.alarms():
-        if alarm.name not in told:
-            told.add(alarm.name)
-            yield alarm
 
 
 def _scale(cfg: Config, name: str) -> str:

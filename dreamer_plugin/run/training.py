@@ -29,25 +29,19 @@ from dreamer_plugin.errors import NotFiniteError, NotFiniteUpdate, UsageError
 from dreamer_plugin.run import checkpoint, snapshot
 from dreamer_plugin.run.display import NONE_YET, RECENT, Display, Progress
 from dreamer_plugin.run.evaluate import evaluate
-from dreamer_plugin.run.films import Camera, film_path, filmed, write_gif
 from dreamer_plugin.run.folder import RunFolder
-from dreamer_plugin.run.metrics import MeanMetrics, MetricsLog, read_metrics
+from dreamer_plugin.run.metrics import MeanMetrics
 from dreamer_plugin.run.numerics import NotFiniteWarning, Numerics, describe, report, told
 from dreamer_plugin.run.parts import Parts
-from dreamer_plugin.run.recording import Recorder
+from dreamer_plugin.run.reporter import Judge, Reporter
 from dreamer_plugin.run.saver import Saver
 from dreamer_plugin.run.signals import StopSignals
-from dreamer_plugin.run.sinks import sinks_of
 from dreamer_plugin.run.snapshot import RunState
-from dreamer_plugin.run.symptoms import Alarm, Watch, new_alarms
-from dreamer_plugin.world.model import WorldModel
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 Callback = Callable[["Training"], "bool | None"]
-Judge = Callable[[WorldModel, "list[TensorDict]", Watch], "list[Alarm]"]
-_JUDGED = 512  # frames of an evaluation that a judge is shown
 _EXIT_CODES = {"": 0, "SIGINT": 130, "SIGTERM": 75, "SIGUSR1": 75}
 
 
@@ -101,7 +95,7 @@ class Training:
             message = "run.eval_every needs envs of its own: pass an id, a class or a function."
             raise UsageError(message)
         self.cfg, self.parts, self.folder = cfg, parts, folder
-        self.callbacks, self._judge = list(callbacks), judge
+        self.callbacks = list(callbacks)
         self.progress = Progress(
             env=cfg.env.id or parts.vector.ids[0],
             steps=cfg.run.steps,
@@ -112,11 +106,7 @@ class Training:
         )
         self.metrics = MeanMetrics()
         self.state = RunState(parts, self.progress, self.metrics, Numerics())
-        self._watch, self._told = Watch(cfg), set[str]()
-        self._found = list[Alarm]()  # by the last evaluation, and not told before
-        self._sinks = sinks_of(cfg) if folder else []
-        self._camera = Camera(cfg.run.video_every) if cfg.run.video_every else None
-        self._log: MetricsLog | None = None
+        self._reporter = Reporter(cfg, folder, judge)
         self._saver = Saver(folder, cfg.run.keep) if folder else None
         self._saved_at = (-1, -1)
         self._before = 0  # the step before the last one of all envs
@@ -132,8 +122,7 @@ class Training:
     def close(self) -> None:
         """Close the envs and the log."""
         self.parts.vector.close()
-        if self._log is not None:
-            self._log.close()
+        self._reporter.close()
 
     @property
     def step(self) -> int:
@@ -153,6 +142,11 @@ class Training:
         self._before = self.step - self.parts.vector.num_envs
         return restored.why
 
+    def go_on_from(self, step: int) -> None:
+        """Continue an agent that made so many agent steps, without what else a checkpoint holds."""
+        self.progress.step = step
+        self.progress.updates = self.parts.agent.updates
+
     def settle(self) -> None:
         """Wait for a checkpoint that is being written; the replay is frozen once at a time."""
         if self._saver is not None:
@@ -164,11 +158,7 @@ class Training:
         The last state is saved, when there is a folder, before this returns.
         """
         self.progress.steps = until
-        if self.folder is not None and self._log is None:
-            self._log = self._open_log(self.folder)
-            for row in read_metrics(self.folder.path):
-                self._watch.add(row)
-            self._told.update(alarm.name for alarm in self._watch.alarms())
+        self._reporter.open(self.step)
         wanted = True
         with display:
             while wanted and not signals.received and (self.step < until or self.progress.owed):
@@ -208,7 +198,7 @@ class Training:
             episodes = collector.step()
         progress.waited += collector.waited - waited
         progress.step += replay.written - recorded  # of the envs that are not down
-        self._film()
+        self._reporter.film(self.step, collector, self.parts.agent.world)
         progress.windows = replay.windows
         # Once begun it goes on with whatever is there: episodes that go take many starts along.
         needed = 1 if self.parts.ratio.started else max(progress.prefill, 1)
@@ -278,9 +268,7 @@ class Training:
         numerics.skipped, numerics.rolled_back, numerics.total = [], tried, total
         self.parts.replay.reseed([self.cfg.seed, 2, len(tried), self.progress.updates])
         self._before = self.step  # what is due at this step was done before the save
-        if self._log is not None:
-            self._log.close()
-            self._log = self._open_log(self.folder)
+        self._reporter.go_back(self.step)
         text = f"Too many updates are not finite at step {failed:,}: going on from {latest}"
         warnings.warn(text, NotFiniteWarning, stacklevel=5)
 
@@ -303,8 +291,7 @@ class Training:
 
     def evaluate(self) -> None:
         """Play evaluation episodes on envs of their own and keep the agent if it is the best."""
-        run, self._found = self.cfg.run, list[Alarm]()
-        records = None if self._judge is None else Recorder(_JUDGED)
+        run, records = self.cfg.run, self._reporter.recorder()
         try:
             report = evaluate(
                 self.parts.agent,
@@ -320,10 +307,7 @@ class Training:
             return
         self.progress.evaluation = f"eval {report.mean:,.2f} ± {report.std:,.2f} at {self.step:,}"
         self._write({f"eval/{name}": value for name, value in report.summary().items()})
-        if self._judge is not None and records is not None:
-            found = self._judge(self.parts.agent.world, records.episodes(), self._watch)
-            self._found = [alarm for alarm in found if alarm.name not in self._told]
-            self._told.update(alarm.name for alarm in self._found)
+        self._reporter.judge(self.parts.agent.world, records)
         self._save_best(report.mean, f"mean of {run.eval_episodes} evaluation episodes")
 
     @property
@@ -343,12 +327,11 @@ class Training:
         if self._due(run.eval_every):
             self.evaluate()
             display.note(self.progress.evaluation)
-            for alarm in self._found:
-                display.note(f"warning  {alarm}")
         if self._due(run.log_every):
             self._log_metrics()
-            for alarm in new_alarms(self._watch, self._told):
-                display.note(f"warning  {alarm}")
+            self._reporter.look()
+        for alarm in self._reporter.news():
+            display.note(f"warning  {alarm}")
         if self._due(run.save_every):
             self.save()
         if self._saver is not None:
@@ -365,23 +348,6 @@ class Training:
             values["updates_left_out"] = self.state.numerics.total
         self._write(values, waited=round(self.progress.waited, 3))
 
-    def _open_log(self, folder: RunFolder) -> MetricsLog:
-        return MetricsLog(folder.path, self.step, self._sinks)
-
-    def _film(self) -> None:
-        """Show what was played just now, and what the world model makes of it, where it is due."""
-        if self._camera is None or self._log is None or self.folder is None:
-            return
-        collector = self.parts.collector
-        assert collector.frames is not None
-        episode = self._camera.take(self.step, collector.frames, collector.actions)
-        if episode is None:
-            return
-        for name, film in filmed(self.parts.agent.world, episode, self.cfg.seed).items():
-            file = film_path(self.folder.path, self.step, name)
-            write_gif(file, film)
-            self._log.film(self.step, f"film/{name}", file)
-
     def _show_losses(self) -> None:
         means = self.metrics.means()
         losses = {name.removeprefix("loss/"): means[name] for name in means if "loss/" in name}
@@ -391,9 +357,7 @@ class Training:
         progress = self.progress
         axes |= {"frames": progress.frames, "updates": progress.updates}
         axes["seconds"] = round(progress.seconds, 3)
-        self._watch.add({"step": self.step, **axes, **values})
-        if self._log is not None:
-            self._log.write(self.step, values, **axes)
+        self._reporter.write(self.step, values, **axes)
 
     def _save_best_by_returns(self) -> None:
         """Keep the agent if its recent returns are the best; a few decide nothing for good."""

@@ -13,7 +13,8 @@ import dreamer_envs
 from dreamer_plugin.config import compose
 from dreamer_plugin.ops import returns
 from dreamer_plugin.run.loop import train
-from dreamer_plugin.run.symptoms import Watch, new_alarms
+from dreamer_plugin.run.reporter import Reporter
+from dreamer_plugin.run.symptoms import Alarm, Watch
 from dreamer_plugin.study import doctor
 from dreamer_plugin.study.doctor import examine, of_episodes
 from tests.cli.calling import call
@@ -259,11 +260,16 @@ def test_before_much_was_learned_only_settings_are_judged():
 
 
 def test_an_alarm_is_told_once():
-    watch, told = Watch(compose("gym/CartPole-v1").config), set()
-    for row in rows(5, **FALLING | {"entropy": 0.69}):
-        watch.add(row)
-    assert [alarm.name for alarm in new_alarms(watch, told)] == ["dead actor"]
-    assert list(new_alarms(watch, told)) == [] and told == {"dead actor"}
+    found = [Alarm("lost", "1 of 2.", "chance.", "again")]
+    reporter = Reporter(compose("gym/CartPole-v1").config, None, lambda *_: found * 2)
+    for step, row in enumerate(rows(5, **FALLING | {"entropy": 0.69})):
+        reporter.write(step, {name: value for name, value in row.items() if name != "step"})
+    reporter.look()
+    reporter.judge(None, reporter.recorder())
+    assert [alarm.name for alarm in reporter.news()] == ["dead actor", "lost"]
+    reporter.look()
+    reporter.judge(None, reporter.recorder())
+    assert reporter.news() == []
 
 
 def test_the_command_on_logs_alone(tmp_path):
