@@ -14,6 +14,7 @@ The caller says which envs reset: those whose last frame was `is_last`, and all 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -103,6 +104,7 @@ class VectorEnv(ABC):
             raise ValueError("A vector needs at least one env; got an empty list of makers.")
         self.num_envs = len(makers)
         self.ids = [_name(maker) for maker in makers]
+        self._seed, self._anew = seed, 0
         self._seeds: list[int | None] = [env_seed(seed, i) for i in range(self.num_envs)]
         self._running = np.zeros(self.num_envs, np.bool_)
 
@@ -206,6 +208,17 @@ class VectorEnv(ABC):
         if saved.get("arrived") is not None:  # not in older states
             self._arrived = Frames(**saved["arrived"])
 
+    def reseed(self, number: int) -> None:
+        """Lets the next episode of every env begin with a seed of its own for this number.
+
+        Where a run goes on with new episodes they would otherwise be those it began with.
+
+        Args:
+            number: such as the step of the run; 0 for the seeds of a new vector.
+        """
+        self._anew = number
+        self._seeds = [env_seed(self._seed, i, 0, number) for i in range(self.num_envs)]
+
     @abstractmethod
     def close(self) -> None:
         """Frees the envs; may be called twice."""
@@ -265,18 +278,27 @@ def advance(
 def told_success(info: Mapping[str, Any]) -> int:
     """Whether the task is solved as an info says it: 1, 0, or -1 where it says nothing.
 
-    Gymnasium-Robotics says `is_success`, Meta-World `success`.
+    Gymnasium-Robotics says `is_success`, Meta-World `success`. What is no truth value says nothing.
     """
     for key in ("is_success", "success"):
-        if key in info:
-            return int(bool(info[key]))
+        if key in info and np.ndim(info[key]) == 0:
+            try:
+                told = float(info[key])
+            except (TypeError, ValueError):
+                continue
+            if math.isfinite(told):
+                return int(bool(told))
     return -1
 
 
-def env_seed(seed: int, index: int, restarts: int = 0) -> int:
-    """Seed of the first reset of env `index`, unrelated to those of other envs and other seeds."""
-    numbers = [seed, index, restarts] if restarts else [seed, index]
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+def env_seed(seed: int, index: int, restarts: int = 0, anew: int = 0) -> int:
+    """Seed of the first reset of env `index`, unrelated to those of other envs and other seeds.
+
+    Args:
+        seed: of the vector. index: of the env. restarts: of the env, after faults.
+        anew: as of `VectorEnv.reseed`.
+    """
+    return int(np.random.SeedSequence([seed, index, restarts, anew]).generate_state(1)[0])
 
 
 def common_space(env: AnyEnv) -> spaces.Dict:

@@ -18,7 +18,7 @@ def resize(image: Image, height: int, width: int) -> Image:
     """Bilinear resize of PIL, which averages over the source area when it shrinks.
 
     Args:
-        image: uint8 `[H, W, 3]` or `[H, W, 1]`.
+        image: uint8 `[H, W, C]`.
         height: rows of the result.
         width: columns of the result.
 
@@ -27,9 +27,13 @@ def resize(image: Image, height: int, width: int) -> Image:
     """
     if image.shape[:2] == (height, width):
         return image
-    flat = image[..., 0] if image.shape[-1] == 1 else image
+    channels = image.shape[-1]
+    if channels not in (1, 3):  # PIL takes two or four for colours with an alpha
+        each = [resize(image[..., i : i + 1], height, width) for i in range(channels)]
+        return np.concatenate(each, -1)
+    flat = image[..., 0] if channels == 1 else image
     small = np.asarray(Pil.fromarray(flat).resize((width, height), Pil.Resampling.BILINEAR))
-    return small.reshape(height, width, image.shape[-1])
+    return small.reshape(height, width, channels)
 
 
 class Resizer:

@@ -165,7 +165,8 @@ def _vector(space: spaces.Box, name: str, lead: int) -> tuple[spaces.Box, Conver
 
 
 def _is_channels_first(shape: tuple[int, ...]) -> bool:
-    return shape[0] in (1, 3, 4) and shape[2] not in (1, 3, 4) and min(shape[1:]) >= SMALLEST_IMAGE
+    """Whether only the other two axes may be those of a picture: colours first, or frames."""
+    return shape[0] < SMALLEST_IMAGE <= min(shape[1:])
 
 
 def _pixels(name: str, obs: Any, shape: tuple[int, ...], lead: int) -> np.ndarray:

@@ -58,7 +58,7 @@ class Maker:
         if self.python:
             return wrap(RemoteEnv(self.python, self.id, self.options))
         if self.registration is not None:
-            gym.registry.setdefault(self.registration.id, self.registration)
+            gym.registry[self.registration.id] = self.registration
         return wrap(load(self.suite.entry_point)(self.task, **self.options))
 
     def spaces(self) -> tuple[spaces.Dict, spaces.Space[Any]]:
@@ -259,10 +259,9 @@ def _require_package(suite: SuiteSpec, id: str) -> None:
         return
     if suite.recipe:
         raise MissingPackageError(f"{id} needs the package {suite.package!r}: {suite.recipe}.")
+    package = suite.package or suite.module
     remedy = (
-        f"pip install 'dreamer-plugin[{suite.extra}]'"
-        if suite.extra
-        else f"pip install {suite.package}"
+        f"pip install 'dreamer-plugin[{suite.extra}]'" if suite.extra else f"pip install {package}"
     )
     own = (
         f" in a Python environment of its own, as {suite.apart}; then make it with "
@@ -277,7 +276,7 @@ def _require_package(suite: SuiteSpec, id: str) -> None:
             + (own or "; then make it with python=PATH of that Python")
         )
     apt = f" (on Debian or Ubuntu also, to draw: apt-get install {suite.apt})" if suite.apt else ""
-    raise MissingPackageError(f"{id} needs the package {suite.package!r}: {remedy}{own}{apt}.")
+    raise MissingPackageError(f"{id} needs the package {package!r}: {remedy}{own}{apt}.")
 
 
 def _check_options(suite: SuiteSpec, id: str, given: dict[str, Any]) -> None:
@@ -309,9 +308,8 @@ def _parameters(suite: SuiteSpec) -> dict[str, inspect.Parameter]:
 
 
 def _registration(suite: SuiteSpec, task: str) -> Any:
-    """Spec of a Gymnasium id that other packages or the user's script registered, else `None`."""
-    if suite.name != "gym" or ":" in task:
-        return None
-    registered = gym.registry.get(task)
-    own = registered is None or str(registered.entry_point).startswith("gymnasium.")
-    return None if own else registered
+    """Spec of a Gymnasium id, which the user's script may have registered, or over Gymnasium's own.
+
+    None where only Gymnasium knows what is meant: another version of a name, a module to import.
+    """
+    return gym.registry.get(task) if suite.name == "gym" and ":" not in task else None

@@ -39,7 +39,7 @@ _GYMNASIUM_ENVS: dict[str, tuple[str, ...]] = {
     "AcrobotEnv": ("state",),
     "FrozenLakeEnv": ("s", "lastaction"),
     "CliffWalkingEnv": ("s", "lastaction"),
-    "TaxiEnv": ("s", "lastaction"),
+    "TaxiEnv": ("s", "lastaction", "fickle_step", "taxi_orientation"),
 }
 _GYMNASIUM_MODULES = ("gymnasium.envs.classic_control.", "gymnasium.envs.toy_text.")
 

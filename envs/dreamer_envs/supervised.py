@@ -49,13 +49,15 @@ class SupervisedVector(ProcessVector):
         self, makers: Sequence[Make], seed: int = 0, supervision: Supervision | None = None
     ) -> None:
         self.supervision = supervision or Supervision()
-        self._seed, self.start = seed, self.supervision.start
+        self.start = self.supervision.start
         super().__init__(makers, seed)
         self._docket = Docket(self.supervision, self.ids)
         self._up = [True] * self.num_envs
         self._proved = np.zeros(self.num_envs, np.bool_)  # made a step
         self._due: dict[int, float] = {}  # down -> when to start it
         self._late: dict[int, float] = {}  # starting -> when to stop waiting
+        self._cut: set[int] = set()  # failed since their last row, which must be shown as absent
+        self._hopeless: EnvError | None = None  # why no step can follow
         self._last: Frames | None = None
 
     @property
@@ -70,10 +72,11 @@ class SupervisedVector(ProcessVector):
 
     def _begin(self, actions: Sequence[Any], reset: Bools) -> None:
         self._check_open()
+        if self._hopeless is not None:
+            raise self._hopeless
         self._bring_back()
-        self._tell(
-            {i: self._order(i, actions[i], reset[i]) for i in range(self.num_envs) if self._up[i]}
-        )
+        up = [i for i in range(self.num_envs) if self._up[i] and i not in self._cut]
+        self._tell({i: self._order(i, actions[i], reset[i]) for i in up})
 
     def _step(self, actions: Sequence[Any], reset: Bools) -> Frames:
         self._check_open()
@@ -84,6 +87,7 @@ class SupervisedVector(ProcessVector):
         frames.present[:] = answered
         if not answered.all():
             _blank(frames, self._last)
+        self._cut -= set(np.flatnonzero(~answered).tolist())
         self._last = frames
         return frames
 
@@ -125,7 +129,7 @@ class SupervisedVector(ProcessVector):
                     self._fail(i, str(error))
             if not ready and time.monotonic() >= end:
                 for i in waiting.values():
-                    self._fail(i, f"no answer within {self.supervision.timeout:g} s.")
+                    self._fail(i, self._too_slow())
                 break
         return answers
 
@@ -134,10 +138,16 @@ class SupervisedVector(ProcessVector):
         for i in sorted(self._unanswered):
             try:
                 if not self._pipes[i].poll(self.supervision.timeout):
-                    raise self._failed(i, f"no answer within {self.supervision.timeout:g} s.")
+                    raise self._failed(i, self._too_slow())
                 self._answer(i)
             except EnvError as error:
                 self._fail(i, str(error))
+
+    def _too_slow(self) -> str:
+        return (
+            f"no answer within {self.supervision.timeout:g} s; if its steps may take longer: "
+            "--env-timeout SECONDS (env.timeout)."
+        )
 
     def _fail(self, i: int, reason: str) -> None:
         """Takes a worker down and decides when it comes back."""
@@ -145,17 +155,22 @@ class SupervisedVector(ProcessVector):
         self._up[i] = False
         self._unanswered.discard(i)
         self._late.pop(i, None)
+        self._cut.add(i)
         kill(self._processes[i])
         self._pipes[i].close()
-        if not self._proved[i]:
-            raise self._failed(i, f"before its first step: {reason}")
         now = time.monotonic()
-        fault = self._docket.add(i, reason.splitlines()[0], now)
+        try:
+            if not self._proved[i]:
+                raise self._failed(i, f"before its first step: {reason}")
+            fault = self._docket.add(i, reason.splitlines()[0], now)
+        except EnvError as error:
+            self._hopeless = error  # who saves the states of the envs may go on after it
+            raise
         if fault.pause is not None:
             self._due[i] = now + fault.pause
         # What an episode was seeded with must not bring the same failure about again.
         count = sum(other.env == i for other in self.faults)
-        self._seeds[i] = env_seed(self._seed, i, count)
+        self._seeds[i] = env_seed(self._seed, i, count, self._anew)
         _log.warning("%s", fault)
 
     def _bring_back(self) -> None:

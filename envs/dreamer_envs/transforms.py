@@ -107,8 +107,7 @@ def native_action(space: AnySpace, name: str = "action") -> tuple[AnySpace, Conv
     if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
         _check_bounds(space, name)
         agent_space = spaces.Box(-1.0, 1.0, space.shape, np.float32)
-        scaled, kind = _scaler(space.low, space.high), space.dtype
-        return agent_space, lambda action: scaled(action).astype(kind, copy=False)
+        return agent_space, _scaler(space.low, space.high)
     raise UnsupportedSpaceError(
         f"{name} space {space} is not supported: use Box of floats, Discrete, MultiDiscrete of "
         "one axis, MultiBinary, or a Dict of these."
@@ -139,14 +138,14 @@ def rescale(action: Any, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         high: upper bounds of the env, `inf` allowed.
 
     Returns:
-        float32 array of the env's action.
+        The env's action, of the dtype of `low`, inside of the bounds.
     """
     return _scaler(low, high)(action)
 
 
 def _scaler(low: np.ndarray, high: np.ndarray) -> Callable[[Any], np.ndarray]:
     """`rescale` for fixed bounds; what depends on them alone is computed once, not at each step."""
-    finite = np.isfinite(low) & np.isfinite(high)
+    finite, kind = np.isfinite(low) & np.isfinite(high), low.dtype
     bottom, top = np.where(finite, low, -1.0), np.where(finite, high, 1.0)
     span = top - bottom
     plain = (bottom == -1.0) & (top == 1.0)  # adding and taking away 1 would cost the last bit
@@ -157,9 +156,10 @@ def _scaler(low: np.ndarray, high: np.ndarray) -> Callable[[Any], np.ndarray]:
     def scaled(action: Any) -> np.ndarray:
         clipped = np.minimum(np.maximum(np.asarray(action, np.float32), least), most)
         if only_clips:
-            return clipped
-        mapped = bottom + (clipped + 1.0) / 2.0 * span
-        return np.where(plain, clipped, mapped).astype(np.float32)
+            return clipped.astype(kind, copy=False)
+        # Rounding may carry the highest action over the bound, which envs that check refuse.
+        mapped = np.minimum(bottom + (clipped + 1.0) / 2.0 * span, top)
+        return np.where(plain, clipped, mapped).astype(kind, copy=False)
 
     return scaled
 

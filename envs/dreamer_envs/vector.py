@@ -7,6 +7,7 @@ from typing import Any
 
 from dreamer_envs.errors import EnvError, EnvsError, FrameError
 from dreamer_envs.frames import (
+    AnyEnv,
     Bools,
     Frames,
     Make,
@@ -44,11 +45,16 @@ class SerialVector(VectorEnv):
 
     def __init__(self, makers: Sequence[Make], seed: int = 0) -> None:
         super().__init__(makers, seed)
-        self.envs = [maker() for maker in makers]
-        self.observation_space = common_space(self.envs[0])
-        self.action_space = self.envs[0].action_space
-        self.can_save = all(getattr(env, "can_save", False) for env in self.envs)
-        check_same(self.ids, [(env.observation_space, env.action_space) for env in self.envs])
+        self.envs: list[AnyEnv] = []
+        try:
+            self.envs += (maker() for maker in makers)
+            self.observation_space = common_space(self.envs[0])
+            self.action_space = self.envs[0].action_space
+            self.can_save = all(getattr(env, "can_save", False) for env in self.envs)
+            check_same(self.ids, [(env.observation_space, env.action_space) for env in self.envs])
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Closes the envs."""
@@ -57,6 +63,8 @@ class SerialVector(VectorEnv):
         self.envs = []
 
     def _step(self, actions: Sequence[Any], reset: Bools) -> Frames:
+        if not self.envs:
+            raise EnvError("This vector is closed.")
         frames = Frames.empty(self.observation_space, self.num_envs)
         for i, env in enumerate(self.envs):
             try:

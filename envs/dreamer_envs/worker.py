@@ -54,8 +54,9 @@ def work(pipe: Connection, maker: Make, row: int) -> None:
 def _detach() -> None:
     """Let nothing but the parent, or its death, end this process."""
     # Ctrl-C, `timeout` and batch systems signal whole groups: the parent decides, then closes us.
+    # Not SIG_IGN, which a program that the env starts would inherit: it could not be terminated.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda *_: None)
     os.setpgid(0, 0)  # what the env starts itself can be ended with it
     faulthandler.enable()  # a crash of native code says where
     # The fork server ends when nobody holds this pipe: the parent alone shall, not its workers.

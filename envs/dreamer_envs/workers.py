@@ -29,6 +29,9 @@ from dreamer_envs.errors import EnvError
 from dreamer_envs.frames import Bools, Frames, Make, VectorEnv, check_same
 from dreamer_envs.worker import CLOSE, FAILED, GET, RESET, SET, STEP, work
 
+IN_THIS_PROCESS = (
+    "let the envs run in this process (env.processes=false, in Python env__processes=False)"
+)
 PATIENCE = 5.0  # seconds that closing waits before a worker is ended
 
 
@@ -102,6 +105,11 @@ class ProcessVector(VectorEnv):
                     f"Env {i} ({self.ids[i]}) cannot be sent to another process ({error}): use "
                     "dreamer_envs.maker(id), or a function or class at the top level of a module."
                 ) from error
+        if needed and not hasattr(sys.modules["__main__"], "__file__"):
+            raise EnvError(
+                f"Env 0 ({self.ids[0]}) is defined in an interactive session, which a process of "
+                f"its own cannot see: move it to a module, or {IN_THIS_PROCESS}."
+            )
         return needed
 
     def _meet(self) -> None:
@@ -198,7 +206,14 @@ class ProcessVector(VectorEnv):
 
     def _gone(self, i: int) -> EnvError:
         self._processes[i].join(PATIENCE)
-        return self._failed(i, f"its process ended with exit code {self._processes[i].exitcode}.")
+        hint = ""
+        if self._need_main:
+            hint = (
+                " It ran the top level of your script, where the env is defined: put what the "
+                f"script does under `if __name__ == '__main__':`, or {IN_THIS_PROCESS}."
+            )
+        code = self._processes[i].exitcode
+        return self._failed(i, f"its process ended with exit code {code}.{hint}")
 
     def _failed(self, i: int, reason: str) -> EnvError:
         return EnvError(f"Env {i} ({self.ids[i]}) failed: {reason}")

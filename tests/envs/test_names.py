@@ -177,6 +177,16 @@ def test_wrong_option(text, options, words):
     assert all(word in str(error.value) for word in words), error.value
 
 
+def test_a_missing_package_of_another_suite_is_named(clean_registry):
+    dreamer_envs.register(
+        dreamer_envs.SuiteSpec(
+            "mine", "x", lambda task: None, ("line",), module="no_such_simulator"
+        )
+    )
+    with pytest.raises(MissingPackageError, match="package 'no_such_simulator': pip install no_su"):
+        dreamer_envs.make("mine/line")
+
+
 def test_missing_package_names_the_extra(monkeypatch):
     monkeypatch.setattr(spec.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingPackageError, match=r"pip install 'dreamer-plugin\[atari\]'"):

@@ -53,6 +53,14 @@ def assert_goes_on(env, other, before=30, after=60):
     other.close()
 
 
+def test_a_passenger_stays_fickle():
+    options = {"fickle_passenger": True, "fickle_probability": 1.0}
+    env, other = (dreamer_envs.make("Taxi-v4", **options) for _ in range(2))
+    env.reset(seed=3)
+    other.set_state(state.loads(state.dumps(env.get_state())))
+    assert env.unwrapped.fickle_step and other.unwrapped.fickle_step
+
+
 @pytest.mark.parametrize("id", LIGHT)
 def test_light_envs_go_on(id):
     assert_goes_on(dreamer_envs.make(id, **LIGHT[id]), dreamer_envs.make(id, **LIGHT[id]))

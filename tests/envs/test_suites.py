@@ -205,6 +205,14 @@ def test_gym_env_whose_observation_is_an_image(monkeypatch):
         assert image.shape == (32, 32, 3) and (image == 7).all()
 
 
+def test_actions_that_mujoco_does_not_limit_are_no_larger_than_one():
+    pytest.importorskip("dm_control")
+    env = dreamer_envs.make("dmc/lqr-lqr_2_1")
+    env.reset(seed=0)
+    # dm_control writes "unlimited" as bounds of 1e10; scaled to them a step paid -4e17
+    assert abs(env.step(env.action_space.high)[1]) < 100
+
+
 def test_control_suite_truncates_at_1000_steps_with_cameras_and_keys():
     pytest.importorskip("dm_control")
     env = dreamer_envs.make("dmc/walker-walk", action_repeat=100)

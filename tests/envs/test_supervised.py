@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -146,6 +147,39 @@ def test_a_down_env_has_no_state_to_save_and_a_death_between_steps_is_noticed(pa
         assert frames.present.tolist() == [True, False]
         frames, _ = until_back(vector, frames)
         assert len(vector.state_dict()["envs"]) == 2
+
+
+def test_the_only_env_that_dies_between_steps_is_cut_before_it_begins_anew():
+    with SupervisedVector([dreamer_envs.maker("toy/catch")], 0, QUICK) as vector:
+        vector.step([None], [True])
+        frames = vector.step([1], [False])
+        os.kill(vector._processes[0].pid, signal.SIGKILL)
+        with pytest.raises(StateError, match="is down"):
+            vector.state_dict()
+        frames = vector.step([1], frames.is_last)
+        assert not frames.present[0] and frames.is_last[0]
+        frames = vector.step([None], frames.is_last)
+        assert frames.present[0] and frames.is_first[0]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_too_few_envs_left_is_told_also_where_their_states_were_not_to_be_had(count):
+    makers, rules = [dreamer_envs.maker("toy/catch")] * count, replace(QUICK, budget=0)
+    with SupervisedVector(makers, 0, replace(rules, min_envs=count)) as vector:
+        vector.step([None] * count, [True] * count)
+        frames = vector.step([1] * count, [False] * count)
+        os.kill(vector._processes[0].pid, signal.SIGKILL)
+        with pytest.raises(EnvError, match="envs are left"):
+            vector.state_dict()
+        with pytest.raises(EnvError, match="envs are left"):
+            vector.step([1] * count, frames.is_last)
+
+
+def test_what_an_env_has_started_it_can_end(odd_envs):
+    with SupervisedVector([odd_envs.starting], 0, Supervision(timeout=20.0)) as vector:
+        frames = vector.step([None], [True])
+        assert vector.step([0], [False]).present[0]  # it has ended a program and begun the next
+        assert frames.present[0] and not vector.faults
 
 
 def test_a_restarted_env_does_not_play_the_same_episode_again():

@@ -6,6 +6,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dreamer_envs import images, wrap
 from dreamer_envs.errors import EnvOptionError, FrameError, UnsupportedSpaceError
@@ -69,6 +71,30 @@ def test_actions_inside_a_dict(golden):
 def test_bounds_of_one_cost_no_bit():
     tiny = np.array([1e-8, -3e-8, 0.3, -0.7], np.float32)
     np.testing.assert_array_equal(rescale(tiny, -np.ones(4), np.ones(4)), tiny)
+
+
+@given(
+    low=st.floats(-10, 10), span=st.floats(0.01, 20), kind=st.sampled_from([np.float32, np.float64])
+)
+def test_no_action_leaves_the_bounds(low, span, kind):
+    space = spaces.Box(low, low + span, (2,), kind)
+    for action in (-1.0, 1.0, 0.3, 7.0):
+        assert space.contains(act(space, np.full(2, action, np.float32))[0])
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 9])
+def test_every_channel_of_a_stack_is_resized_alike(channels):
+    stack = np.full((8, 8, channels), 200, U8)
+    stack[..., -1] = 0
+    expected = [200] * (channels - 1) + [0]
+    assert (resize(stack, 4, 4) == np.array(expected, U8)).all()
+
+
+@pytest.mark.parametrize("channels", [2, 9, 12])
+def test_stacked_frames_may_come_first(channels):
+    frames = np.random.default_rng(0).integers(0, 256, (channels, 32, 32), U8)
+    env = wrap(Fake(spaces.Box(0, 255, frames.shape, U8), obs=frames))
+    np.testing.assert_array_equal(env.reset()[0]["image"], frames.transpose(1, 2, 0))
 
 
 def test_other_discrete_actions():

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import gymnasium as gym
 import numpy as np
@@ -16,7 +17,7 @@ from gymnasium import spaces
 import dreamer_envs
 from dreamer_envs import shared, state
 from dreamer_envs.errors import EnvError, StateError
-from dreamer_envs.frames import env_seed
+from dreamer_envs.frames import env_seed, told_success
 from dreamer_envs.vector import Frames, ProcessVector, SerialVector
 
 IDS = ["CartPole-v1", "toy/catch", "toy/mixed", "toy/reach"]
@@ -338,3 +339,81 @@ def test_actions_and_spaces_of_every_kind_cross_the_process_border():
         np.testing.assert_array_equal(read["hand"][key], value)
     with pytest.raises(ValueError, match="common form"):
         shared.encode_spaces(seen, spaces.Text(3), can_save=True)
+
+
+def test_new_seeds_begin_other_episodes():
+    with SerialVector([dreamer_envs.maker("CartPole-v1")] * 2) as vector:
+        first = vector.step([None] * 2, [True] * 2).obs["vector"]
+        vector.reseed(40)
+        anew = vector.step([None] * 2, [True] * 2).obs["vector"]
+        vector.reseed(0)
+        again = vector.step([None] * 2, [True] * 2).obs["vector"]
+    assert len(np.unique(np.concatenate([first, anew]), axis=0)) == 4
+    np.testing.assert_array_equal(again, first)
+
+
+@pytest.mark.parametrize(
+    ("info", "told"),
+    [
+        ({"success": np.array([True, False])}, -1),
+        ({"is_success": float("nan")}, -1),
+        ({"success": None}, -1),
+        ({"success": "no"}, -1),
+        ({"is_success": None, "success": np.array(1.0)}, 1),
+        ({"success": np.False_}, 0),
+    ],
+)
+def test_what_is_no_truth_value_says_nothing_of_success(info, told):
+    assert told_success(info) == told
+
+
+@BOTH
+def test_an_id_registered_over_one_of_gymnasiums_classes_is_the_env_that_runs(kind, monkeypatch):
+    place = "gymnasium.envs.classic_control.cartpole:CartPoleEnv"
+    for id, steps in (("ShortPole-v0", 4), ("CartPole-v1", 3)):
+        monkeypatch.setitem(gym.registry, id, gym.envs.registration.EnvSpec(id))
+        gym.register(id, entry_point=place, max_episode_steps=steps)
+        with kind([dreamer_envs.maker(f"gym/{id}")]) as vector:
+            frames = roll(vector, steps + 1)
+        assert [frame.is_last[0] for frame in frames] == [False] * steps + [True]
+
+
+def test_a_closed_vector_says_so():
+    vector = SerialVector([dreamer_envs.maker("toy/catch")])
+    vector.close()
+    with pytest.raises(EnvError, match="This vector is closed"):
+        vector.step([None], [True])
+
+
+def test_what_was_made_is_closed_where_another_cannot_be(odd_envs):
+    closed = []
+
+    def made():
+        env = odd_envs.plain()
+        env.unwrapped.close = lambda: closed.append(env)
+        return env
+
+    with pytest.raises(RuntimeError):
+        SerialVector([made, made, lambda: (_ for _ in ()).throw(RuntimeError("no third"))])
+    assert len(closed) == 2
+
+
+def test_an_env_of_an_interactive_session_needs_this_process(monkeypatch):
+    main = types.ModuleType("__main__")
+    main.Local = type("Local", (), {"__module__": "__main__", "__call__": lambda self: None})
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    with pytest.raises(EnvError, match=r"interactive session.*env\.processes=false"):
+        ProcessVector([main.Local()])
+
+
+def test_a_script_without_a_guard_is_told_of_it(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import gymnasium as gym, dreamer_envs\n"
+        "from dreamer_envs.vector import ProcessVector\n"
+        "class Mine: \n"
+        "    def __call__(self): return dreamer_envs.make('toy/catch')\n"
+        "ProcessVector([Mine()])\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert "if __name__ == '__main__':" in done.stderr.splitlines()[-1]

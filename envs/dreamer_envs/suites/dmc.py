@@ -17,6 +17,7 @@ from dreamer_envs.suites import rendering
 OBS = ("proprio", "pixels", "both")
 CAMERAS = {"quadruped": 2}  # the others are seen well by camera 0
 IMPORT_ERRORS = (ImportError, AttributeError, RuntimeError, OSError, ctypes.ArgumentError)
+_UNLIMITED = 1e10  # how dm_control writes that MuJoCo does not limit an action: mjMAXVAL
 
 
 class ControlSuite(gym.Env[dict[str, Any], Any]):
@@ -65,6 +66,8 @@ class ControlSuite(gym.Env[dict[str, Any], Any]):
         self._before_reset = self._random_state()
         self.observation_space = self._observation_space()
         low, high = (np.broadcast_to(b, bounds.shape) for b in (bounds.minimum, bounds.maximum))
+        unlimited = np.maximum(-low, high) >= _UNLIMITED
+        low, high = np.where(unlimited, -np.inf, low), np.where(unlimited, np.inf, high)
         self.action_space = spaces.Box(low.astype(np.float32), high.astype(np.float32))
 
     def reset(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import os
 import signal
+import subprocess
 import time
 
 import gymnasium as gym
@@ -147,3 +148,30 @@ class Telling(gym.Env):
 
 def telling():
     return dreamer_envs.wrap(Telling())
+
+
+class Program(Plain):
+    """Starts a program, and another one in its place at each step, as simulators do."""
+
+    program: subprocess.Popen[bytes] | None = None
+
+    def _start(self):
+        self.close()
+        self.program = subprocess.Popen(["sleep", "1000"])
+
+    def reset(self, *, seed=None, options=None):
+        self._start()
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        self._start()
+        return super().step(action)
+
+    def close(self):
+        if self.program is not None:
+            self.program.terminate()
+            self.program.wait()
+
+
+def starting() -> gym.Env:
+    return dreamer_envs.wrap(Program())
