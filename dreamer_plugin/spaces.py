@@ -130,6 +130,26 @@ class Spaces:
             raise UsageError(f"two action keys have one name in {names}: rename one in the env")
         return cls(obs, tuple(keys), tuple(native for native, _ in parts), as_dict)
 
+    def observed(self) -> str:
+        """The observations in words."""
+        return ", ".join(f"{key.name} {key.kind} {list(key.shape)}" for key in self.obs)
+
+    def acted(self) -> str:
+        """The actions in words."""
+        return ", ".join(f"{key.name} {key.kind} {key.size}" for key in self.actions)
+
+    def __str__(self) -> str:
+        return f"observations {self.observed()} and actions {self.acted()}"
+
+    def refuse_other(self, env: Spaces) -> None:
+        """See that an agent that knows these spaces can play an env.
+
+        Raises:
+            UsageError: with the spaces of both.
+        """
+        if (self.obs, self.actions) != (env.obs, env.actions):
+            raise UsageError(f"The env has {env}; the agent knows {self}.")
+
     @property
     def action_size(self) -> int:
         """A, the length of an encoded action."""

@@ -186,9 +186,10 @@ class Dreamer:
         if deterministic is None:
             deterministic = self.config.behavior.eval_mode
         source = self._envs()
-        report = evaluate(self.agent, source, episodes, seed, deterministic, num_envs)
+        known = self._native.spaces
+        report = evaluate(self.agent, source, episodes, seed, deterministic, num_envs, known=known)
         if not source.fresh and self._training is not None:
-            self._training.parts.collector.truncate_open()
+            self._training.restart_envs()
         return report
 
     def save(self, path: str | Path, replay: bool = True) -> None:
@@ -255,8 +256,7 @@ class Dreamer:
         if env is not None:
             cfg = on_env(cfg, env)
             source, given = makers_of(cfg, env)
-            if given.spaces != native.spaces:
-                raise UsageError(f"The env has {given.spaces}, the agent knows {native.spaces}.")
+            native.spaces.refuse_other(given.spaces)
         loaded = cls.__new__(cls)
         loaded._set_up(cfg, source, native, agent)
         loaded._checkpoint, loaded._run = found, run

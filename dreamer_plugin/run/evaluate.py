@@ -97,6 +97,7 @@ def evaluate(
     deterministic: bool = False,
     num_envs: int | None = None,
     records: Records | None = None,
+    known: Spaces | None = None,
 ) -> EvalReport:
     """Play whole episodes on fresh envs.
 
@@ -110,6 +111,10 @@ def evaluate(
         seed: of envs and noise. deterministic: modes of posterior and policy instead of samples.
         num_envs: side by side; by default as many as the run has, at most `episodes`.
         records: takes what is seen and done, also in episodes that are played beside the counted.
+        known: spaces of the agent, where these envs may have others.
+
+    Raises:
+        UsageError: for less than one episode, or envs with other spaces.
     """
     if episodes < 1:
         raise UsageError(f"episodes={episodes}: evaluate at least one episode.")
@@ -120,6 +125,8 @@ def evaluate(
     vector = source.vector(seed + _STREAM, count)
     try:
         spaces = Spaces.from_gym(vector.observation_space, vector.action_space)
+        if known is not None:
+            known.refuse_other(spaces)
         noise = NoiseStreams(seed + _STREAM, count, agent.noise_size)
         aligner = Aligner(count, spaces, source.terminal_on_timeout)
         collector = VectorCollector(vector, agent, records, aligner, noise, deterministic)
@@ -164,14 +171,15 @@ def evaluate_run(
         device: where the agent runs.
 
     Raises:
-        UsageError: when the run or the checkpoint does not exist.
+        UsageError: when the run or the checkpoint does not exist, or the env has other spaces.
         CheckpointError: when it is damaged.
     """
     chosen = choose(run_dir, which)
-    agent, _ = load_agent(chosen.cfg, chosen.path, device)
+    agent, native = load_agent(chosen.cfg, chosen.path, device)
     if deterministic is None:
         deterministic = chosen.cfg.behavior.eval_mode
-    report = evaluate(agent, source_of(chosen.cfg), episodes, seed, deterministic, num_envs)
+    source = source_of(chosen.cfg)
+    report = evaluate(agent, source, episodes, seed, deterministic, num_envs, known=native.spaces)
     return replace(report, **chosen.facts)
 
 

@@ -70,12 +70,14 @@ def build_parts(
         folder: of the run, where a replay on disk lies; None where there is none.
 
     Raises:
-        UsageError: when an env or the replay cannot be made.
+        UsageError: when an env or the replay cannot be made, or `native` has other spaces.
     """
     repeat = source.action_repeat()
     vector = source.vector(cfg.seed)
     try:
-        native = native or NativeForm(vector.observation_space, vector.action_space)
+        ours = NativeForm(vector.observation_space, vector.action_space)
+        native = native or ours
+        native.spaces.refuse_other(ours.spaces)
         agent = agent or build_agent(cfg, native.spaces, choose_device(cfg.device))
         compiles, compiling = worth_compiling(cfg.compile, agent.device, planned_updates(cfg))
         if compiles:
@@ -112,16 +114,14 @@ def _batch_steps(cfg: Config) -> int:
 
 def facts(cfg: Config, parts: Parts) -> dict[str, str]:
     """What to tell before a run: env, spaces, device, precision, parameters and memory."""
-    agent, vector = parts.agent, parts.vector
+    agent, vector, spaces = parts.agent, parts.vector, parts.native.spaces
     counts = {name: _parameters(part) for name, part in components(agent).items()}
     listing = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    need = replay_needs(cfg, parts.native.spaces, vector.num_envs, **latent_sizes(agent))
+    need = replay_needs(cfg, spaces, vector.num_envs, **latent_sizes(agent))
     return {
         "env": f"{cfg.env.id} x {vector.num_envs}, action repeat {parts.action_repeat}",
-        "observations": ", ".join(
-            f"{k.name} {k.kind} {list(k.shape)}" for k in parts.native.spaces.obs
-        ),
-        "actions": ", ".join(f"{k.name} {k.kind} {k.size}" for k in parts.native.spaces.actions),
+        "observations": spaces.observed(),
+        "actions": spaces.acted(),
         "agent": f"{cfg.agent}, size {cfg.size}, seed {cfg.seed}",
         "device": f"{parts.device}, {str(agent.precision).removeprefix('torch.')}",
         "compile": parts.compiling,

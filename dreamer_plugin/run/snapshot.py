@@ -41,7 +41,7 @@ from dreamer_plugin.run.parts import Parts
 from dreamer_plugin.run.records import RecordFiles, read_segments
 
 EXACT, CONSISTENT = "exact", "consistent"
-OWN = ("agent", "loop", "replay")  # parts that a continuation needs
+OWN = ("agent", "loop", "replay", "spaces")  # parts that a continuation needs
 Trees = Mapping[str, Any]
 
 
@@ -201,8 +201,12 @@ def restore(state: RunState, path: Path) -> Restored:
     Raises:
         CheckpointError: when the checkpoint is damaged, only holds an agent, or its replay or envs
             are not those of this run.
+        UsageError: when the env has other spaces now.
     """
     trees = checkpoint.read(path, OWN)
+    with checkpoint.understood(path):
+        known = NativeForm.from_dict(trees["spaces"]).spaces
+    known.refuse_other(state.parts.native.spaces)
     lost = checkpoint.damaged_segments(path)
     changed: set[str] = set()
     with checkpoint.understood(path):
@@ -260,6 +264,7 @@ def load_loop_state(state: RunState, loop: Mapping[str, Any]) -> str:
     except EnvError:
         pass  # one is down, which happens where a run goes back while it goes on
     parts.collector.truncate_open()
+    parts.vector.reseed(progress.step)
     return CONSISTENT
 
 

@@ -147,6 +147,11 @@ class Training:
         self.progress.step = step
         self.progress.updates = self.parts.agent.updates
 
+    def restart_envs(self) -> None:
+        """Give up the open episodes: someone else played on these envs."""
+        self.parts.collector.truncate_open()
+        self.parts.vector.reseed(self.step)
+
     def settle(self) -> None:
         """Wait for a checkpoint that is being written; the replay is frozen once at a time."""
         if self._saver is not None:

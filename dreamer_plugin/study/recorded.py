@@ -42,8 +42,9 @@ def play_recorded(
         deterministic: as of `run.evaluate.evaluate_run`.
         film: frames to keep of the first env at least.
     """
-    agent, _ = load_agent(chosen.cfg, chosen.path, device)
+    agent, native = load_agent(chosen.cfg, chosen.path, device)
     modes = chosen.cfg.behavior.eval_mode if deterministic is None else deterministic
     recorder = Recorder(RECORDS, film)
-    report = evaluate(agent, source_of(chosen.cfg), episodes, seed, modes, records=recorder)
+    source, known = source_of(chosen.cfg), native.spaces
+    report = evaluate(agent, source, episodes, seed, modes, records=recorder, known=known)
     return Recorded(agent, replace(report, **chosen.facts), recorder.episodes())

@@ -17,7 +17,7 @@ from dreamer_envs import wrap
 from dreamer_plugin import Dreamer, make_env
 from dreamer_plugin.data.storage import SegmentStorage
 from dreamer_plugin.errors import UsageError
-from dreamer_plugin.run.envs import source_of
+from dreamer_plugin.run.envs import EnvSource, source_of
 from dreamer_plugin.run.evaluate import evaluate_run
 from dreamer_plugin.run.snapshot import Snapshot
 
@@ -317,6 +317,35 @@ def test_evaluate_leaves_a_users_env_open_and_training_goes_on():
     agent.learn(20, progress=False)
     env.reset()  # a closed env would still do this; the state must be the user's again
     assert agent.num_timesteps == 40
+
+
+def test_learning_after_an_evaluation_begins_other_episodes():
+    starts = []
+
+    class Noted(gym.Wrapper):
+        def reset(self, **kwargs):
+            obs, info = super().reset(**kwargs)
+            starts.append(tuple(obs))
+            return obs, info
+
+    agent = small(Noted(gym.make("CartPole-v1", max_episode_steps=5)))
+    rounds = []
+    for _ in range(3):
+        starts.clear()
+        agent.learn(12, progress=False)
+        rounds.append(list(starts))
+        agent.evaluate(episodes=1)
+    assert len(set(sum(rounds, []))) == len(sum(rounds, [])) >= 6
+
+
+def test_an_env_that_has_other_spaces_now_is_told(tmp_path, monkeypatch):
+    small("gym/CartPole-v1").learn(20, progress=False).save(tmp_path / "run")
+    loaded = Dreamer.load(tmp_path / "run")
+    other = EnvSource([lambda: make_env("gym/Pendulum-v1")])
+    monkeypatch.setattr(loaded, "_source", other)
+    for play in (lambda: loaded.evaluate(1), lambda: loaded.learn(5, progress=False)):
+        with pytest.raises(UsageError, match=r"The env has .*vector \[3\].*knows .*vector \[4\]"):
+            play()
 
 
 def test_evaluation_in_training_needs_envs_of_its_own():

@@ -151,6 +151,27 @@ class Amnesic(gym.Env):
         return self.observation_space.low + self.count, 1.0, self.count == 7, False, {}
 
 
+def amnesic_pole():
+    return dreamer_envs.wrap(ForgetfulPole(gym.make("CartPole-v1")))
+
+
+class ForgetfulPole(gym.Wrapper):
+    """No wrapper that is known, so its state cannot be saved; its episodes end after 4 steps."""
+
+    def reset(self, **kwargs):
+        self.count = 0
+        return super().reset(**kwargs)
+
+    def step(self, action):
+        self.count += 1
+        obs, reward, terminated, _, info = super().step(action)
+        return obs, reward, terminated, self.count == 4, info
+
+
+def other_env():
+    return dreamer_envs.make("gym/Pendulum-v1")
+
+
 def amnesic():
     return dreamer_envs.wrap(Amnesic())
 
@@ -182,6 +203,32 @@ def test_envs_that_cannot_save_begin_new_episodes_and_the_open_one_is_cut(tiny, 
     assert cut["is_first"][1:] == [True, False, True]
     assert cut["is_last"] == [True, False, True, False]
     assert cut["is_terminal"] == [True, False, False, False]
+
+
+def test_episodes_after_a_resume_are_not_those_the_run_began_with(tiny, quiet):
+    starts = []
+
+    def look(training):
+        frames = training.parts.collector.frames
+        starts.extend(frames.obs["vector"][frames.is_first].tolist())
+
+    cfg = {"env.id": "", "env.num_envs": 1}
+    for steps in (20, 40, 60):
+        train(
+            tiny("", **cfg, **{"run.steps": steps}),
+            resume="auto",
+            env_makers=[amnesic_pole],
+            console=quiet,
+            callbacks=[look],
+        )
+    assert len(starts) > 3 and len({tuple(start) for start in starts}) == len(starts)
+
+
+def test_an_env_with_other_spaces_is_told_from_another_version(tiny, quiet):
+    train(tiny("", **{"env.id": "", "run.steps": 20}), env_makers=[amnesic_pole], console=quiet)
+    cfg = tiny("", **{"env.id": "", "run.steps": 30})
+    with pytest.raises(UsageError, match=r"vector \[3\].*the agent knows.*vector \[4\]"):
+        train(cfg, resume="auto", env_makers=[other_env], console=quiet)
 
 
 def test_a_damaged_checkpoint_is_passed_over(tiny, quiet):
