@@ -32,7 +32,7 @@ from torchrl.envs import EnvBase, SerialEnv, TransformedEnv
 from torchrl.envs.batched_envs import BatchedEnvBase
 from torchrl.envs.utils import step_mdp
 
-from dreamer_envs.frames import Frames, VectorEnv
+from dreamer_envs.frames import Frames, VectorEnv, env_seed
 from dreamer_envs.transforms import rescale
 from dreamer_plugin.errors import UsageError, nearest
 
@@ -71,7 +71,12 @@ class TorchRLVector(VectorEnv):
         self._order = [key for key in self.observation_space.spaces if key in self._keys]
         self._root: TensorDictBase | None = None
         self._idle = self.env.action_spec.zero()
+        self._seed = seed
         self.env.set_seed(seed)
+
+    def reseed(self, number: int) -> None:
+        """As of `VectorEnv`; the env spreads one seed over its rows."""
+        self.env.set_seed(env_seed(self._seed, 0, 0, number) if number else self._seed)
 
     def close(self) -> None:
         """Closes the env."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -99,14 +100,21 @@ class PoolVector(VectorEnv):
                 f"{', '.join(dict.fromkeys(self.ids))}: a pool takes equal makers of a suite that "
                 "has one, such as envpool; use SerialVector or SupervisedVector."
             )
-        build = load(maker.suite.pool)
-        self._pool: Pool = build(maker.task, list(self._seeds), **maker.options)
+        self._build = partial(load(maker.suite.pool), maker.task, **maker.options)
+        self._pool: Pool = self._build(list(self._seeds))
         space = self._pool.observation_space
         self.observation_space, self._convert = observation(space, lead=1)
         self.action_space, self._native = native_action(self._pool.action_space)
         self._idle = self._native(_zero(self.action_space))
         self._closed = False
         self.can_save = False
+
+    def reseed(self, number: int) -> None:
+        """As of `VectorEnv`: the envs are made anew, for their seeds are given when they are."""
+        super().reseed(number)
+        self._pool.close()
+        self._pool = self._build(list(self._seeds))
+        self._running[:] = False
 
     def close(self) -> None:
         """Frees the envs."""

@@ -115,6 +115,18 @@ def test_seeds_are_those_of_the_vector(peer):
         assert peer[0].seeds.tolist() == alone and len(set(alone)) == 3
 
 
+def test_new_seeds_are_those_of_single_envs(peer):
+    makers = [dreamer_envs.maker("envpool/Count-v0")] * 3
+    with PoolVector(makers, 3) as pool, SerialVector(makers, 3) as serial:
+        frames = []
+        for vector in (pool, serial):
+            first = roll(vector, 4)
+            vector.reseed(40)
+            frames.append([*first, *roll(vector, 20)])
+    assert_same(*frames)
+    assert not np.array_equal(peer[0].seeds, peer[-1].seeds)
+
+
 def test_what_does_not_fit_names_the_env(peer):
     with PoolVector([dreamer_envs.maker("envpool/Count-v0", bad=1)] * 3) as vector:
         with pytest.raises(EnvError, match=r"Env 1 \(envpool/Count-v0\).*'told' holds nan"):

@@ -268,3 +268,14 @@ def test_it_trains_on_a_torchrl_env(tiny):
     assert stored["is_last"].nonzero().flatten().tolist() == [9, 19, 29]
     assert not stored["is_terminal"].any() and list(stored["obs"].keys()) == ["observation"]
     assert stored["reward"][1:10].lt(0).all() and trainer.training.progress.updates > 5
+
+
+def test_a_torchrl_env_begins_other_episodes_with_new_seeds():
+    vector = TorchRLVector(pendulum(), 3)
+    firsts = []
+    for number in (None, 40, 0):
+        if number is not None:
+            vector.reseed(number)
+        firsts.append(vector.step([None] * 2, [True] * 2).obs["observation"].copy())
+    vector.close()
+    assert (firsts[0] != firsts[1]).any() and (firsts[0] == firsts[2]).all()
