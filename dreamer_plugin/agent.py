@@ -412,6 +412,7 @@ class Agent(nn.Module):
             for slot, value in self.optimizer.state.get(param, {}).items():
                 state[f"optimizer.{slot}.{name}"] = value
         state["optimizer.updates"] = torch.tensor(self.updates)
+        state["optimizer.begun"] = torch.tensor(self.optimizer.begun)
         state["generator"] = self.generator.get_state()
         return state
 
@@ -427,14 +428,17 @@ class Agent(nn.Module):
         self.load_state_dict(weights)
         self.optimizer.state.clear()
         for key, value in state.items():
-            if key.startswith("optimizer.") and key != "optimizer.updates":
+            if key.startswith("optimizer.") and key.count(".") > 1:
                 _, slot, name = key.split(".", 2)
                 param = params.get(name)
                 if param is None or param.shape != value.shape:
                     raise ValueError(f"{key} of shape {[*value.shape]} fits no parameter")
                 self.optimizer.state[param][slot] = param.new_empty(param.shape).copy_(value)
         self.optimizer.check_slots()
-        self.optimizer.updates = int(state["optimizer.updates"])
+        self.optimizer.updates = updates = int(state["optimizer.updates"])
+        # Averages that were not saved with the weights begin here; older states never lack them.
+        begun = int(state.get("optimizer.begun", 0))
+        self.optimizer.begun = begun if self.optimizer.state else updates
         self._load_generator(state["generator"].cpu())
 
     def _load_generator(self, saved: Tensor) -> None:

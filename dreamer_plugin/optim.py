@@ -176,6 +176,7 @@ class GroupedOptimizer(torch.optim.Optimizer):
             learning_rate, warmup=warmup, anneal=anneal, schedule=schedule, lr_end=lr_end
         )
         self.updates = 0
+        self.begun = 0  # how many of them the averages have not seen
         self._gate = _Gate()
         self.norms: dict[str, Tensor] = {}
         defaults = {"lr": lr, "eps": eps, "clip": clip, "weight_decay": weight_decay, "name": ""}
@@ -205,7 +206,8 @@ class GroupedOptimizer(torch.optim.Optimizer):
             params = [p for p in group["params"] if p.grad is not None]
             if params:
                 part = "model" if group["name"] == "model" else "behavior"
-                self._step_group(group, params, self.turns.made(part, self.updates))
+                made, begun = (self.turns.made(part, n) for n in (self.updates, self.begun))
+                self._step_group(group, params, made, made - begun)
 
     def _clip_groups(self) -> None:
         self.norms = {}
@@ -215,8 +217,15 @@ class GroupedOptimizer(torch.optim.Optimizer):
             if grads and groups[0]["clip"]:
                 self.norms[name] = clip_global_(grads, groups[0]["clip"])
 
-    def _step_group(self, group: dict[str, Any], params: list[Tensor], updates: int) -> None:
-        """One step of the group's parameters that have a gradient, its `updates`-th, from 1."""
+    def _step_group(
+        self, group: dict[str, Any], params: list[Tensor], updates: int, averaged: int
+    ) -> None:
+        """One step of the group's parameters that have a gradient.
+
+        Args:
+            updates: the group's own, this one included.
+            averaged: those of them that the averages have seen.
+        """
         rate, weight_decay = self.schedule(updates - 1, group["lr"]), group["weight_decay"]
         grads = [p.grad for p in params if p.grad is not None]
         if self.agc:
@@ -228,10 +237,10 @@ class GroupedOptimizer(torch.optim.Optimizer):
         momenta = [self._slot(p, "momentum") for p in params]
         torch._foreach_mul_(squares, self._gate.factor(self.beta2))
         torch._foreach_addcmul_(squares, grads, grads, 1 - self.beta2)
-        scale = torch._foreach_div(squares, 1 - self.beta2**updates)
+        scale = torch._foreach_div(squares, 1 - self.beta2**averaged)
         torch._foreach_sqrt_(scale)
         torch._foreach_add_(scale, group["eps"])
-        update = self._direction(grads, list(scale), momenta, updates)
+        update = self._direction(grads, list(scale), momenta, averaged)
         if weight_decay:
             decay = weight_decay * (rate if self.decay_by_rate else 1.0)
             torch._foreach_mul_(params, self._gate.factor(1 - decay))
@@ -245,7 +254,7 @@ class GroupedOptimizer(torch.optim.Optimizer):
 
         Args:
             grads: clipped. scale: root mean square plus eps. momenta: to be changed in place.
-            updates: of these parameters, this one included.
+            updates: that the momenta have seen, this one included.
         """
 
     def check_slots(self) -> None:

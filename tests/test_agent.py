@@ -142,9 +142,17 @@ def test_a_single_start_leaves_the_replay_value_loss_nothing() -> None:
         ({"behavior__imag_skip": 64}, "behavior.imag_skip=62 or less"),
         ({"behavior__imag_skip": 63}, "no pair of steps .* or loss_scales.repval=0"),
         ({"behavior__imag_horizon": 1, "behavior__returns": "departure"}, "take 2 or more"),
+        (
+            {"behavior__returns": "departure", "loss_scales__repval": 0.5},
+            "loss_scales.repval=0.5 teaches values of arrival",
+        ),
+        ({"behavior__horizon": 0.99}, "0.99 must be more than 1 step; .* is behavior.horizon=100"),
+        ({"behavior__horizon": 1.0}, "behavior.horizon=1 must be more than 1 step$"),
+        ({"optim__schedule": "linear"}, "needs optim.anneal, .* more than optim.warmup=0, got 0"),
+        ({"optim__schedule": "cosine", "optim__warmup": 5, "optim__anneal": 5}, "got 5"),
     ],
 )
-def test_dreams_that_teach_nothing_are_refused(values, words) -> None:
+def test_settings_that_teach_nothing_or_what_is_wrong_are_refused(values, words) -> None:
     with pytest.raises(UsageError, match=words):
         tiny.agent(tiny.setting(**values))
 
@@ -172,6 +180,28 @@ def test_slots_that_do_not_fit_are_refused(odd) -> None:
         state |= {name: value, "optimizer.square.world.nothing": value}
     with pytest.raises(ValueError, match="square and momentum" if odd == "missing" else "fits no"):
         agent.load_training_state(state)
+
+
+@pytest.mark.parametrize("kind", ["laprop", "adam"])
+def test_an_agent_without_its_averages_learns_on_as_fast_as_a_new_one(kind) -> None:
+    """A steady gradient moves by the rate at each step, since both averages are bias-corrected."""
+    agent = tiny.agent(tiny.setting(optim__kind=kind, optim__agc=0.0, optim__eps=1e-12))
+    for _ in range(3):
+        agent.update(tiny.batch())
+    kept = {k: v for k, v in agent.training_state().items() if k.count(".") < 2}
+    kept |= agent.state_dict()
+    agent.load_training_state(kept)
+    assert agent.updates == 3 and not agent.optimizer.state
+    param = agent.world.reward.layer.linear.weight
+    for _ in range(4):
+        before = param.detach().clone()
+        agent.optimizer.zero_grad()
+        param.grad = torch.ones_like(param)
+        agent.optimizer.step()
+        torch.testing.assert_close(before - param, torch.full_like(param, 1e-3), rtol=1e-3, atol=0)
+    other = tiny.agent(tiny.setting(optim__kind=kind, optim__agc=0.0, optim__eps=1e-12))
+    other.load_training_state(agent.training_state())
+    assert (other.optimizer.begun, other.updates) == (3, 7)
 
 
 def test_imag_last_dreams_from_the_last_steps_only() -> None:

@@ -222,7 +222,10 @@ def test_thresholded_dreams_go_on_or_end(threshold: bool) -> None:
     feat = torch.randn(50, agent.world.rssm.feat_size)
     cont = agent.world.judge(feat)[1]
     logit = agent.world.cont(feat).logit
-    assert cont.equal((logit > 0).float() if threshold else torch.sigmoid(logit))
+    # The head has learned the discount too, which the threshold must not lose.
+    discount = agent.world.cont_discount
+    assert cont.equal((logit > 0).float() * discount if threshold else torch.sigmoid(logit))
+    assert discount == 1 - 1 / 333
     assert 0 < (logit > 0).sum() < 50  # both kinds occur
 
 

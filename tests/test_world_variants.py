@@ -21,6 +21,8 @@ from dreamer_plugin.agent import Agent
 from dreamer_plugin.compiling import compile_agent
 from dreamer_plugin.data.ratio import TrainRatio
 from dreamer_plugin.errors import UsageError
+from dreamer_plugin.run.films import filmed
+from dreamer_plugin.run.foresight import filter_episode
 from dreamer_plugin.world.recompute import RecomputingScan
 from dreamer_plugin.world.rssm import plain_scan
 from dreamer_plugin.world.scan import DeferredScan
@@ -301,6 +303,17 @@ def test_the_code_of_images_is_a_normal_that_is_pulled_to_the_standard_one(std: 
     assert torch.equal(drawn[..., :width], encoded[..., :width])
     assert torch.equal(encoder(obs), torch.cat([encoded[..., :width], mean], -1))  # acting
     assert agent.scales["vae"] == 0.25
+
+
+@pytest.mark.parametrize("std", [0.0, 0.5])
+def test_an_episode_is_filtered_on_the_likeliest_codes(std: float) -> None:
+    words = {"world__encoder__vae_dim": 6, "world__encoder__vae_std": std}
+    agent = tiny.image_agent(tiny.setting(**words))
+    episode = tiny.image_batch(1, 9)[0]
+    episode["is_first"][0] = True
+    seen = filter_episode(agent.world, episode, torch.Generator().manual_seed(0))
+    assert len(seen["deter"]) == len(episode) and seen["deter"].isfinite().all()
+    assert list(filmed(agent.world, episode)) == ["image"]
 
 
 def test_the_code_is_learned_from_draws() -> None:

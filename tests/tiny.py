@@ -38,6 +38,13 @@ def config(change: Callable[[Config], None] | None = None) -> Config:
     cfg.optim.lr, cfg.optim.warmup = 1e-3, 0
     if change is not None:
         change(cfg)
+    return consistent(cfg)
+
+
+def consistent(cfg: Config) -> Config:
+    """Without the replay value loss where returns are not of arrival, unless it has a new scale."""
+    if cfg.behavior.returns != "arrival" and cfg.loss_scales.repval == Config().loss_scales.repval:
+        cfg.loss_scales.repval = 0.0
     return cfg
 
 

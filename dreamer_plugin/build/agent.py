@@ -84,6 +84,11 @@ def _dreams(cfg: Config, pairs: bool) -> Dreams:
             f"{why} of replay.batch_length={length}: take behavior.imag_last={least} or more, 0 "
             f"for all, and behavior.imag_skip={max(length - least, 0)} or less{remedy}"
         )
+    if pairs and part.returns != "arrival":
+        raise UsageError(
+            f"loss_scales.repval={cfg.loss_scales.repval:g} teaches values of arrival, and "
+            f"behavior.returns={part.returns} other ones: take loss_scales.repval=0"
+        )
     if part.returns != "arrival" and part.imag_horizon < 2:
         raise UsageError(
             f"behavior.returns={part.returns} learns nothing from behavior.imag_horizon="

@@ -10,7 +10,7 @@ from torch import Tensor
 from dreamer_plugin.behavior.actor import Actor
 from dreamer_plugin.behavior.actor_critic import ActorCritic, ReturnSettings
 from dreamer_plugin.behavior.normalize import Identity, MeanStd, Normalizer, Percentile
-from dreamer_plugin.build.heads import make_head, make_style
+from dreamer_plugin.build.heads import discount_of, make_head, make_style
 from dreamer_plugin.config.schema import (
     ActorConfig,
     Config,
@@ -28,7 +28,7 @@ def build_behavior(cfg: Config, spaces: Spaces, feat: int) -> ActorCritic:
     """Actor, critic, its slow copy and the normalisers."""
     behavior = cfg.behavior
     actor, critic = behavior.actor, behavior.critic
-    discount = 1 - 1 / behavior.horizon
+    discount = discount_of(cfg)
     learned = behavior.cont_discount and cfg.world.cont.output != "none"
     value = make_head(cfg, critic, feat, "behavior.critic")
     return ActorCritic(

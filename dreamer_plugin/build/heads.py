@@ -1,4 +1,4 @@
-"""Scalar heads, and the style that all layers share."""
+"""Scalar heads, and what all parts share: the style of layers, and the discount."""
 
 from __future__ import annotations
 
@@ -24,6 +24,21 @@ from dreamer_plugin.nets.heads import (
     TwoHotLayer,
 )
 from dreamer_plugin.nets.layers import MLP, Style
+
+
+def discount_of(cfg: Config) -> float:
+    """Discount of a step, from the horizon.
+
+    Raises:
+        UsageError: when nothing after a step would count.
+    """
+    horizon = cfg.behavior.horizon
+    if horizon <= 1:
+        hint = ""
+        if 0 < horizon < 1:
+            hint = f"; a discount of {horizon:g} is behavior.horizon={1 / (1 - horizon):g}"
+        raise UsageError(f"behavior.horizon={horizon:g} must be more than 1 step{hint}")
+    return 1 - 1 / horizon
 
 
 def make_head(

@@ -30,6 +30,11 @@ def build_optimizer(
         name: asdict(getattr(part, name)) for name in ("actor", "critic")
     }
     turns = _turns(part)
+    if part.schedule != "constant" and part.anneal <= part.warmup:
+        raise UsageError(
+            f"optim.schedule={part.schedule} needs optim.anneal, the update at which the rate is "
+            f"at its end: more than optim.warmup={part.warmup}, got {part.anneal}"
+        )
     if joint:
         own = {}
         together = trained if turns == Turns() else {n: trained[n] for n in ("actor", "critic")}

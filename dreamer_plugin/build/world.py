@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dreamer_plugin.build.heads import make_head, make_style, require_multiple
+from dreamer_plugin.build.heads import discount_of, make_head, make_style, require_multiple
 from dreamer_plugin.config.schema import (
     Config,
     DecoderConfig,
@@ -50,7 +50,7 @@ def build_world(cfg: Config, spaces: Spaces) -> WorldModel:
         _decoder(cfg, spaces, rssm),
         make_head(cfg, reward, rssm.feat_size, "world.reward", _reward_clip(cfg)),
         None if cont.output == "none" else make_head(cfg, cont, rssm.feat_size, "world.cont"),
-        cont_discount=1 - 1 / behavior.horizon if behavior.cont_discount else 1.0,
+        cont_discount=discount_of(cfg) if behavior.cont_discount else 1.0,
         reward_grad=reward.grad,
         cont_grad=cont.grad,
         cont_threshold=behavior.cont_threshold,

@@ -77,7 +77,7 @@ def filter_episode(
         records = episode[at]
         noise = _noise(generator, 1, len(at), *rssm.latent.noise_shape)
         # As it was written: compiled code would be compiled anew for each number of frames.
-        embed = WorldModel.encode(world, records["obs"]).unsqueeze(0)
+        embed = world.encoder.draw(WorldModel.encode(world, records["obs"])).unsqueeze(0)
         first = records["is_first"].unsqueeze(0)
         states = rssm.observe(embed, actions[at].unsqueeze(0), first, state, noise)
         state = states["deter"][:, -1], states["stoch"][:, -1]

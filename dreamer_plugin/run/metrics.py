@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -46,10 +47,12 @@ class MeanMetrics:
 
     def means(self) -> dict[str, float]:
         """Means since the last `drain`; one copy to the host per set of names."""
-        means: dict[str, float] = {}
+        sums, counts = Counter[str](), Counter[str]()
         for names, total in self._sums.items():
-            means.update(zip(names, (total / self._counts[names]).tolist(), strict=True))
-        return means
+            for name, value in zip(names, total.tolist(), strict=True):
+                sums[name] += value
+                counts[name] += self._counts[names]
+        return {name: value / counts[name] for name, value in sums.items()}
 
     def drain(self) -> dict[str, float]:
         """Means since the last call, and begin anew."""

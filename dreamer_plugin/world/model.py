@@ -134,7 +134,8 @@ class WorldModel(nn.Module):
         if self.cont is None:
             return reward, torch.ones_like(reward)
         cont = using(self.cont)(feat)
-        return reward, cont.mode() if self.cont_threshold else cont.pred()
+        # The head has learned the discount as well, which a threshold would round away.
+        return reward, cont.mode() * self.cont_discount if self.cont_threshold else cont.pred()
 
 
 def _itself(head: Head) -> Head:

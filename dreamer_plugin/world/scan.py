@@ -332,8 +332,9 @@ def _d_logits(logits: Tensor, d_z: Tensor, d_post: Tensor, unimix: float) -> Ten
     """Through the straight-through sample and the mixed log-probabilities, `[B, S*K]`."""
     softmax = torch.softmax(logits.unflatten(-1, d_z.shape[-2:]).float(), -1)
     mixed = (1 - unimix) * softmax + unimix / d_z.shape[-1]
-    d_softmax = (1 - unimix) * (d_z + d_post / mixed)
-    return (softmax * (d_softmax - (softmax * d_softmax).sum(-1, keepdim=True))).flatten(1)
+    of_post = (1 - unimix) * softmax / mixed if unimix else 1.0  # else 0/0 where nothing is left
+    d_mixed = (1 - unimix) * softmax * d_z + of_post * d_post
+    return (d_mixed - softmax * d_mixed.sum(-1, keepdim=True)).flatten(1)
 
 
 def _by_block(x: Tensor, weight: Tensor) -> Tensor:

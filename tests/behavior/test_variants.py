@@ -46,7 +46,8 @@ def agent(*changes: dict[str, Any], action: gym.Space[Any] | None = None) -> Age
             part = getattr(part, section)
         assert hasattr(part, key), name
         setattr(part, key, value)
-    made = build_agent(cfg, tiny.spaces() if action is None else Spaces.from_gym(tiny.OBS, action))
+    spaces = tiny.spaces() if action is None else Spaces.from_gym(tiny.OBS, action)
+    made = build_agent(tiny.consistent(cfg), spaces)
     tiny.disturb(made)
     return made
 

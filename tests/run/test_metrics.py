@@ -19,6 +19,14 @@ def test_means_are_over_the_updates_that_reported_the_name():
     assert metrics.drain() == {}
 
 
+def test_updates_of_two_kinds_count_alike_in_what_both_report():
+    metrics = MeanMetrics()
+    metrics.add({"kl": torch.tensor(1.0), "loss/dyn": torch.tensor(2.0)})
+    for _ in range(3):
+        metrics.add({"kl": torch.tensor(5.0), "loss/policy": torch.tensor(0.5)})
+    assert metrics.drain() == {"kl": 4.0, "loss/dyn": 2.0, "loss/policy": 0.5}
+
+
 def test_metrics_hold_no_graph():
     metrics = MeanMetrics()
     metrics.add({"loss": torch.ones((), requires_grad=True) * 2})

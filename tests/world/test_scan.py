@@ -61,6 +61,24 @@ def test_values_and_gradients_are_those_of_the_plain_form():
         assert error(fast_grads[name], grads[name]) < 1e-5, name
 
 
+@pytest.mark.parametrize("unimix", [0.0, 0.01])
+def test_a_class_that_is_as_good_as_impossible_breaks_no_gradient(unimix):
+    """Its probability is no number of float32 any more; logits are 200 apart."""
+
+    def saturated():
+        rssm = model()
+        rssm.latent.unimix = unimix
+        with torch.no_grad():
+            rssm.posterior[1].bias[0] += 200
+        return rssm
+
+    _, grads = run(saturated(), plain_scan)
+    _, fast_grads = run(saturated(), DeferredScan())
+    for name in grads:
+        assert fast_grads[name].isfinite().all(), name
+        assert error(fast_grads[name], grads[name]) < 1e-5, name
+
+
 def test_bfloat16_stays_near_the_plain_form_in_bfloat16():
     states, grads = run(model(), plain_scan, autocast=True)
     fast_states, fast_grads = run(model(), DeferredScan(), autocast=True)
