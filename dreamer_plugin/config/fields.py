@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
+from numbers import Integral, Real
 from typing import Any, get_type_hints
 
-from dreamer_plugin.config.schema import Config, EnvConfig
+from dreamer_plugin.config.schema import Config, EnvConfig, LossScales
 from dreamer_plugin.config.yamlfile import kind
 from dreamer_plugin.errors import UsageError, nearest
 
@@ -36,16 +38,21 @@ LEAST = {
         "replay": ("capacity", "batch_size", "batch_length"),
         "model": ("deter", "hidden", "groups", "classes", "blocks", "depth", "units"),
         "behavior": ("imag_horizon",),
+        "world.reward": ("bins",),
+        "behavior.critic": ("bins",),
     },
     0: {
         "env": ("max_faults",),
         "run": ("train_ratio", "pretrain", "prefill", "eval_every", "video_every"),
         "replay": ("context",),
         "optim": ("lr", "warmup", "agc", "anneal", "weight_decay"),
-        "world": ("reward_clip", "recompute"),
+        "world": ("reward_clip", "recompute", "free_nats"),
         "world.encoder": ("units", "vae_dim", "vae_std", "shift"),
         "world.decoder": ("units",),
         "behavior": ("imag_last", "imag_skip"),
+        "optim.actor": ("lr",),
+        "optim.critic": ("lr",),
+        "loss_scales": tuple(item.name for item in fields(LossScales)),
     },
 }
 LIKE_ENOUGH = 0.55  # below it, a suggestion misleads
@@ -239,7 +246,7 @@ def _typed(name: str, value: Any, source: str) -> Any:
         number = _number(value)
         if number is not None and (wanted is float or number == int(number)):
             return int(number) if wanted is int else float(number)
-    if wanted == list[int] and isinstance(value, list):
+    if wanted == list[int] and isinstance(value, (list, tuple)):
         numbers = [_number(item) for item in value]
         if all(number is not None and number == int(number) for number in numbers):
             return [int(number) for number in numbers if number is not None]
@@ -252,9 +259,9 @@ def _number(value: Any) -> int | float | None:
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         # YAML 1.1 reads 1e6 as text, because it has no point.
         value = float(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         return None
-    return value
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def _likeness(one: str, other: str) -> float:

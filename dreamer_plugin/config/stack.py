@@ -218,8 +218,13 @@ def _split_configs(
 
 
 def config_path(config: str | Path) -> Path | None:
-    """The file that a `--config` value means, None when it is the name of a preset."""
+    """The file that a `--config` value means, None when it is the name of a preset.
+
+    A folder of a preset's name is meant by a path: `./v3`.
+    """
     path = Path(config)
+    if isinstance(config, str) and any(presets.find(shelf, config) for shelf in presets.SHELVES):
+        return None
     if path.is_dir():
         return path / "config.yaml"
     is_file = isinstance(config, Path) or path.suffix in (".yaml", ".yml") or len(path.parts) > 1

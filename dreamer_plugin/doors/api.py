@@ -23,6 +23,7 @@ from tensordict import TensorDict
 import dreamer_envs
 from dreamer_plugin.build import build_agent
 from dreamer_plugin.config import Config, load_config, save_config
+from dreamer_plugin.config.fields import check_values
 from dreamer_plugin.doors.api_env import EnvLike, flatten, makers_of, on_env, resolve
 from dreamer_plugin.doors.cli_runs import similar_run
 from dreamer_plugin.errors import UsageError
@@ -51,8 +52,9 @@ class Dreamer:
         env: an id (`"gym/CartPole-v1"`), a Gymnasium env, a class or function that makes one, or a
             list of these, one per env; any spaces that `dreamer_envs.wrap` takes.
         config: name of a preset (`"v3"`) or path of a YAML file.
-        size: preset of the networks' widths, `"1m"` to `"400m"`.
-        seed: of weights, envs and noise.
+        size: preset of the networks' widths, `"1m"` to `"400m"`; by default what a file says that
+            names a size or widths, what V1 and V2 have, and `"1m"` of V3.
+        seed: of weights, envs and noise; that of the file by default, else 0.
         overrides: config keys, with two underscores for a dot or as nested dicts:
             `optim__lr=1e-4` or `optim={"lr": 1e-4}`. `run__logdir="runs/x"` makes `learn` write a
             run folder; without it nothing is written before `save`.
@@ -65,11 +67,13 @@ class Dreamer:
         self,
         env: EnvLike | Sequence[EnvLike],
         config: str | Path = "v3",
-        size: str = "1m",
-        seed: int = 0,
+        size: str | None = None,
+        seed: int | None = None,
         **overrides: Any,
     ) -> None:
-        options = {"size": size, "seed": seed, **flatten(overrides)}
+        said = {"size": size, "seed": seed}
+        options = {name: value for name, value in said.items() if value is not None}
+        options |= flatten(overrides)
         cfg, source, native = resolve(env, config, options)
         agent = build_agent(cfg, native.spaces, choose_device(cfg.device))
         self._set_up(cfg, source, native, agent)
@@ -228,7 +232,7 @@ class Dreamer:
         cls,
         path: str | Path,
         env: EnvLike | Sequence[EnvLike] | None = None,
-        which: str = "latest",
+        which: str | int = "latest",
         device: str = "auto",
     ) -> Dreamer:
         """Read an agent from what `save` or a run left. Nothing in it is unpickled or imported.
@@ -241,10 +245,11 @@ class Dreamer:
             device: where the agent runs.
 
         Raises:
-            UsageError: when there is no run, or the env has other spaces.
+            UsageError: when there is no run or no such device, or the env has other spaces.
             CheckpointError: when no checkpoint is whole.
         """
-        run, found = None, None
+        run, found, device = None, None, str(device)
+        check_values({"device": device}, {"device": "device"})
         if Path(path).is_file():
             cfg, agent, native, _ = read_weights(path, device)
         else:
@@ -326,7 +331,7 @@ class Dreamer:
         }
 
 
-def _saved(path: Path, which: str) -> tuple[Path, Path]:
+def _saved(path: Path, which: str | int) -> tuple[Path, Path]:
     """The run at a path, and the checkpoint that is meant."""
     run = find_run(path)
     if run is None:

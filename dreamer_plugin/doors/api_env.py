@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,6 +13,8 @@ import gymnasium as gym
 import dreamer_envs
 from dreamer_envs.transforms import check_declared
 from dreamer_plugin.config import Config, compose
+from dreamer_plugin.config.stack import config_path
+from dreamer_plugin.config.yamlfile import read_yaml
 from dreamer_plugin.doors.cli_config import resolve as resolve_id
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.envs import EnvSource, source_of
@@ -19,6 +22,7 @@ from dreamer_plugin.run.native import NativeForm
 
 AnyEnv = gym.Env[Any, Any]
 EnvLike = str | AnyEnv | Callable[[], AnyEnv]
+SIZE = "1m"  # of an agent of V3 for which nothing says another
 
 
 @dataclass(frozen=True)
@@ -67,20 +71,37 @@ def resolve(
         config: preset or file. options: dotted key -> value.
     """
     if isinstance(env, str):
-        cfg = resolve_id(env, config=[config], options=options).config
+        composed = partial(resolve_id, env, config=[config])
     else:
-        chosen = {"env.num_envs": 1, "env.processes": False, **options}
-        if isinstance(env, Sequence):
-            chosen["env.num_envs"] = len(_entries(env, 0))
-        elif isinstance(env, gym.Env):
-            chosen["env.num_envs"] = 1
-        cfg = compose("", config=[config], options=chosen).config
+        options = {"env.num_envs": 1, "env.processes": False, **options, **_count(env)}
+        composed = partial(compose, "", config=[config])
+    cfg = composed(options=options).config
+    if "size" not in options and cfg.size and not _says_widths(config):
+        cfg = composed(options={**options, "size": SIZE}).config
     return (cfg, *makers_of(cfg, env))
 
 
+def _count(env: EnvLike | Sequence[EnvLike]) -> dict[str, int]:
+    """How many envs there are, where what was passed says so."""
+    if isinstance(env, Sequence) and not isinstance(env, str):
+        return {"env.num_envs": len(_entries(env, 0))}
+    return {"env.num_envs": 1} if isinstance(env, gym.Env) else {}
+
+
+def _says_widths(config: str | Path) -> bool:
+    """Whether it is a file with a size, or with widths of its own."""
+    file = config_path(config)
+    return file is not None and not {"size", "model"}.isdisjoint(read_yaml(file))
+
+
 def on_env(cfg: Config, env: EnvLike | Sequence[EnvLike] | None) -> Config:
-    """The config with another env, where `env` is an id; its options are those of its suite."""
-    if not isinstance(env, str) or (env := dreamer_envs.canonical(env)) == cfg.env.id:
+    """The config with other envs; where `env` is an id, its options are those of its suite."""
+    if env is None:
+        return cfg
+    if not isinstance(env, str):
+        count = _count(env).get("env.num_envs", cfg.env.num_envs)
+        return replace(cfg, env=replace(cfg.env, num_envs=count, processes=False))
+    if (env := dreamer_envs.canonical(env)) == cfg.env.id:
         return cfg
     same_suite = env.partition("/")[0] == cfg.env.id.partition("/")[0]
     options = cfg.env.options if same_suite else {}

@@ -197,7 +197,10 @@ class ActorCriticLoss(DreamerLossModule):
             Network(behavior.critic), "critic_network", create_target_params=True
         )
         slow = TensorDict.from_module(Network(behavior.slow.copy))
-        self._modules["target_critic_network_params"].data.update_(slow.data)
+        target = self._modules["target_critic_network_params"].data
+        target.update_(slow.data)
+        for key in slow.keys(True, True):
+            slow[key].data = target[key]  # what moves the target moves the agent's slow critic
         self.return_norm, self.value_norm = behavior.return_norm, behavior.value_norm
         self.advantage_norm = behavior.advantage_norm
 

@@ -119,7 +119,9 @@ class TorchRLVector(VectorEnv):
         ):
             array[stepped] = arrived[key].reshape(self.num_envs).cpu().numpy()[stepped]
         frames.terminated &= frames.is_last
-        return step_mdp(after)
+        following = step_mdp(after)
+        following.pop("_step", None)  # else the rows that were reset stand still from now on
+        return following
 
     def _get_states(self) -> list[Any]:
         raise NotImplementedError("a TorchRL env cannot save its state")
@@ -193,14 +195,14 @@ def _obs_space(name: str, spec: TensorSpec) -> gym.Space[Any]:
 
 def _action(spec: TensorSpec) -> tuple[gym.Space[Any], Callable[[Any], Tensor]]:
     """The agent's space of actions, and the function from there to the env's tensor."""
-    if isinstance(spec, OneHot):
-        count = spec.space.n
-        return gym.spaces.Discrete(count), lambda a: torch.eye(count, dtype=spec.dtype)[int(a)]
-    if isinstance(spec, MultiOneHot):
+    if isinstance(spec, MultiOneHot):  # which is an OneHot too
         sizes = [box.n for box in spec.space.boxes]
         return gym.spaces.MultiDiscrete(sizes), lambda a: torch.cat(
             [torch.eye(n, dtype=spec.dtype)[int(i)] for n, i in zip(sizes, a, strict=True)]
         )
+    if isinstance(spec, OneHot):
+        count = spec.space.n
+        return gym.spaces.Discrete(count), lambda a: torch.eye(count, dtype=spec.dtype)[int(a)]
     if isinstance(spec, MultiCategorical):
         return gym.spaces.MultiDiscrete(spec.nvec.numpy()), lambda a: torch.as_tensor(
             np.asarray(a), dtype=spec.dtype

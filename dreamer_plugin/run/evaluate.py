@@ -218,7 +218,7 @@ def choose(run_dir: str | Path, which: str = "latest") -> Chosen:
     return Chosen(run, load_config(folder.config_path), path)
 
 
-def find_checkpoint(folder: RunFolder, which: str = "latest") -> Path:
+def find_checkpoint(folder: RunFolder, which: str | int = "latest") -> Path:
     """The checkpoint of a run by name.
 
     Args:
@@ -228,7 +228,7 @@ def find_checkpoint(folder: RunFolder, which: str = "latest") -> Path:
     Raises:
         CheckpointError: when there is none; names those that are there.
     """
-    known = [str(step) for step, _ in checkpoint.steps(folder.checkpoints)]
+    known, which = [str(step) for step, _ in checkpoint.steps(folder.checkpoints)], str(which)
     if which == "best":
         path = checkpoint.best(folder.checkpoints)
     elif which == "latest":

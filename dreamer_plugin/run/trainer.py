@@ -177,6 +177,7 @@ class DreamerTrainer(Trainer):  # type: ignore[misc]
             raise UsageError("run.eval_every: TorchRL's trainer does not evaluate; set it to 0.")
         checkpoint = Checkpoint() if checkpoint is None else checkpoint
         self.training = training
+        self._continued = False
         _register_parts(checkpoint, training)
         counters = NativePart(self._counters, lambda t: self._checkpoint_state.load_state_dict(t))
         _register(checkpoint, "trainer_state", counters)
@@ -214,9 +215,23 @@ class DreamerTrainer(Trainer):  # type: ignore[misc]
         Raises:
             UsageError: for a file of TorchRL's older formats, which may have to be unpickled.
         """
+        self._continued = True
         if not Checkpoint.is_checkpoint(file):
             raise UsageError(f"{file} is no checkpoint that torchrl.checkpoint has written")
         return super().load_from_file(file, **kwargs)
+
+    def train(self) -> None:
+        """Train to the end, and leave a run folder where one is named.
+
+        Raises:
+            UsageError: when that folder holds a run which is not continued.
+        """
+        logdir = self.training.cfg.run.logdir
+        if logdir and RunFolder(logdir).is_run() and not self._continued:
+            raise UsageError(
+                f"{logdir} already holds a run: name another run.logdir, or load_from_file first."
+            )
+        super().train()
 
     def _counters(self) -> dict[str, Any]:
         state: dict[str, Any] = self._checkpoint_state.state_dict()

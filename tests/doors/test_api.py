@@ -11,10 +11,12 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 
 from dreamer_envs import wrap
 from dreamer_plugin import Dreamer, make_env
+from dreamer_plugin.config import compose
 from dreamer_plugin.data.storage import SegmentStorage
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.envs import EnvSource, source_of
@@ -336,6 +338,63 @@ def test_learning_after_an_evaluation_begins_other_episodes():
         rounds.append(list(starts))
         agent.evaluate(episodes=1)
     assert len(set(sum(rounds, []))) == len(sum(rounds, [])) >= 6
+
+
+def test_a_file_says_size_seed_and_widths_unless_the_call_does(tmp_path):
+    file = tmp_path / "my.yaml"
+    file.write_text("size: 12m\nseed: 7\nmodel: {units: 100}\n")
+    said = Dreamer("gym/CartPole-v1", config=file, env__num_envs=1).config
+    assert (said.size, said.seed, said.model.units, said.model.deter) == ("12m", 7, 100, 2048)
+    called = Dreamer("gym/CartPole-v1", config=file, size="1m", seed=1, env__num_envs=1).config
+    assert (called.size, called.seed, called.model.deter) == ("1m", 1, 512)
+
+
+def test_without_a_word_v3_is_small_and_v1_as_published():
+    assert Dreamer("gym/CartPole-v1", env__num_envs=1).config.size == "1m"
+    assert Dreamer(cartpole()).config.size == "1m"
+    assert Dreamer("gym/Pendulum-v1", config="v1", env__num_envs=1).config.model.deter == 200
+
+
+def test_a_folder_does_not_stand_in_for_a_preset_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small("gym/CartPole-v1").save("v3")
+    assert Dreamer("gym/CartPole-v1", env__num_envs=1).config.replay.batch_length == 16
+    again = Dreamer("gym/CartPole-v1", config="./v3", env__num_envs=1)
+    assert again.config.replay.batch_length == 8
+
+
+def test_a_loaded_agent_of_several_envs_plays_on_one_object(tmp_path):
+    small("gym/CartPole-v1", env__num_envs=2).learn(24, progress=False).save(tmp_path / "run")
+    loaded = Dreamer.load(tmp_path / "run", env=cartpole(), which=24, device=torch.device("cpu"))
+    assert loaded.config.env.num_envs == 1 and len(loaded.evaluate(1).returns) == 1
+    loaded.save(tmp_path / "again")
+    assert Dreamer.load(tmp_path / "again", env=cartpole()).config.device == "auto"
+    with pytest.raises(UsageError, match="Unknown device 'cpu:0'"):
+        Dreamer.load(tmp_path / "run", device="cpu:0")
+
+
+def test_numbers_of_numpy_are_numbers():
+    agent = small(cartpole(), seed=np.int64(7), optim__lr=np.float32(0.5), run__burst=np.int32(3))
+    cfg = agent.config
+    assert (cfg.seed, cfg.optim.lr, cfg.run.burst) == (7, 0.5, 3)
+    assert all(type(n) in (int, float) for n in (cfg.seed, cfg.optim.lr, cfg.run.burst))
+    assert compose("", overrides=[], options={"world.encoder.mults": (2, 3, 4, 4)})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("run__steps", float("inf")),
+        ("optim__lr", float("nan")),
+        ("optim__actor__lr", -1),
+        ("loss_scales__rep", -1),
+        ("world__free_nats", -1),
+        ("world__reward__bins", -1),
+    ],
+)
+def test_numbers_that_no_run_can_use_are_refused(key, value):
+    with pytest.raises(UsageError, match=key.replace("__", "[.]")):
+        small(cartpole(), **{key: value})
 
 
 def test_an_env_that_has_other_spaces_now_is_told(tmp_path, monkeypatch):

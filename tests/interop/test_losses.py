@@ -86,6 +86,7 @@ def test_the_slow_critic_is_a_target_that_torchrls_updater_moves():
     for name, value in before.items():
         moved = loss.target_critic_network_params.get(("part", *name.split("."))).data
         torch.testing.assert_close(moved, value + 0.25)
+        assert torch.equal(agent.behavior.slow.copy.get_parameter(name), moved)
 
 
 def test_a_state_dict_goes_round():

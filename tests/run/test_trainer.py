@@ -4,11 +4,13 @@ import json
 import shutil
 from pathlib import Path
 
+import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 from tensordict import NonTensorData, TensorDict
 from torchrl.checkpoint import Checkpoint, CheckpointRotation, StateDictCheckpointAdapter
-from torchrl.envs import GymEnv, SerialEnv, StepCounter, TransformedEnv
+from torchrl.envs import GymEnv, GymWrapper, SerialEnv, StepCounter, TransformedEnv
 from torchrl.record.loggers import CSVLogger
 from torchrl.trainers import CountFramesLog, Trainer
 
@@ -279,3 +281,52 @@ def test_a_torchrl_env_begins_other_episodes_with_new_seeds():
         firsts.append(vector.step([None] * 2, [True] * 2).obs["observation"].copy())
     vector.close()
     assert (firsts[0] != firsts[1]).any() and (firsts[0] == firsts[2]).all()
+
+
+class Counting(gym.Env):
+    """Observes its steps since the reset, and ends after so many."""
+
+    observation_space = gym.spaces.Box(-1e9, 1e9, (1,), np.float32)
+    action_space = gym.spaces.MultiDiscrete([2, 3])
+
+    def __init__(self, length):
+        self.length = length
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        return np.full(1, self.steps, np.float32), 1.0, self.steps >= self.length, False, {}
+
+
+@pytest.mark.parametrize("categorical", [False, True])
+def test_rows_of_a_torchrl_env_end_one_by_one(categorical):
+    """Lengths 3, 5 and 50: after its reset a row goes on while no other one is reset."""
+    lengths = (3, 5, 50)
+    makers = [
+        lambda n=n: GymWrapper(Counting(n), categorical_action_encoding=categorical)
+        for n in lengths
+    ]
+    vector, reset = TorchRLVector(SerialEnv(3, makers), 0), np.ones(3, bool)
+    seen = []
+    for _ in range(20):
+        frames = vector.step([np.array([1, 2])] * 3, reset)
+        seen.append(frames.obs["observation"][:, 0].tolist())
+        reset = frames.is_last.copy()
+    vector.close()
+    expected = [[step % (n + 1) for n in lengths] for step in range(20)]
+    assert seen == expected
+
+
+def test_a_folder_of_another_run_is_refused_before_training(tiny, tmp_path):
+    cfg = tiny("gym/CartPole-v1", **{"run.steps": 20})
+    trainer_of(cfg).train()
+    kept = Path(cfg.run.logdir, "config.yaml").read_text()
+    second = trainer_of(tiny("gym/CartPole-v1", **{"run.steps": 10, "seed": 9}))
+    with pytest.raises(UsageError, match="already holds a run: name another run.logdir"):
+        second.train()
+    second.training.close()
+    assert Path(cfg.run.logdir, "config.yaml").read_text() == kept

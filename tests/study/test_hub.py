@@ -82,6 +82,12 @@ def test_what_the_hub_says_is_one_line(hub, run, tmp_path):
     assert "\n" not in str(raised.value)
 
 
+def test_a_hub_that_is_out_of_reach_is_one_line(hub, run, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(UsageError, match="The hub did not take hf://me/cart: "):
+        push(run, "hf://me/cart", "latest", QUICK)
+
+
 def test_a_revision_is_read_and_not_written(run, monkeypatch):
     monkeypatch.setattr(places, "find_spec", lambda name: True)
     assert places.parse("hf://me/cart@v1.0") == ("me/cart", "v1.0")

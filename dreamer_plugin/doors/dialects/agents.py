@@ -230,13 +230,14 @@ class Trainer:
         self,
         algorithm: str,
         env: Any,
-        seed: int = 0,
+        seed: int | None = None,
         config: Mapping[str, Any] | DreamerConfig | None = None,
     ) -> None:
         _check_algorithm(algorithm)
         if not isinstance(config, DreamerConfig):
             config = DreamerV3Config.from_dialect(config or {})
-        self.config = _settings(config, {"env": env, "seed": seed})
+        given = {"env": env} if seed is None else {"env": env, "seed": seed}
+        self.config = _settings(config, given)
         self.dreamer = Dreamer.from_config(self.config)
 
     def train(self, total_timesteps: int, progress: bool = True) -> dict[str, float]:
