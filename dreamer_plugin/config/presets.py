@@ -78,6 +78,11 @@ def get(shelf: str, name: str) -> Preset:
     return preset
 
 
+def meant() -> list[str]:
+    """All names that `--config` takes."""
+    return [name for shelf in SHELVES for name in names(shelf)]
+
+
 def named(name: str) -> Preset:
     """The preset that `--config NAME` means.
 
@@ -88,5 +93,4 @@ def named(name: str) -> Preset:
         preset = find(shelf, name)
         if preset is not None:
             return preset
-    valid = [each for shelf in SHELVES for each in names(shelf)]
-    raise UsageError(nearest(name, valid, "config") + " A file is given by its path, with .yaml.")
+    raise UsageError(nearest(name, meant(), "config") + " A file is given by its path, with .yaml.")

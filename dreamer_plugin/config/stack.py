@@ -223,7 +223,7 @@ def config_path(config: str | Path) -> Path | None:
     A folder of a preset's name is meant by a path: `./v3`.
     """
     path = Path(config)
-    if isinstance(config, str) and any(presets.find(shelf, config) for shelf in presets.SHELVES):
+    if isinstance(config, str) and config in presets.meant():
         return None
     if path.is_dir():
         return path / "config.yaml"

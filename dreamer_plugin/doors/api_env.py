@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -70,14 +69,13 @@ def resolve(
         env: as `Dreamer` takes it; a class or function is one env unless `options` says how many.
         config: preset or file. options: dotted key -> value.
     """
-    if isinstance(env, str):
-        composed = partial(resolve_id, env, config=[config])
-    else:
+    name, settle = (env, resolve_id) if isinstance(env, str) else ("", compose)
+    if not isinstance(env, str):
         options = {"env.num_envs": 1, "env.processes": False, **options, **_count(env)}
-        composed = partial(compose, "", config=[config])
-    cfg = composed(options=options).config
-    if "size" not in options and cfg.size and not _says_widths(config):
-        cfg = composed(options={**options, "size": SIZE}).config
+    if "size" not in options and not _says_widths(config):
+        if compose(name, config=[config], options=options).config.size:  # not so of V1 and V2
+            options = {**options, "size": SIZE}
+    cfg = settle(name, config=[config], options=options).config
     return (cfg, *makers_of(cfg, env))
 
 

@@ -215,10 +215,11 @@ class DreamerTrainer(Trainer):  # type: ignore[misc]
         Raises:
             UsageError: for a file of TorchRL's older formats, which may have to be unpickled.
         """
-        self._continued = True
         if not Checkpoint.is_checkpoint(file):
             raise UsageError(f"{file} is no checkpoint that torchrl.checkpoint has written")
-        return super().load_from_file(file, **kwargs)
+        loaded = super().load_from_file(file, **kwargs)
+        self._continued = True
+        return loaded
 
     def train(self) -> None:
         """Train to the end, and leave a run folder where one is named.
