@@ -218,6 +218,15 @@ def test_wrong_algorithms_are_named():
         Trainer("ppo", env="CartPole-v1")
 
 
+def test_a_name_with_a_version_is_of_that_version():
+    made = create_model("dreamerv2", env="CartPole-v1", deter_size=8)
+    assert made.dreamer.config.agent == "v2"
+    with pytest.raises(UsageError, match="'dreamerv2', but .*torchwm. are of the agent v1"):
+        create_model("dreamerv2", algo="v1", env="CartPole-v1")
+    with pytest.raises(UsageError, match="'dreamerv1', but .*rlox. are of the agent v3_2023"):
+        Trainer("dreamerv1", env="CartPole-v1")
+
+
 def test_mistakes_come_before_any_env_is_made():
     with pytest.raises(UsageError, match="Did you mean 'seq_len'"):
         Trainer("dreamer", env="CartPole-v1", config={"seqlen": 50})

@@ -175,6 +175,25 @@ def test_one_rate_for_all_gives_way_to_a_particular_one():
         assert [values[key] for key in keys] == [1e-3, 1e-5, 1e-3]
 
 
+def test_a_particular_word_wins_even_where_it_says_the_default(tmp_path):
+    keys = ("optim.lr", "optim.actor.lr", "optim.critic.lr")
+    default = DreamerConfig().model_learning_rate
+    cfg = DreamerConfig(env="walker-walk", learning_rate=1e-3, model_learning_rate=default)
+    cfg.to_yaml(tmp_path / "cfg.yaml")
+    for each in (cfg, DreamerConfig.from_yaml(tmp_path / "cfg.yaml")):
+        values = flatten(asdict(translate_settings(each).compose()), "test")
+        assert [values[key] for key in keys] == [default, 1e-3, 1e-3]
+
+
+def test_a_file_does_not_hold_the_defaults_that_a_general_word_replaced(tmp_path):
+    cfg = DreamerConfig(env="walker-walk", learning_rate=1e-3)
+    cfg.to_yaml(tmp_path / "cfg.yaml")
+    again = DreamerConfig.from_yaml(tmp_path / "cfg.yaml")
+    assert again == cfg and again.learning_rate == 1e-3
+    assert "model_learning_rate" not in cfg.to_dict()
+    assert translate_settings(again) == translate_settings(cfg)
+
+
 def test_attributes_have_the_defaults_of_the_version():
     cfg = DreamerConfig()
     assert (cfg.algo, cfg.batch_size, cfg.model_learning_rate) == ("Dreamerv1", 50, 6e-4)
@@ -225,6 +244,8 @@ def test_an_object_is_in_no_file(tmp_path):
         ("gym", "Pendulum-v1", "gym/Pendulum-v1"),
         ("mujoco", "Humanoid-v4", "gym/Humanoid-v4"),
         ("atari", "PongNoFrameskip-v4", "atari/Pong"),
+        ("gym", "gym/Pendulum-v1", "gym/Pendulum-v1"),
+        ("mujoco", "gym/Humanoid-v4", "gym/Humanoid-v4"),
         ("", "DMC-Cheetah-Run", "dmc/cheetah-run"),
         ("", "dmc/walker-walk", "dmc/walker-walk"),
     ],
@@ -287,6 +308,11 @@ MISTAKES = [
     ("rlox", {"kl_balance": "much"}, "'much' is not a number"),
     ("torchwm", {"batch_size": "many"}, "replay.batch_size expects a whole number"),
     ("torchwm", {"env": "walker-walc"}, "walker-walk"),
+    (
+        "torchwm",
+        {"env": "dmc/walker-walk", "env_backend": "gym"},
+        "'dmc/walker-walk' is not of the backend 'gym': leave the backend out",
+    ),
     ("danijar_v2", {"kl.forward": True}, "kl.forward=true at kl.balance=0.8: .*kl.balance=0.5"),
     ("danijar_v1", {"action_dist": "tanh"}, "Unknown action_dist 'tanh'. Did you mean"),
     ("torchvm", {}, "Unknown dialect 'torchvm'. Did you mean 'torchwm'"),

@@ -233,11 +233,10 @@ class Trainer:
         seed: int | None = None,
         config: Mapping[str, Any] | DreamerConfig | None = None,
     ) -> None:
-        _check_algorithm(algorithm)
         if not isinstance(config, DreamerConfig):
             config = DreamerV3Config.from_dialect(config or {})
         given = {"env": env} if seed is None else {"env": env, "seed": seed}
-        self.config = _settings(config, given)
+        self.config = _of_algorithm(algorithm, _settings(config, given))
         self.dreamer = Dreamer.from_config(self.config)
 
     def train(self, total_timesteps: int, progress: bool = True) -> dict[str, float]:
@@ -253,15 +252,29 @@ def create_model(name: str, **words: Any) -> DreamerAgent:
     """An agent by name, in torchwm's words.
 
     Args:
-        name: `"dreamer"`. words: settings of a `DreamerConfig`.
+        name: `"dreamer"`, or with a version `"dreamerv2"`. words: settings of a `DreamerConfig`.
+
+    Raises:
+        UsageError: at another name, or a setting that cannot be had or is of another version.
     """
-    _check_algorithm(name)
-    return DreamerAgent(DreamerConfig(**words))
+    return DreamerAgent(_of_algorithm(name, DreamerConfig(**words)))
 
 
-def _check_algorithm(name: str) -> None:
+def _of_algorithm(name: str, config: DreamerConfig) -> DreamerConfig:
+    """Settings of the version that the name says, where it says one."""
     if name.lower() not in ALGORITHMS:
         raise UsageError(nearest(name, ALGORITHMS, "algorithm"))
+    version, word = name.lower().removeprefix("dreamer"), config.dialect.version_word
+    if version and word and word not in config.said:
+        config[word] = version
+    if version:
+        agent = translate_settings(config).compose().agent
+        if agent.partition("_")[0] != version:
+            raise UsageError(
+                f"{name!r}, but the settings ({config.dialect.name}) are of the agent {agent}: "
+                "say 'dreamer', or give settings of that version."
+            )
+    return config
 
 
 def _settings(config: DreamerConfig | str | Path, words: Mapping[str, Any]) -> DreamerConfig:

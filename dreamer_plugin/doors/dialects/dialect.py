@@ -20,7 +20,7 @@ Keys of ours, with their dots, are understood in every dialect.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -86,6 +86,13 @@ class Dialect:
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     implied: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
+    @property
+    def version_word(self) -> str:
+        """The name that says which version of the agent; empty where all are of one."""
+        says = f"{PLAN}version"
+        entries = ((n, e.get("to")) for n, e in self.names.items() if isinstance(e, Mapping))
+        return next((name for name, to in entries if to == says), "")
+
     def check(self, name: str) -> None:
         """Refuse a name that nobody knows, whatever the version.
 
@@ -104,13 +111,19 @@ class Dialect:
             UsageError: when it is unknown, or no setting of that version.
         """
         self.check(name)
-        entry = self.names.get(name, COMMON.get(name, name))
-        if isinstance(entry, Mapping) and set(entry) <= set(VERSIONS):
-            if version not in entry:
-                others = " and ".join(f"Dreamer{each}" for each in entry)
-                raise UsageError(f"{name!r} is a setting of {others}, not of Dreamer{version}")
-            entry = entry[version]
+        entry = self._entry(name, version)
+        if entry is None:
+            others = " and ".join(f"Dreamer{each}" for each in self.names[name])
+            raise UsageError(f"{name!r} is a setting of {others}, not of Dreamer{version}")
         return _meaning(entry)
+
+    def covered(self, words: Iterable[str], version: str) -> frozenset[str]:
+        """Names with a default of their own for what a general word among these sets too."""
+        known = {n: self._entry(n, version) for n in (*words, *self.defaults.get(version, {}))}
+        meanings = {n: _meaning(entry) for n, entry in known.items() if entry}
+        general = [meanings[n] for n in words if n in meanings and meanings[n].general]
+        keys = {key for each in general for key in each.keys}
+        return frozenset(n for n, m in meanings.items() if not m.general and keys & {*m.keys})
 
     def read(self, words: Mapping[str, Any], version: str) -> Said:
         """What names and values set, in an agent of a version.
@@ -146,6 +159,12 @@ class Dialect:
             if other and not meanings[other].general and place[word] != value:
                 raise UsageError(f"{other!r} and {name!r} say the same thing: pass one of them")
             place[word], by[key] = value, name
+
+    def _entry(self, name: str, version: str) -> Any:
+        """What the file has for a name in an agent of a version; None where that has none."""
+        entry = self.names.get(name, COMMON.get(name, name))
+        by_version = isinstance(entry, Mapping) and set(entry) <= set(VERSIONS)
+        return entry.get(version) if by_version else entry
 
     def _suite(self, name: str) -> str:
         """The suite that a name with a prefix is an option of, else empty."""

@@ -77,13 +77,10 @@ class DreamerConfig:
     @property
     def version(self) -> str:
         """`v1`, `v2` or `v3`."""
-        for name, value in self._said.items():
-            meaning = self.dialect.names.get(name)
-            if isinstance(meaning, Mapping) and meaning.get("to") == "plan.version":
-                first = next(iter(self.dialect.presets))
-                found = self.dialect.read({name: value}, first).numbers["version"]
-                return str(found)
-        return next(iter(self.dialect.presets))
+        first, word = next(iter(self.dialect.presets)), self.dialect.version_word
+        if word not in self.said:
+            return first
+        return str(self.dialect.read({word: self.said[word]}, first).numbers["version"])
 
     @property
     def said(self) -> dict[str, Any]:
@@ -92,8 +89,12 @@ class DreamerConfig:
 
     @property
     def defaults(self) -> Mapping[str, Any]:
-        """What the document has for the rest."""
-        return self.dialect.defaults.get(self.version, {})
+        """What the document has for the rest, but for what a changed general word sets."""
+        version = self.version
+        have = self.dialect.defaults.get(version, {})
+        changed = [name for name, value in self.said.items() if value != have.get(name)]
+        covered = self.dialect.covered(changed, version)
+        return {name: value for name, value in have.items() if name not in covered}
 
     def update(self, words: Mapping[str, Any]) -> None:
         """Set several; a mapping in a mapping is a section, as if its names had dots."""

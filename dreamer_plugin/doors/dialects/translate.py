@@ -12,6 +12,7 @@ from dreamer_plugin.config.fields import OPTIONS
 from dreamer_plugin.doors.dialects.dialect import Dialect
 from dreamer_plugin.doors.dialects.plan import derive
 from dreamer_plugin.doors.dialects.settings import DreamerConfig
+from dreamer_plugin.doors.dialects.words_cli import of_suite
 from dreamer_plugin.errors import UsageError
 
 TOGETHER = (
@@ -102,8 +103,12 @@ def _env(settings: DreamerConfig, numbers: Mapping[str, Any]) -> Any:
         return env
     if not env and not backend:
         return ""
-    text = f"{backend}/{env}" if backend and "/" not in env else env
-    return dreamer_envs.canonical(text)
+    if not backend:
+        return dreamer_envs.canonical(env)
+    whole = of_suite(env, str(backend))
+    if not whole:
+        raise UsageError(f"env {env!r} is not of the backend {backend!r}: leave the backend out.")
+    return whole
 
 
 def _env_options(

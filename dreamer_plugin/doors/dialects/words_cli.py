@@ -71,6 +71,18 @@ def env_id(env: str | None, suite: str | None) -> str | None:
         return env
     if env is None:
         raise UsageError(f"--suite {suite} says not which task: add --env TASK.")
+    whole = of_suite(env, suite)
+    if not whole:
+        raise UsageError(f"--env {env} is not of --suite {suite}: leave --suite out.")
+    return whole
+
+
+def of_suite(env: str, suite: str) -> str:
+    """The id of a task with or without its suite; empty where it is of another suite than this.
+
+    Raises:
+        dreamer_envs.errors.EnvIdError: there is no such env.
+    """
     import dreamer_envs
 
     if "/" not in env:
@@ -80,9 +92,7 @@ def env_id(env: str | None, suite: str | None) -> str | None:
         same = dreamer_envs.canonical(f"{suite}/{whole.partition('/')[2]}") == whole
     except ValueError:
         same = False
-    if not same:
-        raise UsageError(f"--env {env} is not of --suite {suite}: leave --suite out.")
-    return whole
+    return whole if same else ""
 
 
 def saved(path: Path) -> Path:
