@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import operator
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
@@ -30,6 +31,7 @@ CHOICES = {
     "world.latent.gradient": ("straight_through", "gumbel"),
     "world.latent.std": ("softplus", "sigmoid2"),
 }
+NORMS = ("return_norm", "value_norm", "advantage_norm")
 # Sections and keys, so that one line covers what belongs together.
 LEAST = {
     1: {
@@ -39,22 +41,48 @@ LEAST = {
         "model": ("deter", "hidden", "groups", "classes", "blocks", "depth", "units"),
         "behavior": ("imag_horizon",),
         "world.reward": ("bins",),
-        "behavior.critic": ("bins",),
+        "behavior.critic": ("bins", "slow_every"),
     },
     0: {
+        "": ("seed",),
         "env": ("max_faults",),
         "run": ("train_ratio", "pretrain", "prefill", "eval_every", "video_every"),
         "replay": ("context",),
-        "optim": ("lr", "warmup", "agc", "anneal", "weight_decay"),
+        "optim": (
+            *("lr", "lr_end", "warmup", "anneal", "beta1", "beta2", "eps"),
+            *("clip", "agc", "agc_min", "weight_decay", "model_turns", "behavior_turns"),
+        ),
         "world": ("reward_clip", "recompute", "free_nats"),
         "world.encoder": ("units", "vae_dim", "vae_std", "shift"),
         "world.decoder": ("units",),
-        "behavior": ("imag_last", "imag_skip"),
-        "optim.actor": ("lr",),
-        "optim.critic": ("lr",),
+        "world.latent": ("unimix",),
+        "behavior": ("imag_last", "imag_skip", "return_lambda"),
+        "behavior.actor": ("unimix", "mix"),
+        "behavior.critic": ("slow_rate",),
+        "behavior.explore": ("amount", "decay", "min"),
+        **{f"behavior.{name}": ("rate", "low", "high") for name in NORMS},
+        "optim.actor": ("lr", "eps", "clip"),
+        "optim.critic": ("lr", "eps", "clip"),
         "loss_scales": tuple(item.name for item in fields(LossScales)),
     },
 }
+MOST = {
+    2**32 - 1: {"": ("seed",)},  # of NumPy's older generators, which many envs have
+    100: {f"behavior.{name}": ("low", "high") for name in NORMS},
+    1: {
+        "world.latent": ("unimix",),
+        "behavior": ("return_lambda",),
+        "behavior.actor": ("unimix", "mix"),
+        "behavior.critic": ("slow_rate",),
+        **{f"behavior.{name}": ("rate",) for name in NORMS},
+    },
+}
+BELOW = {1: {"optim": ("beta1", "beta2")}}  # a mean that never moves
+BOUNDS = (
+    ("at least", operator.ge, LEAST),
+    ("at most", operator.le, MOST),
+    ("below", operator.lt, BELOW),
+)
 LIKE_ENOUGH = 0.55  # below it, a suggestion misleads
 _NUMBER = re.compile(r"[+-]?(\d[\d_]*\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -152,22 +180,25 @@ def check_values(flat: Mapping[str, Any], source_of: Mapping[str, str]) -> None:
         if key in flat and flat[key] not in choices:
             message = nearest(str(flat[key]), choices, f"value of {key}")
             raise UsageError(f"{message} (set by {source_of[key]})")
-    for key, least in _least().items():
-        if key in flat and flat[key] < least:
-            message = f"{key} is {flat[key]}, but must be at least {least}"
-            raise UsageError(f"{message} (set by {source_of[key]}).")
+    for words, holds, bounds in BOUNDS:
+        for key, bound in _by_key(bounds).items():
+            if key in flat and not holds(flat[key], bound):
+                message = f"{key} is {flat[key]}, but must be {words} {bound}"
+                raise UsageError(f"{message} (set by {source_of[key]}).")
     device = str(flat.get("device", "auto"))
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
         hint = nearest(device, ("auto", "cpu", "cuda", "cuda:0", "mps"), "device")
         raise UsageError(f"{hint} (set by {source_of['device']})")
 
 
-def _least() -> dict[str, int]:
-    bounds = {"seed": 0}
-    for least, sections in LEAST.items():
-        for section, keys in sections.items():
-            bounds |= {f"{section}.{key}": least for key in keys}
-    return bounds
+def _by_key(bounds: Mapping[int, Mapping[str, Iterable[str]]]) -> dict[str, int]:
+    """Dotted name -> bound."""
+    return {
+        f"{section}.{key}".lstrip("."): bound
+        for bound, sections in bounds.items()
+        for section, keys in sections.items()
+        for key in keys
+    }
 
 
 def _walk(cls: Any, prefix: str) -> Iterable[tuple[str, Any]]:
@@ -186,30 +217,40 @@ def _flatten_into(
     source: str,
     known_options: Iterable[str],
 ) -> None:
+    def put(name: str, value: Any) -> None:
+        if name in flat:
+            raise UsageError(f"{source} sets {name} twice, nested and with dots.")
+        flat[name] = value
+
     for key, value in tree.items():
         name = prefix + key
-        _refuse_interpolation(name, value, source)
+        _refuse_unreadable(name, value, source)
         if name == OPTIONS or name in section_names():
             if not isinstance(value, Mapping):
                 raise _not_a_section(name, value, source)
             _flatten_into(flat, f"{name}.", value, source, known_options)
         elif name.startswith(f"{OPTIONS}."):
-            flat[name] = value
+            put(name, value)
         elif name in key_types():
-            flat[name] = _typed(name, value, source)
+            put(name, _typed(name, value, source))
         elif name.startswith("env.") and name.count(".") == 1:
-            flat[_option(name, source, known_options)] = value
+            put(_option(name, source, known_options), value)
         else:
             raise unknown_key(name, source)
 
 
-def _refuse_interpolation(name: str, value: Any, source: str) -> None:
-    """A value means itself, wherever it comes from; what merges the layers would look it up."""
-    if isinstance(value, list):
+def _refuse_unreadable(name: str, value: Any, source: str) -> None:
+    """A value means itself, wherever it comes from: a saved one must be read again as it was."""
+    if isinstance(value, (list, tuple)):
         for item in value:
-            _refuse_interpolation(name, item, source)
+            _refuse_unreadable(name, item, source)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            _refuse_unreadable(name, item, source)
     elif isinstance(value, str) and "${" in value:
         raise UsageError(f"{name} has '${{' in {value!r} ({source}); write the value itself.")
+    elif isinstance(value, float) and math.isnan(value):
+        raise UsageError(f"{name} has {value} ({source}), which is not a number.")
 
 
 def _option(name: str, source: str, known: Iterable[str]) -> str:

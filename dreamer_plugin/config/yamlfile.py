@@ -136,8 +136,8 @@ def _check_plain(value: Any, source: str) -> None:
         if "${" in value or value == "???":
             what = "'???'" if value == "???" else "'${'"
             raise UsageError(f"{source} has {what} in {value!r}; write the value itself.")
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise UsageError(f"{source} has the number {value}; only finite numbers are values.")
+    elif isinstance(value, float) and math.isnan(value):  # an infinite bound is one, of some envs
+        raise UsageError(f"{source} has .nan, which is not a number.")
     elif value is not None and not isinstance(value, (bool, int, float)):
         raise UsageError(f"{source} has {kind(value)} ({value}); quote it to make it text.")
 

@@ -52,6 +52,12 @@ VALUES = {
     "seed=-1": "seed is -1, but must be at least 0",
     "optim.lr=-1e-4": "optim.lr is -0.0001, but must be at least 0",
     "env.num_envs=0": "env.num_envs is 0, but must be at least 1",
+    "optim.lr=.inf": "optim.lr expects a number, got inf",
+    "env.x=.nan": "env.x=.nan has .nan, which is not a number",
+    "optim.beta1=1": "optim.beta1 is 1.0, but must be below 1",
+    "behavior.return_lambda=1.5": "behavior.return_lambda is 1.5, but must be at most 1",
+    "behavior.return_norm.high=101": "must be at most 100",
+    "seed=4294967296": "seed is 4294967296, but must be at most 4294967295",
 }
 
 
@@ -110,4 +116,22 @@ def test_options_that_only_the_env_knows_pass():
 def test_checked_keys_exist():
     from dreamer_plugin.config import fields
 
-    assert set(fields.CHOICES) | set(fields._least()) <= set(key_types())
+    bounded = {key for _, _, bounds in fields.BOUNDS for key in fields._by_key(bounds)}
+    assert set(fields.CHOICES) | bounded <= set(key_types())
+
+
+def test_a_key_nested_and_with_dots_is_one_key():
+    for tree in (
+        {"optim": {"lr": 1}, "optim.lr": 2},
+        {"env": {"options": {"x": 1}, "x": 2}},
+    ):
+        with pytest.raises(UsageError, match="mine sets .* twice"):
+            flatten(tree, "mine")
+
+
+def test_infinite_options_of_an_env_are_values():
+    """The default of Gymnasium's Hopper-v5 is `healthy_z_range=(0.7, inf)`."""
+    flat = flatten({"env.healthy_z_range": (0.7, float("inf"))}, "x", ["healthy_z_range"])
+    assert flat["env.options.healthy_z_range"] == (0.7, float("inf"))
+    with pytest.raises(UsageError, match="not a number"):
+        flatten({"env.healthy_z_range": [float("nan")]}, "x", ["healthy_z_range"])

@@ -17,7 +17,7 @@ plain = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-(2**63), 2**63)
-    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.floats(allow_nan=False)
     | st.text(st.characters(exclude_categories=["Cs", "Cc"])).filter(
         lambda text: "${" not in text and text != "???"
     ),

@@ -22,8 +22,7 @@ REFUSED = {
     "x: 2020-13-45": "not valid YAML",
     "x: !!binary aGk=": "quote it",
     "x: !!set {a, b}": "quote it",
-    "x: .nan": "finite",
-    "x: -.inf": "finite",
+    "x: [1, .nan]": "not a number",
     "x: !!python/object/apply:os.system [ls]": "not valid YAML",
     "x: [1": "not valid YAML (line 1)",
     "[" * 50 + "]" * 50: "nested deeper",
@@ -82,7 +81,7 @@ def test_any_bytes_parse_or_are_a_usage_error(data):
         st.none()
         | st.booleans()
         | st.integers()
-        | st.floats(allow_nan=False, allow_infinity=False),
+        | st.floats(allow_nan=False),
         lambda inner: (
             st.lists(inner, max_size=3)
             | st.dictionaries(st.text("abc", min_size=1), inner, max_size=3)
