@@ -170,6 +170,7 @@ def test_evaluate(played, run_folder, words, path, which):
             "is --config v1, and --config v2 is",
         ),
         ("train --env toy/catch --algo Dreamerv1 --config torchwm_v2", "--config torchwm_v2 is"),
+        ("train --env toy/catch --algo Dreamerv1 --config RUN", "is another agent: leave one"),
         ("train --env toy/catch --algo Dremerv1", "Unknown algo 'Dremerv1'. Did you mean 'Dream"),
         ("train --suite dmcontrol", "--suite dmcontrol says not which task: add --env TASK."),
         ("train --env toy/catch --suite toys", "is not of --suite toys: leave"),

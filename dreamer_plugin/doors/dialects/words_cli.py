@@ -8,7 +8,7 @@
     --checkpoint ckpts/dreamer_best.pt      its best one
     --checkpoint runs/walker.pt             the run or checkpoint runs/walker
 
-Nothing heavy is loaded here, and no file is opened: a path only leads to a folder of ours.
+Nothing heavy is loaded here, and a path of weights is never opened: it leads to a folder of ours.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
 from dreamer_plugin.doors.dialects import forms
 from dreamer_plugin.errors import UsageError
@@ -35,15 +34,13 @@ def configs(algo: str | None, config: Sequence[str] | None) -> list[str]:
     """Presets and files, those that `--algo` means first.
 
     Raises:
-        UsageError: there is no such algorithm, or a preset asks for another agent.
+        UsageError: there is no such algorithm or preset, or one asks for another agent.
     """
     given = list(config or [])
     if algo is None:
         return given
     preset = forms.version(algo)
-    from dreamer_plugin.config import presets
-
-    agents = {each: _agent(presets, each) for each in given}
+    agents = {each: _agent(each) for each in given}
     other = next((each for each, agent in agents.items() if agent not in (preset, "")), "")
     if other:
         raise UsageError(
@@ -53,11 +50,13 @@ def configs(algo: str | None, config: Sequence[str] | None) -> list[str]:
     return [preset, *(each for each in given if each != preset)]
 
 
-def _agent(presets: ModuleType, name: str) -> str:
-    """The agent that a preset asks for; empty for a file, or a preset of any agent."""
-    found = (presets.find(shelf, name) for shelf in presets.SHELVES)
-    preset = next((each for each in found if each is not None), None)
-    return str(preset.tree.get("agent", "")) if preset else ""
+def _agent(config: str) -> str:
+    """The agent that a preset or a file asks for; empty where it is for any agent."""
+    from dreamer_plugin.config import presets, stack, yamlfile
+
+    path = stack.config_path(config)
+    tree = yamlfile.read_yaml(path) if path else presets.named(config).tree
+    return str(tree.get("agent", ""))
 
 
 def env_id(env: str | None, suite: str | None) -> str | None:
