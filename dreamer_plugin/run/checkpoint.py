@@ -34,6 +34,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from dreamer_envs.errors import StateError
 from dreamer_plugin.errors import CheckpointError, UsageError
 from dreamer_plugin.run import records
 from dreamer_plugin.run.packing import Tree, pack_streamed, unpack
@@ -193,12 +194,17 @@ def understood(folder: Path) -> Iterator[None]:
     """What goes wrong while a state is taken over is the fault of the checkpoint.
 
     Raises:
-        CheckpointError: for a tree that is not what this version writes.
+        CheckpointError: for a tree that is not what this version writes, or other envs.
     """
     try:
         yield
     except (UsageError, torch.OutOfMemoryError):
         raise
+    except StateError as error:
+        raise CheckpointError(
+            f"{folder} was saved with other envs: {error} Make as many with the same class and "
+            "wrappers, or go on from its weights alone (dreamer-plugin export)."
+        ) from error
     except _MISFITS as error:
         kind = type(error).__name__
         raise CheckpointError(f"{folder} does not fit this version: {kind}: {error}.") from error

@@ -18,7 +18,7 @@ from dreamer_envs import wrap
 from dreamer_plugin import Dreamer, make_env
 from dreamer_plugin.config import compose
 from dreamer_plugin.data.storage import SegmentStorage
-from dreamer_plugin.errors import UsageError
+from dreamer_plugin.errors import CheckpointError, UsageError
 from dreamer_plugin.run.envs import EnvSource, source_of
 from dreamer_plugin.run.evaluate import evaluate_run
 from dreamer_plugin.run.snapshot import Snapshot
@@ -230,6 +230,14 @@ def test_another_env_may_be_named(tmp_path):
         Dreamer.load(tmp_path / "agent", env="gym/Acrobot-v1")
     small(cartpole).learn(20, progress=False).save(tmp_path / "mine", replay=False)
     assert Dreamer.load(tmp_path / "mine", env="CartPole-v1").learn(4, progress=False)
+
+
+def test_an_env_of_other_wrappers_cannot_go_on(tmp_path):
+    small(cartpole).learn(40, progress=False).save(tmp_path / "agent")
+    wrapped = gym.wrappers.TimeLimit(cartpole(), 9)
+    loaded = Dreamer.load(tmp_path / "agent", env=wrapped, device="cpu")
+    with pytest.raises(CheckpointError, match="saved with other envs: .*wrappers.*weights alone"):
+        loaded.learn(4, progress=False)
 
 
 def test_what_is_learned_on_without_a_replay_is_what_is_loaded(tmp_path):
