@@ -13,6 +13,7 @@ remapped with `set_keys`. Only the normalisers change in a forward.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from types import SimpleNamespace
 from typing import Any, cast
@@ -96,6 +97,7 @@ class DreamerLossModule(LossModule):  # type: ignore[misc]  # torchrl has no typ
         super().__init__()
         # In a namespace, so that what is not trained here is no part of `parameters()`.
         self._parts = SimpleNamespace(agent=agent)
+        self._selected: list[Any] = []
 
     @property
     def in_keys(self) -> list[Any]:
@@ -109,12 +111,12 @@ class DreamerLossModule(LossModule):  # type: ignore[misc]  # torchrl has no typ
 
     @property
     def out_keys(self) -> list[Any]:
-        """The losses."""
-        return [f"loss_{name}" for name in self._names()]
+        """The losses, or those of them that `select_out_keys` left."""
+        return self._selected or [f"loss_{name}" for name in self._names()]
 
     @out_keys.setter
     def out_keys(self, values: Any) -> None:
-        raise AttributeError("out_keys follow from the agent")
+        self._selected = list(values)
 
     def _forward_value_estimator_keys(self, **kwargs: Any) -> None:
         """Nothing: returns are made by our own recursion, from continuations."""
@@ -125,7 +127,19 @@ class DreamerLossModule(LossModule):  # type: ignore[misc]  # torchrl has no typ
     def _records(self, batch: TensorDictBase) -> TensorDict:
         """The batch under our own keys."""
         names = [field.name for field in fields(self.tensor_keys) if field.name != STATES]
-        found = {name: batch.get(getattr(self.tensor_keys, name)) for name in names}
+        return self._read(batch, names)
+
+    def _read(self, batch: TensorDictBase, names: Iterable[str]) -> TensorDict:
+        """Some of the batch, under our own keys."""
+        places = {name: getattr(self.tensor_keys, name) for name in names}
+        lacking = [place for place in places.values() if batch.get(place, None) is None]
+        if lacking:
+            states = " WorldModelLoss writes the states." if STATES in lacking else ""
+            raise UsageError(
+                f"The batch lacks {lacking}; it has {sorted(map(str, batch.keys()))}. "
+                f"set_keys says where it has them.{states}"
+            )
+        found = {name: batch.get(place) for name, place in places.items()}
         return TensorDict(found, batch_size=batch.batch_size)
 
     def _weighed(self, each: dict[str, Tensor]) -> TensorDict:
@@ -220,10 +234,8 @@ class ActorCriticLoss(DreamerLossModule):
     def forward(self, tensordict: TensorDictBase) -> TensorDict:
         """Losses of a batch `[B, 1+T]` that has the world's `states`."""
         agent: Agent = self._parts.agent
-        k = self.tensor_keys
-        found = {name: tensordict.get(getattr(k, name)) for name in ("reward", *_FLAGS)}
-        batch = TensorDict(found, tensordict.batch_size)[:, agent.context :]
-        states = tensordict.get(k.states)[:, agent.context :]
+        batch = self._read(tensordict, (keys.REWARD, *_FLAGS, STATES))[:, agent.context :]
+        states = batch.pop(STATES)
         with (
             self.actor_network_params.to_module(self.actor_network),
             self.critic_network_params.to_module(self.critic_network),

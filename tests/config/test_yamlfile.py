@@ -78,10 +78,7 @@ def test_any_bytes_parse_or_are_a_usage_error(data):
 
 @given(
     st.recursive(
-        st.none()
-        | st.booleans()
-        | st.integers()
-        | st.floats(allow_nan=False),
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False),
         lambda inner: (
             st.lists(inner, max_size=3)
             | st.dictionaries(st.text("abc", min_size=1), inner, max_size=3)

@@ -617,6 +617,8 @@ def test_conv_encoder_and_decoder_of_002():
     assert rebuilt.shape == (B, 1, 3, 64, 64)
     own = decoder.part(features[:, 0, :200], features[:, 0, 200:])
     torch.testing.assert_close(rebuilt[:, 0], own.permute(0, 3, 1, 2))
+    torch.testing.assert_close(encoder(image[0, 0]), embed[0, 0])  # one image without a batch
+    torch.testing.assert_close(decoder(features[0, 0]), rebuilt[0, 0])
 
 
 def test_dense_decoder_of_002():

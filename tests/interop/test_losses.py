@@ -11,6 +11,7 @@ import torch
 from tensordict import TensorDict
 from torchrl.objectives import LossModule, SoftUpdate
 
+from dreamer_plugin.errors import UsageError
 from dreamer_plugin.interop.losses import ActorCriticLoss, DreamerLoss, WorldModelLoss
 from tests import tiny
 
@@ -67,6 +68,27 @@ def test_keys_can_be_renamed():
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, msg=name)
     assert "posterior" in other.keys()
+
+
+def test_a_batch_that_lacks_a_key_is_told_which():
+    loss = DreamerLoss(tiny.agent())
+    batch = tiny.batch().rename_key_("reward", "r")
+    with pytest.raises(UsageError, match=r"lacks \['reward'\]; it has .*'r'.*set_keys says where"):
+        loss(batch)
+    with pytest.raises(UsageError, match=r"lacks \['states'\].*WorldModelLoss writes the states"):
+        ActorCriticLoss(tiny.agent())(tiny.batch())
+
+
+def test_some_of_the_losses_may_be_selected():
+    loss = DreamerLoss(tiny.agent())
+    every = list(loss.out_keys)
+    expected = loss(tiny.batch())
+    loss = DreamerLoss(tiny.agent()).select_out_keys("loss_dyn", "loss_value")
+    found = loss(tiny.batch())
+    assert set(found.keys()) == set(loss.out_keys) == {"loss_dyn", "loss_value"}
+    torch.testing.assert_close(found["loss_value"], expected["loss_value"])
+    assert loss.reset_out_keys().out_keys == every
+    assert set(loss(tiny.batch()).keys()) == set(every)
 
 
 def test_the_slow_critic_is_a_target_that_torchrls_updater_moves():

@@ -39,9 +39,10 @@ class ConvEncoder(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """`[..., C, H, W] -> [..., E]`, of bytes or of floats in [0, 1]."""
         image = image.float() / 255 if image.dtype == torch.uint8 else image
-        batch = image.shape[:-3]
-        embed: Tensor = self.part(image.flatten(0, -4).movedim(-3, -1).contiguous())
-        return embed.unflatten(0, batch)
+        lead = image.shape[:-3]  # empty for one image
+        rows = image.reshape(lead.numel(), *image.shape[-3:]).movedim(-3, -1)
+        embed: Tensor = self.part(rows.contiguous())
+        return embed.reshape(*lead, embed.shape[-1])
 
 
 class ConvDecoder(nn.Module):
@@ -80,6 +81,7 @@ class ConvDecoder(nn.Module):
     def forward(self, features: FeatureLike) -> Tensor:
         """`[..., F] -> [..., C, H, W]`; black is 0 and white 1, nothing bounds it."""
         given = features_of(features)
-        flat = given.flatten(0, -2)
-        image: Tensor = self.part(flat[:, : self.deter], flat[:, self.deter :])
-        return image.movedim(-1, -3).unflatten(0, given.shape[:-1])
+        lead = given.shape[:-1]  # empty for one state
+        flat = given.reshape(lead.numel(), given.shape[-1])
+        image: Tensor = self.part(flat[:, : self.deter], flat[:, self.deter :]).movedim(-1, -3)
+        return image.reshape(*lead, *image.shape[-3:])
