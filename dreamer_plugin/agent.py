@@ -34,6 +34,7 @@ from dreamer_plugin.errors import NotFiniteUpdate
 from dreamer_plugin.nets.products import fast_products
 from dreamer_plugin.ops.shift import shifted
 from dreamer_plugin.optim import GroupedOptimizer
+from dreamer_plugin.spaces import Spaces
 from dreamer_plugin.world.model import WorldModel
 
 _OF_BEHAVIOR = ("policy", "value", "repval")
@@ -75,7 +76,7 @@ class Agent(nn.Module):
         scales: weight of every loss; its names must be exactly the losses' names. Without
             `repval`, that loss is not computed.
         optimizer: over all trained parameters, made by the builder.
-        action_size: A. dreams: of every update. shift: how its images are moved.
+        spaces: of the envs that it plays. dreams: of every update. shift: how its images are moved.
         precision: `torch.float32` or `torch.bfloat16`, of the networks' inner computation.
         seed: of the noise drawn in updates.
         context: columns before those that are trained on: 1, whose latents are the start, or 0:
@@ -91,7 +92,7 @@ class Agent(nn.Module):
         behavior: ActorCritic,
         scales: Mapping[str, float],
         optimizer: GroupedOptimizer,
-        action_size: int,
+        spaces: Spaces,
         dreams: Dreams,
         shift: Shift,
         precision: torch.dtype = torch.float32,
@@ -102,7 +103,7 @@ class Agent(nn.Module):
         self.world, self.behavior = world, behavior
         self.scales = dict(scales)
         self.optimizer = optimizer
-        self.action_size = action_size
+        self.spaces = spaces
         self.dreams, self.shift = dreams, shift
         self.precision, self.context = precision, context
         self.dream_step: Step = dream_step
@@ -129,7 +130,7 @@ class Agent(nn.Module):
     def initial(self, batch: int) -> TensorDict:
         """State before the first frame: `[batch]` with deter, stoch and a zero prev_action."""
         deter, stoch = self.world.rssm.initial(batch)
-        action = deter.new_zeros(batch, self.action_size)
+        action = deter.new_zeros(batch, self.spaces.action_size)
         state = {"deter": deter, "stoch": stoch, "prev_action": action}
         return TensorDict(state, batch_size=[batch])
 

@@ -53,7 +53,7 @@ def build_agent(cfg: Config, spaces: Spaces, device: torch.device | str = "cpu")
         behavior,
         {key.name: reconstruction for key in spaces.obs} | scales,
         build_optimizer(cfg.optim, world, behavior),
-        spaces.action_size,
+        spaces,
         dreams,
         Shift(cfg.world.encoder.shift, cfg.world.encoder.shift_targets),
         choose_precision(cfg.precision, device),

@@ -33,7 +33,8 @@ CHOICES = {
 }
 NORMS = ("return_norm", "value_norm", "advantage_norm")
 # Sections and keys, so that one line covers what belongs together.
-LEAST = {
+Bounds = Mapping[int, Mapping[str, Iterable[str]]]  # bound -> section -> keys
+LEAST: Bounds = {
     1: {
         "env": ("num_envs", "min_envs", "timeout"),
         "run": ("steps", "burst", "eval_episodes", "log_every", "save_every", "keep"),
@@ -66,7 +67,7 @@ LEAST = {
         "loss_scales": tuple(item.name for item in fields(LossScales)),
     },
 }
-MOST = {
+MOST: Bounds = {
     2**32 - 1: {"": ("seed",)},  # of NumPy's older generators, which many envs have
     100: {f"behavior.{name}": ("low", "high") for name in NORMS},
     1: {
@@ -77,7 +78,7 @@ MOST = {
         **{f"behavior.{name}": ("rate",) for name in NORMS},
     },
 }
-BELOW = {1: {"optim": ("beta1", "beta2")}}  # a mean that never moves
+BELOW: Bounds = {1: {"optim": ("beta1", "beta2")}}  # a mean that never moves
 BOUNDS = (
     ("at least", operator.ge, LEAST),
     ("at most", operator.le, MOST),
@@ -191,7 +192,7 @@ def check_values(flat: Mapping[str, Any], source_of: Mapping[str, str]) -> None:
         raise UsageError(f"{hint} (set by {source_of['device']})")
 
 
-def _by_key(bounds: Mapping[int, Mapping[str, Iterable[str]]]) -> dict[str, int]:
+def _by_key(bounds: Bounds) -> dict[str, int]:
     """Dotted name -> bound."""
     return {
         f"{section}.{key}".lstrip("."): bound

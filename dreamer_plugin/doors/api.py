@@ -190,8 +190,7 @@ class Dreamer:
         if deterministic is None:
             deterministic = self.config.behavior.eval_mode
         source = self._envs()
-        known = self._native.spaces
-        report = evaluate(self.agent, source, episodes, seed, deterministic, num_envs, known=known)
+        report = evaluate(self.agent, source, episodes, seed, deterministic, num_envs)
         if not source.fresh and self._training is not None:
             self._training.restart_envs()
         return report

@@ -6,13 +6,13 @@ import json
 import statistics
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from dreamer_plugin.agent import Agent
 from dreamer_plugin.build import build_agent
 from dreamer_plugin.config import Config, load_config
 from dreamer_plugin.data.alignment import Aligner
-from dreamer_plugin.data.collect import EpisodeStats, Records, VectorCollector
+from dreamer_plugin.data.collect import EpisodeStats, Policy, Records, VectorCollector
 from dreamer_plugin.data.noise import NoiseStreams
 from dreamer_plugin.errors import CheckpointError, UsageError, nearest
 from dreamer_plugin.run import checkpoint
@@ -89,15 +89,22 @@ class EvalReport:
         return json.dumps(self.to_dict(), indent=1, allow_nan=False)
 
 
+class Player(Policy, Protocol):
+    """A policy that knows whose envs it plays."""
+
+    @property
+    def spaces(self) -> Spaces:
+        """Of its envs."""
+
+
 def evaluate(
-    agent: Agent,
+    agent: Player,
     source: EnvSource,
     episodes: int,
     seed: int = 0,
     deterministic: bool = False,
     num_envs: int | None = None,
     records: Records | None = None,
-    known: Spaces | None = None,
 ) -> EvalReport:
     """Play whole episodes on fresh envs.
 
@@ -111,7 +118,6 @@ def evaluate(
         seed: of envs and noise. deterministic: modes of posterior and policy instead of samples.
         num_envs: side by side; by default as many as the run has, at most `episodes`.
         records: takes what is seen and done, also in episodes that are played beside the counted.
-        known: spaces of the agent, where these envs may have others.
 
     Raises:
         UsageError: for less than one episode, or envs with other spaces.
@@ -125,8 +131,7 @@ def evaluate(
     vector = source.vector(seed + _STREAM, count)
     try:
         spaces = Spaces.from_gym(vector.observation_space, vector.action_space)
-        if known is not None:
-            known.refuse_other(spaces)
+        agent.spaces.refuse_other(spaces)
         noise = NoiseStreams(seed + _STREAM, count, agent.noise_size)
         aligner = Aligner(count, spaces, source.terminal_on_timeout)
         collector = VectorCollector(vector, agent, records, aligner, noise, deterministic)
@@ -175,11 +180,11 @@ def evaluate_run(
         CheckpointError: when it is damaged.
     """
     chosen = choose(run_dir, which)
-    agent, native = load_agent(chosen.cfg, chosen.path, device)
+    agent, _ = load_agent(chosen.cfg, chosen.path, device)
     if deterministic is None:
         deterministic = chosen.cfg.behavior.eval_mode
     source = source_of(chosen.cfg)
-    report = evaluate(agent, source, episodes, seed, deterministic, num_envs, known=native.spaces)
+    report = evaluate(agent, source, episodes, seed, deterministic, num_envs)
     return replace(report, **chosen.facts)
 
 

@@ -123,7 +123,7 @@ def train_baseline(
     def measure(model: Any) -> None:
         with clock.stopped():
             spaces = Spaces.from_gym(model.env.observation_space, model.env.action_space)
-            policy: Any = Baseline(model, spaces)
+            policy = Baseline(model, spaces)
             report = evaluate(policy, source, episodes, cfg.seed, deterministic=True)
         values = {f"eval/{name}": value for name, value in report.summary().items()}
         log.write(model.num_timesteps, values, seconds=round(clock.seconds, 3))

@@ -42,9 +42,9 @@ def play_recorded(
         deterministic: as of `run.evaluate.evaluate_run`.
         film: frames to keep of the first env at least.
     """
-    agent, native = load_agent(chosen.cfg, chosen.path, device)
+    agent, _ = load_agent(chosen.cfg, chosen.path, device)
     modes = chosen.cfg.behavior.eval_mode if deterministic is None else deterministic
     recorder = Recorder(RECORDS, film)
-    source, known = source_of(chosen.cfg), native.spaces
-    report = evaluate(agent, source, episodes, seed, modes, records=recorder, known=known)
+    source = source_of(chosen.cfg)
+    report = evaluate(agent, source, episodes, seed, modes, records=recorder)
     return Recorded(agent, replace(report, **chosen.facts), recorder.episodes())
