@@ -275,8 +275,7 @@ class Dreamer:
         if self._training is None:
             folder = RunFolder(self.config.run.logdir) if self.config.run.logdir else None
             if folder is not None:
-                if folder.is_run():
-                    raise UsageError(f"{folder.path} already holds a run; use Dreamer.load.")
+                folder.refuse_run("go on with Dreamer.load, or name another run.logdir")
                 folder.path.mkdir(parents=True, exist_ok=True)
             # A replay on disk leaves no file behind, so a loaded agent's may lie in its old folder.
             place = folder.path if folder else self._run

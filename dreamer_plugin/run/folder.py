@@ -40,6 +40,15 @@ class RunFolder:
         """Whether a run was started here."""
         return self.config_path.is_file()
 
+    def refuse_run(self, remedy: str) -> None:
+        """See that no run was started here.
+
+        Raises:
+            UsageError: with the remedy, when one was.
+        """
+        if self.is_run():
+            raise UsageError(f"{self.path} already holds a run: {remedy}.")
+
     def is_shared(self) -> bool:
         """Whether it came from somewhere else, with a single checkpoint."""
         return (self.path / SHARED).is_file()
@@ -121,12 +130,7 @@ def new_folder(cfg: Config) -> RunFolder:
     else:
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         folder = RunFolder(RUNS / f"{run_prefix(cfg)}{stamp}")
-    if folder.is_run():
-        message = (
-            f"{folder.path} already holds a run. Continue it with --resume {folder.path}, "
-            "or pass another --logdir."
-        )
-        raise UsageError(message)
+    folder.refuse_run(f"continue it with --resume {folder.path}, or pass another --logdir")
     return folder
 
 

@@ -228,10 +228,8 @@ class DreamerTrainer(Trainer):  # type: ignore[misc]
             UsageError: when that folder holds a run which is not continued.
         """
         logdir = self.training.cfg.run.logdir
-        if logdir and RunFolder(logdir).is_run() and not self._continued:
-            raise UsageError(
-                f"{logdir} already holds a run: name another run.logdir, or load_from_file first."
-            )
+        if logdir and not self._continued:
+            RunFolder(logdir).refuse_run("name another run.logdir, or load_from_file first")
         super().train()
 
     def _counters(self) -> dict[str, Any]:

@@ -202,7 +202,7 @@ def test_neither_command_overwrites(official):
     arrays, words = official
     call("import-weights", "weights.npz", *words, "--logdir", "run")
     again = refused("import-weights", "weights.npz", *words, "--logdir", "run")
-    assert "run already holds a run." in again
+    assert "run already holds a run:" in again
     assert "Cannot write 'weights.npz': File exists." in refused(
         "export-weights", "run", "weights.npz"
     )
