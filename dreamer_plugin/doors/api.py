@@ -25,7 +25,7 @@ from dreamer_plugin.build import build_agent
 from dreamer_plugin.config import Config, load_config, save_config
 from dreamer_plugin.config.fields import check_values
 from dreamer_plugin.doors.api_env import EnvLike, flatten, makers_of, on_env, resolve
-from dreamer_plugin.doors.cli_runs import similar_run
+from dreamer_plugin.doors.run_paths import similar_run
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run import checkpoint, snapshot
 from dreamer_plugin.run.devices import choose_device

@@ -25,9 +25,9 @@ from dreamer_plugin.doors import (
     cli_share,
 )
 from dreamer_plugin.doors.cli_import import EnvImport
-from dreamer_plugin.doors.cli_runs import require_run
 from dreamer_plugin.doors.cli_usage import OneLineGroup
 from dreamer_plugin.doors.dialects import words_cli
+from dreamer_plugin.doors.run_paths import require_run
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.pretrained import place
 

@@ -15,7 +15,7 @@ from dreamer_plugin.config.layers import on_disk
 from dreamer_plugin.config.machine import free_disk, probe
 from dreamer_plugin.config.secrets import hidden
 from dreamer_plugin.config.trust import usable
-from dreamer_plugin.doors.cli_runs import require_run, require_run_of, run_of
+from dreamer_plugin.doors.run_paths import require_run, require_run_of, run_of
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.spaces import Spaces
 

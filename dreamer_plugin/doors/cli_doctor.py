@@ -10,7 +10,7 @@ import typer
 
 from dreamer_plugin.doors.cli_import import EnvImport, EnvPython
 from dreamer_plugin.doors.cli_meter import metered
-from dreamer_plugin.doors.cli_runs import require_run
+from dreamer_plugin.doors.run_paths import require_run
 
 ABOUT = """Examine a run: evidence, likely cause and remedy of what goes wrong.
 

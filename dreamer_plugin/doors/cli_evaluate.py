@@ -10,8 +10,8 @@ import typer
 
 from dreamer_plugin.doors.cli_import import EnvImport, EnvPython
 from dreamer_plugin.doors.cli_meter import metered
-from dreamer_plugin.doors.cli_runs import require_run, run_of
 from dreamer_plugin.doors.dialects import words_cli
+from dreamer_plugin.doors.run_paths import require_run, run_of
 from dreamer_plugin.errors import UsageError
 
 Hidden = Annotated[str | None, typer.Option(hidden=True)]  # a run knows its env

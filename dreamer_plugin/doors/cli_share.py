@@ -10,7 +10,7 @@ import typer
 from dreamer_plugin.doors import cli_evaluate
 from dreamer_plugin.doors.cli_import import EnvImport
 from dreamer_plugin.doors.cli_meter import metered
-from dreamer_plugin.doors.cli_runs import require_run
+from dreamer_plugin.doors.run_paths import require_run
 
 ABOUT_PUSH = """Share a run: one checkpoint, settings, numbers and a model card; no replay.
 

@@ -15,7 +15,7 @@ from dreamer_plugin.config.fields import OPTIONS, flatten
 from dreamer_plugin.config.history import saved_history
 from dreamer_plugin.config.secrets import hidden
 from dreamer_plugin.doors.cli_config import resolve
-from dreamer_plugin.doors.cli_runs import require_run
+from dreamer_plugin.doors.run_paths import require_run
 from dreamer_plugin.errors import UsageError
 
 INDENT = 2

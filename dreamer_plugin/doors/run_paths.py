@@ -1,4 +1,4 @@
-"""Which run a word of the command line means, and what is said when it means none."""
+"""Which run a path means, and what is said when it means none."""
 
 from __future__ import annotations
 
