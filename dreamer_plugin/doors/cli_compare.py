@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dreamer_plugin.doors.cli_import import EnvImport
 from dreamer_plugin.doors.cli_meter import metered
 from dreamer_plugin.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from dreamer_plugin.config import Config, Resolved
 
 ABOUT = """Train several agents on one env, and compare how well and how fast they learn.
 
@@ -65,21 +68,31 @@ def compare(
     options = {key: value for key, value in given.items() if value is not None}
     from dreamer_plugin.doors.cli_config import refuse_keys, shown_override
     from dreamer_plugin.study import contest as cells
+    from dreamer_plugin.study.cells import Stopped
     from dreamer_plugin.study.contest_results import require_rliable, write_results
 
     refuse_keys(overrides or [], _OPTIONS)
-    configs = _configs(env, names, overrides or [], options | {"run.steps": steps})
+    resolved = _resolved(env, names, overrides or [], options | {"run.steps": steps})
+    configs = {name: each.config for name, each in resolved.items()}
     require_rliable()
     any_config = next(iter(configs.values()))
     _require_agents(names, any_config)
     env_id = any_config.env.id
     folder = out or Path("compare") / env_id.replace("/", "-")
     told = [*([f"size={size}"] if size else []), *map(shown_override, overrides or [])]
-    origins = {name: cells.origin(name, env_id, told) for name in names}
+    origins = {
+        name: cells.origin(name, each.config, [*told, *_of_machine(each)])
+        for name, each in resolved.items()
+    }
+    for line in _unlike(configs):
+        typer.echo(line)
     contest = cells.Contest(env_id, names, seeds, steps, every, episodes, origins)
     cells.enter(contest, folder)
-    with metered():
-        failed = cells.run_cells(contest, folder, lambda cell: configs[cell.agent], typer.echo)
+    try:
+        with metered():
+            failed = cells.run_cells(contest, folder, lambda cell: configs[cell.agent], typer.echo)
+    except Stopped as stopped:
+        raise typer.Exit(stopped.exit_code) from stopped
     files = write_results(cells.read_contest(folder), folder)
     typer.echo(f"{folder}: {', '.join(file.name for file in files)}")
     if failed:
@@ -104,18 +117,37 @@ def _names(agents: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _configs(
+def _resolved(
     env: str, names: Sequence[str], overrides: Sequence[str], options: dict[str, Any]
-) -> dict[str, Any]:
+) -> dict[str, Resolved]:
     """Settings of each agent; baselines take env and device from those of V3."""
     from dreamer_plugin.doors.cli_config import resolve
     from dreamer_plugin.study.contest_names import DREAMERS
 
     presets = {name: DREAMERS.get(name, "v3") for name in names}
     made = {
-        preset: resolve(env, [preset], overrides, options).config for preset in presets.values()
+        preset: resolve(env, [preset], overrides, options)
+        for preset in dict.fromkeys(presets.values())
     }
     return {name: made[preset] for name, preset in presets.items()}
+
+
+def _of_machine(resolved: Resolved) -> list[str]:
+    """What the machine chose of what is learned: a cell made elsewhere may not be beside it."""
+    rows = (row for row in resolved.report.rows if row.setting in ("size", "env.num_envs"))
+    return [f"{row.setting}={row.here}" for row in rows]
+
+
+def _unlike(configs: dict[str, Config]) -> list[str]:
+    """Where agents do not see the same env, in lines."""
+    options = {name: cfg.env.options for name, cfg in configs.items()}
+    lines = []
+    for key in sorted({key for each in options.values() for key in each}):
+        values = {name: each.get(key) for name, each in options.items()}
+        if len(set(map(repr, values.values()))) > 1:
+            told = ", ".join(f"{value} for {name}" for name, value in values.items())
+            lines.append(f"not the same env: {key} is {told}; env.{key}=VALUE sets it for all")
+    return lines
 
 
 def _require_agents(names: Sequence[str], cfg: Any) -> None:

@@ -66,7 +66,7 @@ def report(
     with metered():
         text = make(runs, episodes, seed, device)
     try:
-        out.write_text(text, encoding="utf-8")
+        out.write_text(text, encoding="utf-8", errors="replace")
     except OSError as error:
         raise UsageError(f"Cannot write {out}: {error.strerror}; try --out.") from error
     typer.echo(f"{out}: {len(text) / 1e6:.2f} MB, open it in a browser")

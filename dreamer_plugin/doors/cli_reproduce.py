@@ -147,21 +147,27 @@ def _run(asked: _Asked, out: Path | None, record: Path | None) -> None:
     from dreamer_plugin.study import reproduce_found as found
     from dreamer_plugin.study import reproduce_results as results
     from dreamer_plugin.study import reproduce_table as shelf
+    from dreamer_plugin.study.cells import Stopped
 
     plan, configs = _plan(asked)
+    default = Path("reproduce") / f"{shelf.name(plan.env, plan.seen)}-{plan.agent}"
+    folder = out or default
+    there = (folder / parts.FILE).is_file()
+    known = parts.both(parts.read_reproduction(folder), plan) if there else plan
     for wanted in asked.only:
-        choose(plan.names(), wanted, "--only")
+        choose(replace(known, variants=plan.variants).names(), wanted, "--only")
     if record is not None:
         shelf.check(plan, record)
     for line in _told(plan, found.curve_to_reach(plan)):
         typer.echo(line)
-    default = Path("reproduce") / f"{shelf.name(plan.env, plan.seen)}-{plan.agent}"
-    folder = out or default
     asked_for, plan = plan, parts.enter(plan, folder)
     now = replace(plan, frames=asked_for.frames, steps=asked_for.steps)
+    wanted_runs = asked.only or list(asked_for.names())
     try:
         with metered():
-            failed = parts.run(now, configs, folder, typer.echo, asked.only)
+            failed = parts.run(now, configs, folder, typer.echo, wanted_runs)
+    except Stopped as stopped:
+        raise typer.Exit(stopped.exit_code) from stopped
     finally:  # also what an interrupted one has
         ran = found.find(plan, folder)
         files, verdicts = results.write_results(ran, folder / results.FOLDER)
@@ -264,7 +270,10 @@ def _frames(budget: str, curve: Curve) -> int:
             f"--budget {budget} is neither frames, such as 100000, nor a share, such as 20%."
         ) from None
     if not 0 < frames <= end:
-        raise UsageError(f"--budget {budget}: the published curve ends at {end:,} frames.")
+        raise UsageError(
+            f"--budget {budget}: name more than 0 frames, up to the {end:,} at which the published "
+            "curve ends."
+        )
     return frames
 
 

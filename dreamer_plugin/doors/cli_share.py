@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -72,7 +73,7 @@ def push(
     if Path(where).is_dir():
         total = sum(file.stat().st_size for file in Path(where).rglob("*") if file.is_file())
         size = f", {total / 1e6:.2f} MB"
-    typer.echo(f"{where}{size}\n  take it:  dreamer-plugin pull {dest} FOLDER")
+    typer.echo(f"{where}{size}\n  take it:  dreamer-plugin pull {shlex.quote(dest)} FOLDER")
 
 
 def pull(

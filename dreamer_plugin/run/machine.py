@@ -44,7 +44,7 @@ def note_machine(
 def read_machines(folder: Path) -> list[dict[str, Any]]:
     """All whole lines of a run's file; empty where it is of an older version."""
     path, lines = folder / FILE, []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+    for line in path.read_bytes().splitlines() if path.is_file() else []:
         try:
             lines.append(json.loads(line))
         except ValueError:  # cut by a kill

@@ -173,8 +173,10 @@ def _falling(start: float) -> Callable[[float], float]:
 
 
 def _fits(takes: str, space: gym.Space[Any]) -> bool:
-    kind = {"discrete": gym.spaces.Discrete, "continuous": gym.spaces.Box, "any": gym.Space}
-    return isinstance(space, kind[takes])
+    one, box = gym.spaces.Discrete, gym.spaces.Box
+    several = gym.spaces.MultiDiscrete, gym.spaces.MultiBinary
+    kinds = {"discrete": (one,), "continuous": (box,), "any": (one, box, *several)}
+    return isinstance(space, kinds[takes])
 
 
 class _Clock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -85,10 +86,11 @@ def _metadata(
 
 def _usage(name: str) -> str:
     local = "FOLDER" if "://" in name else name
+    quoted = shlex.quote(local)
     pull = f"dreamer-plugin pull {name} {local}\n" if local == "FOLDER" else ""
     shell = (
-        f"{pull}dreamer-plugin evaluate {local} --episodes 20\n"
-        f"dreamer-plugin play {local} --dream     # steer inside the learned world"
+        f"{pull}dreamer-plugin evaluate {quoted} --episodes 20\n"
+        f"dreamer-plugin play {quoted} --dream     # steer inside the learned world"
     )
     python = (
         "from dreamer_plugin import Dreamer\n\n"

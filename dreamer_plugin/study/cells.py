@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dreamer_plugin.config.yamlfile import write_text
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.telling import part_of
 from dreamer_plugin.run.telling import tell as tell_progress
@@ -54,6 +55,7 @@ def make_all(cells: Sequence[Cell], folder: Path, tell: Callable[[str], None]) -
         title = f"[{number}/{len(cells)}] {cell.name}"
         facts = done(place)
         if facts is not None and cell.enough(facts):
+            (place / FAILED).unlink(missing_ok=True)  # of who met the one that made it
             tell(f"{title}: done before")
             continue
         tell(f"{title}: {cell.about}")
@@ -61,6 +63,7 @@ def make_all(cells: Sequence[Cell], folder: Path, tell: Callable[[str], None]) -
             (place / FAILED).unlink(missing_ok=True)
             with part_of("trainings", number - 1, len(cells), cell.name):
                 _note(place, DONE, cell.make(place))
+            (place / FAILED).unlink(missing_ok=True)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             _note(place, FAILED, {"error": reason, "trace": traceback.format_exc()})
@@ -77,18 +80,13 @@ def tell_steps(training: Training) -> None:
 
 def done(place: Path) -> dict[str, Any] | None:
     """Facts of a cell that is done, None of another."""
-    path = place / DONE
-    return json.loads(path.read_text("utf-8")) if path.is_file() else None
+    return _facts(place / DONE)
 
 
 def failures(names: Iterable[str], folder: Path) -> dict[str, str]:
     """Cells that failed -> why."""
-    files = {name: folder / name / FAILED for name in names}
-    return {
-        name: json.loads(path.read_text("utf-8"))["error"]
-        for name, path in files.items()
-        if path.is_file()
-    }
+    found = {name: _facts(folder / name / FAILED) for name in names}
+    return {name: facts["error"] for name, facts in found.items() if facts}
 
 
 def read_plan(folder: Path, name: str, does: str) -> dict[str, Any]:
@@ -98,15 +96,63 @@ def read_plan(folder: Path, name: str, does: str) -> dict[str, Any]:
         folder: of the cells. name: of the file. does: what such a folder does, for the error.
 
     Raises:
-        UsageError: when there is no such file.
+        UsageError: when there is no such file, or it was damaged.
     """
     path = folder / name
     if not path.is_file():
         raise UsageError(f"{folder} {does} nothing: it has no {name}.")
-    plan: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    plan = _facts(path)
+    if plan is None:
+        raise UsageError(f"{path} is damaged: name another folder with --out.")
     return plan
 
 
+def write_plan(folder: Path, name: str, plan: dict[str, Any]) -> None:
+    """Write what `read_plan` reads, whole or not at all."""
+    write_text(json.dumps(plan, indent=1) + "\n", folder / name)
+
+
+def enter(folder: Path, name: str) -> bool:
+    """Begin in a folder.
+
+    Args:
+        folder: made if need be. name: of the file with its plan.
+
+    Returns:
+        Whether a plan stands there already.
+
+    Raises:
+        UsageError: it is a file, or holds something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file: name a folder with --out.")
+    folder.mkdir(parents=True, exist_ok=True)
+    planned = (folder / name).is_file()
+    if not planned and any(folder.iterdir()):
+        raise UsageError(f"{folder} holds other files: name an empty folder with --out.")
+    return planned
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal ended a training; the cell goes on with the same command.
+
+    Args:
+        exit_code: of a process that ends with it.
+    """
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__()
+        self.exit_code = exit_code
+
+
+def _facts(path: Path) -> dict[str, Any] | None:
+    """What a file says; None where it is missing, or was cut while older versions wrote it."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def _note(place: Path, name: str, facts: dict[str, Any]) -> None:
-    place.mkdir(parents=True, exist_ok=True)
-    (place / name).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    write_text(json.dumps(facts, indent=1) + "\n", place / name)

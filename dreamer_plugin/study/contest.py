@@ -9,7 +9,6 @@ Cells are made as `cells.py` says. Dreamer goes on where it was cut, others begi
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +19,10 @@ from typing import Any
 from rich.console import Console
 
 from dreamer_plugin.config import Config
+from dreamer_plugin.config.fields import OPTIONS
+from dreamer_plugin.config.secrets import hidden
 from dreamer_plugin.errors import UsageError
+from dreamer_plugin.run.folder import LOCK, RunFolder
 from dreamer_plugin.run.loop import train
 from dreamer_plugin.run.metrics import JSONL, read_metrics
 from dreamer_plugin.study import cells
@@ -66,15 +68,18 @@ class Cell:
         return f"{self.agent}-s{self.seed}"
 
 
-def origin(agent: str, env: str, given: Sequence[str] = ()) -> str:
-    """Where the settings of an agent come from, in words.
+def origin(agent: str, cfg: Config, given: Sequence[str] = ()) -> str:
+    """Where the settings of an agent come from, in words, and how it sees the env.
 
     Args:
-        agent, env: its name, and the id of the env. given: settings of the Dreamers, as typed.
+        agent: its name. cfg: has its env. given: settings of a Dreamer that are not its preset's.
     """
+    options = {key: hidden(f"{OPTIONS}.{key}", value) for key, value in cfg.env.options.items()}
+    seen = [f"env.{key}={value}" for key, value in sorted(options.items())]
+    first = settings_of(agent, cfg.env.id)[1]
     if agent in DREAMERS:
-        return ", ".join([f"preset {DREAMERS[agent]} and the protocol of the suite", *given])
-    return settings_of(agent, env)[1]
+        first = f"preset {DREAMERS[agent]} and the protocol of the suite"
+    return ", ".join(dict.fromkeys([first, *given, *seen]))
 
 
 def enter(contest: Contest, folder: Path) -> None:
@@ -83,10 +88,8 @@ def enter(contest: Contest, folder: Path) -> None:
     Raises:
         UsageError: when something else is compared there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / FILE
-    if path.is_file():
-        before, now = json.loads(path.read_text("utf-8")), asdict(contest)
+    if cells.enter(folder, FILE):
+        before, now = cells.read_plan(folder, FILE, "compares"), asdict(contest)
         # Agents and seeds may be added: the cells that are there stay as they are.
         fixed = ("env", "steps", "eval_every", "episodes")
         other = [f"{key} {before[key]} there, {now[key]} here" for key in fixed
@@ -103,9 +106,7 @@ def enter(contest: Contest, folder: Path) -> None:
             seeds=max(before["seeds"], contest.seeds),
             settings=before["settings"] | contest.settings,
         )
-    elif any(folder.iterdir()):
-        raise UsageError(f"{folder} holds other files: name an empty folder with --out.")
-    path.write_text(json.dumps(asdict(contest), indent=1) + "\n", encoding="utf-8")
+    cells.write_plan(folder, FILE, asdict(contest))
 
 
 def run_cells(
@@ -154,16 +155,28 @@ def _make(
         quiet = Console(quiet=True)
         result = train(cfg, resume="auto", console=quiet, callbacks=[cells.tell_steps])
         if result.interrupted:
-            raise KeyboardInterrupt
+            raise cells.Stopped(result.exit_code)
     else:
-        shutil.rmtree(place, ignore_errors=True)  # it cannot go on where it was cut
-        place.mkdir(parents=True)
-        train_baseline(
-            cell.agent, cfg, place, contest.steps, contest.eval_every, contest.episodes, tell
-        )
-    last = evaluations(place)[-1]
+        with RunFolder(place).locked():
+            _empty(place)  # it cannot go on where it was cut
+            train_baseline(
+                cell.agent, cfg, place, contest.steps, contest.eval_every, contest.episodes, tell
+            )
+    measured = evaluations(place)
+    if not measured:
+        raise UsageError(f"no evaluation of {cell.name} gave a finite return")
+    last = measured[-1]
     tell(f"  {cell.name}: {last['eval/mean']:.2f} after {last['seconds']:.0f} s")
     return {"step": last["step"], "seconds": last["seconds"], "mean": last["eval/mean"]}
+
+
+def _empty(place: Path) -> None:
+    """Remove all but the lock, which is held."""
+    for each in place.iterdir():
+        if each.is_dir():
+            shutil.rmtree(each)
+        elif each.name != LOCK:
+            each.unlink()
 
 
 def evaluations(place: Path) -> list[dict[str, Any]]:

@@ -9,7 +9,8 @@ report.html   curves over steps and over seconds, estimates, performance profile
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from importlib.util import find_spec
@@ -87,7 +88,8 @@ def write_results(contest: Contest, folder: Path, draws: int = RESAMPLES) -> lis
     write_rows(files[0], ("agent", "seed", "step", "seconds", "mean"), _curve_rows(curves))
     estimated = estimates(scores, draws)
     header = ("agent", "seeds", "iqm", "low", "high", "mean", "best seed", "worst seed", "seconds")
-    summary = list(_summary_rows(scores, estimated, curves))
+    ended = [curve for curve in curves if not np.isnan(curve.at(grid(contest)[-1]))]
+    summary = list(_summary_rows(scores, estimated, ended))
     write_rows(files[1], header, summary)
     parts = _sections(contest, folder, curves, scores, estimated, (header, summary))
     title = f"{contest.env}: {', '.join(contest.agents)}"
@@ -124,11 +126,9 @@ def estimates(scores: Mapping[str, Array], draws: int = RESAMPLES, seed: int = 0
         return Estimates({}, {}, [], {})
     from rliable import library, metrics
 
-    rng = np.random.RandomState(seed)
-    with warnings.catch_warnings():
+    options: dict[str, Any] = {"reps": draws, "confidence_interval_size": CONFIDENCE}
+    with warnings.catch_warnings(), _seeded(seed):
         warnings.simplefilter("ignore")  # of how it seeds its own generator
-        options: dict[str, Any] = {"reps": draws, "confidence_interval_size": CONFIDENCE}
-        options["random_state"] = rng
         iqm = library.get_interval_estimates(
             scores, lambda x: np.array([metrics.aggregate_iqm(x)]), **options
         )
@@ -153,6 +153,17 @@ def estimates(scores: Mapping[str, Array], draws: int = RESAMPLES, seed: int = 0
             for name, share in profiles.items()
         },
     )
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """NumPy's global generator, which rliable draws from, with a seed; then as it was."""
+    before = np.random.get_state()
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(before)
 
 
 def _span(scores: Mapping[str, Array]) -> tuple[float, float]:
@@ -225,8 +236,9 @@ def _sections(
 
 def _conditions(contest: Contest) -> str:
     text = (
-        f"All agents see the env {contest.env} through the same adapter, and are evaluated by the "
-        f"same code on the same {contest.episodes} episodes every {contest.eval_every:,} steps: "
+        f"All agents see the env {contest.env} through the same adapter, with the options above, "
+        f"and are evaluated by the same code on {contest.episodes} episodes every "
+        f"{contest.eval_every:,} steps: "
         "those of Stable-Baselines3 with their likeliest actions, a Dreamer as its authors did. "
         "A Dreamer counts reset frames as steps, the others do not."
     )

@@ -47,7 +47,8 @@ class Plan:
         memory: most bytes of the process, replay included. free_memory: of the machine beside what
             the process has without it.
         device_memory: most bytes on the GPU; None without one.
-        disk: bytes of the checkpoints that are kept. free_disk: where the run would lie.
+        disk: bytes of the checkpoints that are kept, and of a replay beside them. free_disk: where
+            the run would lie. replay_disk: free where a replay has a disk of its own, else None.
         update, step: seconds of one update; of one step of all envs, acting included.
         envs: side by side.
     """
@@ -67,6 +68,7 @@ class Plan:
     device_memory: int | None
     disk: int
     free_disk: int
+    replay_disk: int | None
     update: float
     step: float
 
@@ -89,6 +91,12 @@ class Plan:
                 f"the replay needs {size_text(self.replay)} of memory and "
                 f"{size_text(self.free_memory)} are free: replay.capacity={fits} or "
                 "replay.storage=disk would fit"
+            )
+        if self.replay_disk is not None and self.replay > self.replay_disk:
+            found.append(
+                f"the replay needs {size_text(self.replay)} of disk and "
+                f"{size_text(self.replay_disk)} are free: a smaller replay.capacity, or another "
+                "replay.folder"
             )
         if self.disk > self.free_disk:
             found.append(
@@ -157,6 +165,7 @@ def _added_up(cfg: Config, parts: Parts, update: float, step: float) -> Plan:
     filled = resized(cfg, min(cfg.replay.capacity, run.steps))
     need = replay_needs(filled, parts.native.spaces, parts.vector.num_envs, **latent_sizes(agent))
     disk_replay = on_disk(cfg)
+    own = disk_replay and bool(cfg.replay.folder)
     weights = _SLOTS * sum(p.numel() * p.element_size() for p in agent.parameters())
     saved = saved_bytes(filled, need["records"], need["latents"])
     cuda = agent.device.type == "cuda"
@@ -174,8 +183,9 @@ def _added_up(cfg: Config, parts: Parts, update: float, step: float) -> Plan:
         memory=(peak_rss() or 0) + (0 if disk_replay else need["total"]),
         free_memory=probe().free,
         device_memory=torch.cuda.max_memory_allocated(agent.device) if cuda else None,
-        disk=saved + (run.keep + 1) * weights + disk_replay * need["total"],
+        disk=saved + (run.keep + 1) * weights + (disk_replay and not own) * need["total"],
         free_disk=free_disk(Path(run.logdir or RUNS)),
+        replay_disk=free_disk(Path(cfg.replay.folder)) if own else None,
         update=update,
         step=step,
     )

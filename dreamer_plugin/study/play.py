@@ -69,7 +69,7 @@ def open_env(cfg: Config, mode: str | None) -> tuple[Any, str | None]:
 
 def frames_per_second(env: Any) -> int:
     """As the env's authors mean it to be shown."""
-    return int(env.metadata.get("render_fps") or FPS)
+    return max(1, round(env.metadata.get("render_fps") or FPS))
 
 
 def play(

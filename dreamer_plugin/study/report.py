@@ -88,9 +88,12 @@ def _returns(runs: Sequence[RunRecord]) -> str:
     for index, run in enumerate(runs):
         by_frames.append(Line("", *run.series(RETURN, "frames"), colour=index, dots=True))
         by_frames.append(Line(run.name, *run.returns("frames"), colour=index))
-    found = {(curve.agent, curve.suite): curve for run in runs if (curve := published(run.cfg))}
+    curves = filter(None, (published(run.cfg) for run in runs))
+    found = {(curve.agent, curve.suite, curve.env, curve.seen): curve for curve in curves}
+    tasks = {curve.env for curve in found.values()}
     for index, curve in enumerate(found.values(), len(runs)):
-        by_frames.append(published_line(curve, index))
+        task = f", {curve.env}" if len(tasks) > 1 else ""
+        by_frames.append(published_line(curve, index, task))
     by_hours = [
         Line(run.name, _hours(run.returns("seconds")[0]), run.returns("seconds")[1], index)
         for index, run in enumerate(runs)
@@ -104,10 +107,10 @@ def _returns(runs: Sequence[RunRecord]) -> str:
     return page.charts(drawn)
 
 
-def published_line(curve: Curve, colour: int) -> Line:
-    """A published curve, dashed, with its band."""
+def published_line(curve: Curve, colour: int, task: str = "") -> Line:
+    """A published curve, dashed, with its band; `task` is said where there are several."""
     seeds = f", {curve.seeds} seeds" if curve.seeds else ""
-    name = f"published, {curve.suite}{seeds}"
+    name = f"published, {curve.suite}{task}{seeds}"
     frames: list[float] = list(curve.frames)
     return Line(name, frames, curve.mean, colour, True, *curve.band)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -143,23 +143,24 @@ def enter(plan: Reproduction, folder: Path) -> Reproduction:
     Raises:
         UsageError: when something else is run there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / FILE
-    if path.is_file():
+    if cells.enter(folder, FILE):
         before = read_reproduction(folder)
         fixed = ("env", "seen", "agent", "curve", "settings")
         other = [
             f"{key} {getattr(before, key)} there, {getattr(plan, key)} here"
             for key in fixed
-            if getattr(before, key) != getattr(plan, key)
+            if _unordered(getattr(before, key)) != _unordered(getattr(plan, key))
         ] or other_protocol(before, plan)
         if other:
             raise UsageError(f"{folder} runs something else: {'; '.join(other)}. Use --out.")
         plan = both(before, plan)
-    elif any(folder.iterdir()):
-        raise UsageError(f"{folder} holds other files: name an empty folder with --out.")
-    path.write_text(json.dumps(asdict(plan), indent=1) + "\n", encoding="utf-8")
+    cells.write_plan(folder, FILE, asdict(plan))
     return plan
+
+
+def _unordered(value: str | list[str]) -> str | list[str]:
+    """Settings in whatever order they were typed."""
+    return sorted(value) if isinstance(value, list) else value
 
 
 def both(before: Reproduction, now: Reproduction) -> Reproduction:
@@ -197,9 +198,21 @@ def read_reproduction(folder: Path) -> Reproduction:
     Raises:
         UsageError: when it is no such folder.
     """
-    read = cells.read_plan(folder, FILE, "reproduces")
-    found = [Difference(**each) for each in read.pop("differences")]
-    return Reproduction(**read, differences=found)
+    return plan_of(cells.read_plan(folder, FILE, "reproduces"), folder / FILE)
+
+
+def plan_of(facts: Mapping[str, Any], path: Path) -> Reproduction:
+    """A plan, as a file says it; what else that says is left out.
+
+    Raises:
+        UsageError: it lacks something.
+    """
+    try:
+        known = {each.name: facts[each.name] for each in fields(Reproduction)}
+        known["differences"] = [Difference(**each) for each in facts["differences"]]
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"{path} is not what this version writes: {error}.") from error
+    return Reproduction(**known)
 
 
 def run(
@@ -243,7 +256,7 @@ def _train(
     tellers: list[Callback] = [_Teller(place.name, plan.steps, tell), cells.tell_steps]
     result = train(cfg, resume="auto", console=Console(quiet=True), callbacks=tellers)
     if result.interrupted:
-        raise KeyboardInterrupt
+        raise cells.Stopped(result.exit_code)
     return {"steps": plan.steps, "frames": plan.frames, "updates": result.updates}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -18,7 +18,7 @@ from dreamer_plugin.run.machine import read_machines
 from dreamer_plugin.run.metrics import JSONL, read_metrics
 from dreamer_plugin.study import cells
 from dreamer_plugin.study.published_curves import Curve, curve_of
-from dreamer_plugin.study.reproduce import Difference, Reproduction, both, other_protocol
+from dreamer_plugin.study.reproduce import Reproduction, both, other_protocol, plan_of
 from dreamer_plugin.study.run_record import RETURN
 
 RESULT, SEEDS = "result.json", "seeds.csv"
@@ -107,7 +107,8 @@ def find(plan: Reproduction, folder: Path) -> Found:
         place = folder / name
         rows = read_metrics(place) if (place / JSONL).is_file() else []
         done, last = cells.done(place), rows[-1] if rows else {}
-        facts = {"variant": variant, "seed": seed, "done": done is not None}
+        finished = done is not None and done["steps"] >= plan.steps
+        facts = {"variant": variant, "seed": seed, "done": finished}
         facts |= {key: last.get(key, 0) for key in ("frames", "updates", "seconds")}
         facts |= {"machines": read_machines(place)}
         reached = max((int(row["frames"]) for row in rows), default=0)
@@ -135,13 +136,17 @@ def _binned(
 
 
 def read_recorded(place: Path) -> Found | None:
-    """What was recorded in a folder, None where nothing was."""
+    """What was recorded in a folder, None where nothing was.
+
+    Raises:
+        UsageError: when a file of it is missing or damaged.
+    """
     if not (place / RESULT).is_file():
         return None
-    facts: dict[str, Any] = json.loads((place / RESULT).read_text("utf-8"))
-    known = {each.name: facts[each.name] for each in fields(Reproduction)}
-    known["differences"] = [Difference(**each) for each in facts["differences"]]
-    plan = Reproduction(**known)
+    facts = read_result(place / RESULT)
+    plan = plan_of(facts, place / RESULT)
+    if not (place / SEEDS).is_file():
+        raise UsageError(f"{place} has a {RESULT} without its {SEEDS}: put it back, or remove it.")
     passed: dict[tuple[str, int], SeedCurve] = {}
     with (place / SEEDS).open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
@@ -155,6 +160,19 @@ def read_recorded(place: Path) -> Found | None:
         for name, key in plan.names().items()
     }
     return Found(plan, ran)
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """What a `result.json` says.
+
+    Raises:
+        UsageError: when it is damaged.
+    """
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise UsageError(f"{path} is damaged: put it back, or remove its folder.") from error
+    return facts
 
 
 def together(recorded: Found | None, new: Found, place: Path) -> Found:

@@ -84,11 +84,11 @@ class Verdict:
 
     @property
     def share(self) -> float:
-        """Ours as a part of what was published; not a number where that is 0."""
-        return self.ours / self.published if self.published else math.nan
+        """Ours as a part of what was published; not a number where that is not above 0."""
+        return self.ours / self.published if self.published > 0 else math.nan
 
     def __str__(self) -> str:
-        share = f", {self.share:.0%} of it" if self.published > 0 else ""
+        share = f", {self.share:.0%} of it" if math.isfinite(self.share) else ""
         protocol = "the published protocol" if self.same_protocol else NOT_THE_SAME
         return (
             f"{self.variant}: {self.word} the published band at {self.frames:,} frames, "

@@ -11,7 +11,6 @@ A task without results has a row that says so.
 from __future__ import annotations
 
 import csv
-import json
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 from dreamer_plugin.config import compose
 from dreamer_plugin.config.yamlfile import read_yaml
 from dreamer_plugin.errors import UsageError
-from dreamer_plugin.study.published_curves import curve_of
+from dreamer_plugin.study.published_curves import PRESETS, curve_of
 from dreamer_plugin.study.published_curves import seen as seen_by
 from dreamer_plugin.study.reproduce import FULL, Reproduction
 from dreamer_plugin.study.reproduce_found import (
@@ -29,6 +28,7 @@ from dreamer_plugin.study.reproduce_found import (
     SEEDS,
     Found,
     read_recorded,
+    read_result,
     refuse_other,
     together,
 )
@@ -39,7 +39,7 @@ PAGE = "README.md"
 NOT_RUN = "not run"
 _HEADER = ("task", "agent", "published", "at the end", "ours", "share", "verdict", "protocol",
            "updates", "hours", "other PyTorch implementations", "command")  # fmt: skip
-_KEPT = (RESULT, "curve.csv", SEEDS, "curve.png")
+_KEPT = ("curve.csv", SEEDS, "curve.png", RESULT)
 
 Key = tuple[str, str, str]  # env, obs, agent
 
@@ -63,11 +63,14 @@ def record(found: Found, shelf: Path) -> Path:
     with TemporaryDirectory() as folder:
         files, _ = write_results(all_found, Path(folder))
         place.mkdir(parents=True, exist_ok=True)
-        for kept in _KEPT:
-            (place / kept).unlink(missing_ok=True)
-        for file in files:
-            if file.name in _KEPT:
-                shutil.copyfile(file, place / file.name)
+        made = {file.name: file for file in files}
+        fresh = [name for name in _KEPT if name in made]  # the result last: it says what is there
+        for name in fresh:  # all of them stand beside the old ones before one of those goes
+            shutil.copyfile(made[name], place / f".{name}.new")
+        for name in fresh:
+            (place / f".{name}.new").replace(place / name)
+        for name in set(_KEPT) - set(made):
+            (place / name).unlink(missing_ok=True)
     write_table(shelf)
     return place
 
@@ -115,24 +118,29 @@ def with_table(text: str, shelf: Path) -> str:
     Args:
         text: of the page. shelf: where the results lie.
     """
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise UsageError(f"{shelf / PAGE} must have one line {BEGIN} and one {END}.")
-    before, rest = text.split(BEGIN)
-    lines = [f"| {' | '.join(row)} |" for row in table(shelf)]
+    before, begun, rest = text.partition(BEGIN)
+    _, ended, after = rest.partition(END)
+    if not (begun and ended) or text.count(BEGIN) + text.count(END) != 2:
+        raise UsageError(f"{shelf / PAGE} must have one line {BEGIN} and below it one {END}.")
+    rows = ([cell.replace("|", "\\|") for cell in row] for row in table(shelf))
+    lines = [f"| {' | '.join(row)} |" for row in rows]
     lines.insert(1, f"| {' | '.join(['---'] * len(_HEADER))} |")
-    return f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{rest.split(END)[1]}"
+    return f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}"
 
 
 def table(shelf: Path) -> list[list[str]]:
     """The table, its header first: the tasks of `tasks.yaml`, then what else was recorded."""
-    found = {_key(each): each for path in sorted(shelf.glob(f"*/*/{RESULT}"))
-             if (each := json.loads(path.read_text("utf-8")))}  # fmt: skip
+    results = map(read_result, sorted(shelf.glob(f"*/*/{RESULT}")))
+    found = {_key(each): each for each in results}
     path = shelf / "tasks.yaml"
     listed = read_yaml(path).get("tasks", []) if path.is_file() else []
-    wanted = [(row["env"], row.get("obs", ""), row["agent"]) for row in listed]
-    others = _rows(shelf / "others.csv")
-    keys = dict.fromkeys([*wanted, *found])
-    return [list(_HEADER), *(_row(key, found.get(key), others) for key in keys)]
+    try:
+        wanted = [(row["env"], row.get("obs", ""), row["agent"]) for row in listed]
+        others = _rows(shelf / "others.csv")
+        keys = dict.fromkeys([*wanted, *found])
+        return [list(_HEADER), *(_row(key, found.get(key), others) for key in keys)]
+    except KeyError as error:
+        raise UsageError(f"a row of {path} or of others.csv beside it lacks {error}.") from error
 
 
 def _row(
@@ -194,7 +202,8 @@ def _command(key: Key) -> str:
     usual = seen_by(compose(env, config=[agent]).config)
     words = ["dreamer-plugin reproduce", env]
     words += [f"env.obs={seen or 'proprio'}"] if seen != usual else []
-    return " ".join([*words, *([f"--agent {family}"] if family != "v3" else [])])
+    words += [f"--agent {family}"] if family != "v3" else []
+    return " ".join([*words, *([f"--config {agent}"] if agent != PRESETS.get(family) else [])])
 
 
 def _at(score: float | str, frames: int) -> str:

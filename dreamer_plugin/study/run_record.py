@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from dreamer_plugin.config import Config, load_config
@@ -109,11 +110,7 @@ def read_runs(paths: Sequence[str | Path]) -> list[RunRecord]:
 
 def running_mean(values: Sequence[float], width: int = RECENT) -> list[float]:
     """Mean of each value and those before it, `width` at most."""
-    sums, total = [], 0.0
-    for i, value in enumerate(values):
-        total += value - (values[i - width] if i >= width else 0.0)
-        sums.append(total / min(i + 1, width))
-    return sums
+    return [fmean(values[max(0, end - width) : end]) for end in range(1, len(values) + 1)]
 
 
 def _best_facts(run: Path) -> dict[str, Any]:

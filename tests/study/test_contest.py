@@ -13,9 +13,12 @@ import torch
 
 from dreamer_plugin import Dreamer
 from dreamer_plugin.config import compose
+from dreamer_plugin.doors import cli_compare
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.evaluate import evaluate
+from dreamer_plugin.run.folder import RunFolder
 from dreamer_plugin.run.machine import note_machine, read_machines
+from dreamer_plugin.run.training import RunResult
 from dreamer_plugin.study import baselines, contest, contest_results
 from dreamer_plugin.study.contest import Contest
 from tests.cli.calling import call
@@ -108,6 +111,27 @@ def test_estimates_of_agents_that_do_not_overlap():
     assert contest_results.estimates({}).iqm == {}
 
 
+def test_intervals_are_those_of_their_seed():
+    pytest.importorskip("rliable")
+    scores = {"a": np.array([[4.0], [5.0], [6.0], [20.0]]), "b": np.array([[1.0], [7.0], [9.0]])}
+    np.random.seed(3)
+    before = np.random.get_state()[1].copy()
+    first, again = (contest_results.estimates(scores, 50, seed=1) for _ in range(2))
+    assert first == again and first != contest_results.estimates(scores, 50, seed=2)
+    assert (np.random.get_state()[1] == before).all()
+
+
+def test_seconds_are_of_the_seeds_that_count(made, tmp_path):
+    pytest.importorskip("rliable")
+    go(TASK, tmp_path / "c")
+    log = tmp_path / "c" / "ppo-s1" / "metrics.jsonl"
+    log.write_text(log.read_text().splitlines(keepends=True)[0])  # cut after 10 of 30 steps
+    files = contest_results.write_results(TASK, tmp_path / "c", draws=50)
+    with files[1].open() as file:
+        ppo = next(csv.DictReader(file))
+    assert (ppo["seeds"], ppo["seconds"]) == ("1", "3.0")
+
+
 def test_the_files_tell_what_was_found(made, tmp_path):
     pytest.importorskip("rliable")
     made[1].add("dqn-s1")
@@ -159,6 +183,8 @@ def test_agents_that_cannot_act_are_refused(monkeypatch):
     pytest.importorskip("stable_baselines3")
     box, discrete = gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(3)
     baselines.require_baseline("ppo", box)
+    with pytest.raises(UsageError, match="ppo takes any actions"):
+        baselines.require_baseline("ppo", gym.spaces.Dict(a=box, b=discrete))
     with pytest.raises(UsageError, match="dqn takes discrete actions.*These can: dreamer, ppo"):
         baselines.require_baseline("dqn", box)
     with pytest.raises(UsageError, match="sac takes continuous actions"):
@@ -179,9 +205,76 @@ def test_settings_are_the_zoos_where_it_has_them():
         {},
         "defaults of Stable-Baselines3",
     )
-    assert contest.origin("dreamer-v1", "toy/catch").startswith("preset v1")
-    assert contest.origin("dreamer", "toy/catch", ["size=1m"]).endswith("suite, size=1m")
-    assert contest.origin("sac", "toy/catch", ["size=1m"]) == "defaults of Stable-Baselines3"
+    cfg = compose("toy/catch", overrides=["env.size=8"]).config
+    assert contest.origin("dreamer-v1", cfg).startswith("preset v1")
+    assert contest.origin("dreamer", cfg, ["size=1m"]).endswith("suite, size=1m, env.size=8")
+    assert contest.origin("sac", cfg) == "defaults of Stable-Baselines3, env.size=8"
+
+
+def test_agents_that_see_other_envs_are_told_and_not_averaged(tmp_path):
+    resolved = cli_compare._resolved("dmc/walker-walk", ["dreamer", "dreamer-v1", "sac"], [], {})
+    configs = {name: each.config for name, each in resolved.items()}
+    told = cli_compare._unlike(configs)
+    assert any("obs is proprio for dreamer, pixels for dreamer-v1, proprio for sac" in line
+               for line in told)  # fmt: skip
+    same = ["env.obs=proprio", "env.action_repeat=2"]
+    resolved = cli_compare._resolved("dmc/walker-walk", ["dreamer", "dreamer-v2"], same, {})
+    assert cli_compare._unlike({name: each.config for name, each in resolved.items()}) == []
+    origins = {name: contest.origin("sac", cfg) for name, cfg in configs.items()}
+    task = Contest("dmc/walker-walk", ["sac"], 1, 30, 10, 2, {"sac": origins["sac"]})
+    contest.enter(task, tmp_path / "c")
+    with pytest.raises(UsageError, match="sac has .*env.obs=proprio.* there, .*env.obs=pixels"):
+        contest.enter(replace(task, settings={"sac": origins["dreamer-v1"]}), tmp_path / "c")
+
+
+def test_a_cell_that_another_process_makes_is_left_alone(made, tmp_path):
+    folder = tmp_path / "c"
+    go(replace(TASK, seeds=1), folder)
+    (folder / "ppo-s0" / "done.json").unlink()
+    before = (folder / "ppo-s0" / "metrics.jsonl").read_text()
+    with RunFolder(folder / "ppo-s0").locked():
+        failed, _ = go(replace(TASK, seeds=1), folder)
+        assert failed == ["ppo-s0"]
+        assert (folder / "ppo-s0" / "metrics.jsonl").read_text() == before
+    (folder / "ppo-s0" / "done.json").write_text('{"step": 30}')  # the other one ends
+    assert go(replace(TASK, seeds=1), folder)[0] == []
+    assert contest.failures(TASK, folder) == {}
+
+
+def test_notes_that_were_cut_are_no_tracebacks(made, tmp_path):
+    folder = tmp_path / "c"
+    go(replace(TASK, seeds=1), folder)
+    (folder / "ppo-s0" / "done.json").write_text("")
+    calls = made[0]
+    go(replace(TASK, seeds=1), folder)
+    assert calls[2:] == ["ppo-s0"]  # made again
+    (folder / "contest.json").write_text("{")
+    with pytest.raises(UsageError, match="contest.json is damaged: name another folder"):
+        contest.enter(TASK, folder)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="file is a file: name a folder with --out"):
+        contest.enter(TASK, tmp_path / "file")
+
+
+def test_a_cell_without_a_finite_return_says_so(monkeypatch, tmp_path):
+    def train(agent, cfg, folder, *rest):
+        (folder / "metrics.jsonl").write_text('{"step": 10, "seconds": 1, "eval/mean": null}\n')
+
+    monkeypatch.setattr(contest, "train_baseline", train)
+    go(replace(TASK, agents=["ppo"], seeds=1), tmp_path / "c")
+    assert (
+        "no evaluation of ppo-s0 gave a finite" in contest.failures(TASK, tmp_path / "c")["ppo-s0"]
+    )
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 75), ("SIGUSR1", 75)])
+def test_a_signal_ends_with_its_own_code(monkeypatch, tmp_path, name, code):
+    """As docs/reliability.md promises of `train`; 75 asks a scheduler to try again."""
+    result = RunResult(tmp_path, 0, 0, None, name)
+    monkeypatch.setattr(contest, "train", lambda *args, **words: result)
+    line = ["compare", "--env", "toy/catch", "--agents", "dreamer", "--seeds", 1, "--steps", 20]
+    pytest.importorskip("rliable")
+    call(*line, "--out", tmp_path / "c", code=code)
 
 
 class Constant:

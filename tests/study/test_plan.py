@@ -2,8 +2,10 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from dreamer_plugin.config import compose
 from dreamer_plugin.study import plan as planning
@@ -41,6 +43,9 @@ def test_what_cannot_fit_is_refused_with_what_would(made):
     (problem,) = tight.problems()
     assert "replay.capacity=45 or replay.storage=disk" in problem  # 0.9 of a tenth of 500
     assert replace(tight, replay_on_disk=True).problems() == []
+    elsewhere = replace(made, replay_on_disk=True, replay_disk=made.replay - 1)
+    (problem,) = elsewhere.problems()
+    assert "the replay needs" in problem and "another replay.folder" in problem
     (problem,) = replace(made, free_disk=made.disk - 1).problems()
     assert "of disk" in problem and "run.keep=1" in problem
 
@@ -52,3 +57,26 @@ def test_the_command(repo, monkeypatch):
     monkeypatch.setattr(planning, "free_disk", lambda folder: 10)
     result = call(*words, "--json", code=2)
     assert json.loads(result.stdout)["problems"] and "This cannot fit: it needs" in result.stderr
+
+
+def test_a_replay_with_a_disk_of_its_own_is_not_counted_on_another(monkeypatch, tmp_path):
+    """The disk of the run has room for its checkpoints alone, that of the replay for the replay."""
+    options = {"replay.storage": "disk", "run.logdir": "small", "run.keep": 1}
+    cfg = compose("toy/reach", options=options).config
+    free = {"small": 10**9, str(tmp_path): 10**12}
+    sizes = dict.fromkeys(("total", "records", "latents"), 2 * 10**9)
+    monkeypatch.setattr(planning, "free_disk", lambda place: free[str(place)])
+    monkeypatch.setattr(planning, "replay_needs", lambda *args, **words: sizes)
+    monkeypatch.setattr(planning, "saved_bytes", lambda *args: 0)
+    monkeypatch.setattr(planning, "latent_sizes", lambda agent: {})
+    monkeypatch.setattr(planning, "components", lambda agent: {})
+    agent = SimpleNamespace(parameters=list, device=torch.device("cpu"), precision="float32")
+    spaces, vector = SimpleNamespace(spaces=None), SimpleNamespace(num_envs=1)
+    parts = SimpleNamespace(agent=agent, native=spaces, vector=vector)
+    (problem,) = planning._added_up(cfg, parts, 0.1, 0.1).problems()
+    assert "of disk" in problem
+    own = replace(cfg, replay=replace(cfg.replay, folder=str(tmp_path)))
+    assert planning._added_up(own, parts, 0.1, 0.1).problems() == []
+    free[str(tmp_path)] = 10**9
+    (problem,) = planning._added_up(own, parts, 0.1, 0.1).problems()
+    assert "another replay.folder" in problem

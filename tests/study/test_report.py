@@ -114,6 +114,20 @@ def test_a_damaged_best_checkpoint_is_said(tmp_path):
     assert "damaged" in Page(report([run], episodes=0)).text
 
 
+def test_each_task_has_its_own_published_curve(tmp_path):
+    runs = [
+        written(tmp_path / task, f"dmc/{task}", [10.0 * i for i in range(30)], 0)
+        for task in ("walker-run", "cheetah-run")
+    ]
+    text = Page(report(runs, episodes=0)).text
+    for task in ("walker-run", "cheetah-run"):
+        assert f"published, dmc_proprio, dmc/{task}, 5 seeds" in text
+
+
+def test_a_running_mean_forgets_what_was_large():
+    assert running_mean([1e17] + [1.0] * 12)[-1] == 1.0
+
+
 def test_published_curves_are_of_the_task_as_it_is_seen():
     """Numbers of the last bins, read in the source's tables; see NOTICE."""
     proprio = published(compose("dmc/walker-walk").config)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -387,6 +388,87 @@ def test_only_the_runs_that_are_named_are_made(toy, monkeypatch):
     assert made == [1]
     told = call("reproduce", "toy/reach", "--seeds", "2", "--only", "full-s3", code=2).output
     assert "Unknown --only 'full-s3'" in told and "full-s1" in told
+
+
+def test_seeds_that_were_not_asked_for_now_are_not_made(toy, monkeypatch):
+    made = []
+
+    def train(cfg, seed, plan, tell, place):
+        made.append((seed, plan.frames))
+        return {"steps": plan.steps, "frames": plan.frames, "updates": 0}
+
+    monkeypatch.setattr(reproduce, "_train", train)
+    line = ["reproduce", "toy/reach", "--out", toy, "--budget"]
+    call(*line, "20", "--seeds", "2")
+    call(*line, "60")
+    assert made == [(0, 20), (1, 20), (0, 60)]
+    call(*line, "60", "--only", "full-s1")  # of the folder, not of this command's --seeds
+    assert made[3:] == [(1, 60)]
+    assert reproduce.read_reproduction(toy).seeds == 2
+
+
+def test_a_run_that_was_lengthened_and_cut_is_not_done(toy):
+    written(toy, "full-s0", [(10, 1.0)], frames=40)
+    found = find(replace(PLAN, seeds=1, frames=60, steps=60), toy)
+    assert found.ran["full-s0"].facts["done"] is False
+    assert find(replace(PLAN, seeds=1), toy).ran["full-s0"].facts["done"] is True
+
+
+def test_settings_may_be_typed_in_any_order(toy):
+    reproduce.enter(replace(PLAN, settings=["a=1", "b=2"]), toy)
+    reproduce.enter(replace(PLAN, settings=["b=2", "a=1"]), toy)
+    with pytest.raises(UsageError, match="settings"):
+        reproduce.enter(replace(PLAN, settings=["b=3", "a=1"]), toy)
+
+
+def test_files_of_a_folder_that_were_cut_are_no_tracebacks(toy):
+    reproduce.enter(PLAN, toy)
+    for text, told in (("", "is damaged"), ('{"env": "toy/reach"}', "not what this version")):
+        (toy / "reproduce.json").write_text(text)
+        with pytest.raises(UsageError, match=told):
+            reproduce.enter(PLAN, toy)
+
+
+def test_what_was_recorded_stays_until_the_new_files_stand(toy, monkeypatch):
+    shelf = made_shelf(toy)
+    written(toy, "full-s0", [(10, 1.0), (30, 2.0)])
+    found = find(replace(PLAN, seeds=1), toy)
+    place = reproduce_table.record(found, shelf)
+    before = {file.name: file.read_bytes() for file in place.iterdir()}
+    copied = reproduce_table.shutil.copyfile
+
+    def copy(source, target):
+        if "seeds" in str(target):
+            raise OSError(28, "No space left on device")
+        return copied(source, target)
+
+    monkeypatch.setattr(reproduce_table.shutil, "copyfile", copy)
+    with pytest.raises(OSError, match="No space left"):
+        reproduce_table.record(found, shelf)
+    assert before.items() <= {file.name: file.read_bytes() for file in place.iterdir()}.items()
+    monkeypatch.undo()
+    (place / "seeds.csv").unlink()
+    with pytest.raises(UsageError, match="result.json without its seeds.csv"):
+        read_recorded(place)
+
+
+def test_the_table_keeps_its_columns_and_names_the_agent_of_a_row(toy):
+    shelf = made_shelf(toy)
+    written(toy, "full-s0", [(10, 1.0), (30, 2.0)])
+    commands = ["dreamer-plugin reproduce toy/reach 'env.goals=a|b'"]
+    reproduce_table.record(find(replace(PLAN, seeds=1, commands=commands), toy), shelf)
+    header, _, row = (shelf / "README.md").read_text().splitlines()[1:4]
+    assert row.count("|") - row.count("\\|") == header.count("|") and "a\\|b" in row
+    assert reproduce_table._command(("dmc/walker-walk", "", "v3_2024")).endswith("walker-walk")
+    assert reproduce_table._command(("dmc/walker-walk", "", "v3")).endswith("--config v3")
+    (shelf / "README.md").write_text(f"{reproduce_table.END}\n{reproduce_table.BEGIN}\n")
+    with pytest.raises(UsageError, match="and below it one"):
+        reproduce_table.write_table(shelf)
+
+
+def test_a_negative_score_has_no_share():
+    below = reproduce_results.Verdict("full", 40, 1, -15.0, 0, -10.0, 1, "below", {}, True)
+    assert "%" not in str(below) and math.isnan(below.share)
 
 
 def test_the_recorded_table_is_that_of_its_files(repo):
