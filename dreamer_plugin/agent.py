@@ -417,6 +417,18 @@ class Agent(nn.Module):
         state["generator"] = self.generator.get_state()
         return state
 
+    def _refuse_other(self, weights: Mapping[str, Tensor]) -> None:
+        """`load_state_dict` takes what fits before it refuses the rest."""
+        own = {name: [*value.shape] for name, value in self.state_dict().items()}
+        given = {name: [*value.shape] for name, value in weights.items()}
+        wrong = [name for name in {**own, **given} if own.get(name) != given.get(name)]
+        if wrong:
+            first = wrong[0]
+            raise RuntimeError(
+                f"{len(wrong)} weights are of another agent, the first {first}: "
+                f"{given.get(first, 'missing')}, not {own.get(first, 'known')}"
+            )
+
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:
         """The inverse of `training_state`; nothing is shared with what is given.
 
@@ -426,15 +438,18 @@ class Agent(nn.Module):
         """
         params = dict(self.named_parameters())
         weights = {k: v for k, v in state.items() if k.startswith(("world.", "behavior."))}
+        slots = {k: v for k, v in state.items() if k.startswith("optimizer.") and k.count(".") > 1}
+        for key, value in slots.items():  # before anything is changed
+            param = params.get(key.split(".", 2)[2])
+            if param is None or param.shape != value.shape:
+                raise ValueError(f"{key} of shape {[*value.shape]} fits no parameter")
+        self._refuse_other(weights)
         self.load_state_dict(weights)
         self.optimizer.state.clear()
-        for key, value in state.items():
-            if key.startswith("optimizer.") and key.count(".") > 1:
-                _, slot, name = key.split(".", 2)
-                param = params.get(name)
-                if param is None or param.shape != value.shape:
-                    raise ValueError(f"{key} of shape {[*value.shape]} fits no parameter")
-                self.optimizer.state[param][slot] = param.new_empty(param.shape).copy_(value)
+        for key, value in slots.items():
+            _, slot, name = key.split(".", 2)
+            param = params[name]
+            self.optimizer.state[param][slot] = param.new_empty(param.shape).copy_(value)
         self.optimizer.check_slots()
         self.optimizer.updates = updates = int(state["optimizer.updates"])
         # Averages that were not saved with the weights begin here; older states never lack them.

@@ -182,6 +182,25 @@ class GroupedOptimizer(torch.optim.Optimizer):
         defaults = {"lr": lr, "eps": eps, "clip": clip, "weight_decay": weight_decay, "name": ""}
         super().__init__(params, defaults)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All of it, for copies; torch's own form has groups and slots alone."""
+        return self.__dict__.copy()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Groups and slots as torch has them, and the number of updates."""
+        return {**super().state_dict(), "updates": self.updates, "begun": self.begun}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The inverse of `state_dict`.
+
+        Raises:
+            ValueError: when it is of another kind of optimiser, or of other groups.
+        """
+        if lacking := {"updates", "begun"} - set(state_dict):
+            raise ValueError(f"the state lacks {sorted(lacking)}: it is of another optimiser")
+        super().load_state_dict(state_dict)
+        self.updates, self.begun = int(state_dict["updates"]), int(state_dict["begun"])
+
     @torch.no_grad()
     def step(  # type: ignore[override]
         self, closure: Callable[[], float] | None = None, finite: Tensor | None = None

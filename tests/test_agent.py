@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 
 import gymnasium as gym
@@ -283,12 +284,31 @@ def test_an_update_is_the_same_under_guard(monkeypatch) -> None:
 
 def test_a_state_of_another_agent_is_refused() -> None:
     saved = tiny.agent(lambda cfg: setattr(cfg.model, "units", 12)).training_state()
-    with pytest.raises(RuntimeError, match="size mismatch"):
+    with pytest.raises(RuntimeError, match=r"weights are of another agent, the first .*\[12"):
         tiny.agent().load_training_state(saved)
     short = tiny.agent().training_state()
     del short["world.rssm.core.gates.bias"]
-    with pytest.raises(RuntimeError, match=r"Missing key.*gates\.bias"):
+    with pytest.raises(RuntimeError, match=r"first world.*gates\.bias: missing"):
         tiny.agent().load_training_state(short)
+    agent = tiny.agent(lambda cfg: setattr(cfg, "seed", 3))
+    before = {name: value.clone() for name, value in agent.training_state().items()}
+    odd = tiny.agent().training_state() | {"optimizer.square.world.reward.x": torch.zeros(1)}
+    for state, error in ((saved, RuntimeError), (short, RuntimeError), (odd, ValueError)):
+        with pytest.raises(error):
+            agent.load_training_state(state)
+        after = agent.training_state()  # a refused state changes nothing
+        assert all(value.equal(after[name]) for name, value in before.items())
+
+
+def test_a_copied_agent_learns_on() -> None:
+    agent = tiny.agent()
+    agent.update(tiny.batch())
+    copied = copy.deepcopy(agent)
+    assert copied.updates == 1
+    for each in (agent, copied):
+        each.update(tiny.batch(seed=1))
+    theirs = copied.training_state()
+    assert all(value.equal(theirs[name]) for name, value in agent.training_state().items())
 
 
 def test_equal_seeds_give_equal_agents_and_updates() -> None:

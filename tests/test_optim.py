@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -221,3 +222,27 @@ def test_a_step_that_is_not_finite_is_none(kind, settings) -> None:
     assert torch.equal(plain, guarded) and not torch.equal(plain, torch.ones(3, 4))
     for slot in ("square", "momentum"):
         assert torch.equal(one.state[plain][slot], other.state[guarded][slot])
+
+
+def test_a_saved_optimizer_goes_on_where_it_was() -> None:
+    def made() -> tuple[nn.Parameter, LaProp]:
+        p = nn.Parameter(torch.tensor([1.0, -2.0]))
+        return p, LaProp([p], lr=0.1, warmup=3, agc=0.0)
+
+    def step(p: nn.Parameter, opt: LaProp, grad: float) -> None:
+        p.grad = torch.full((2,), grad)
+        opt.step()
+
+    p, opt = made()
+    for grad in (1.0, 2.0, -1.0, 0.5, 3.0):
+        step(p, opt, grad)
+    q, other = made()
+    q.data.copy_(p.data)
+    other.load_state_dict(copy.deepcopy(opt.state_dict()))  # torch shares what it is given
+    copied = copy.deepcopy(opt)
+    assert (other.updates, copied.updates) == (5, 5)
+    for each in ((p, opt), (q, other)):
+        step(*each, 0.7)
+    assert torch.equal(p, q)
+    with pytest.raises(ValueError, match="lacks .*'updates'.*of another optimiser"):
+        other.load_state_dict(torch.optim.Adam([q]).state_dict())

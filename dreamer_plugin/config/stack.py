@@ -231,6 +231,17 @@ def config_path(config: str | Path) -> Path | None:
     return path if is_file else None
 
 
+def agent_of(config: str | Path) -> str:
+    """The agent that a preset, a file or a run is for; empty where it is for any.
+
+    Raises:
+        UsageError: there is no such preset or file.
+    """
+    path = config_path(config)
+    tree = read_yaml(path) if path else presets.named(str(config)).tree
+    return str(tree.get("agent", ""))
+
+
 def _parse_override(text: str) -> tuple[str, Any, str]:
     """`key=value` -> (key, value, text)."""
     key, equals, value = text.partition("=")

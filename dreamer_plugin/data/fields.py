@@ -93,6 +93,8 @@ class Field:
         return array
 
     def _check_classes(self, tensor: Tensor) -> None:
+        if not tensor.numel():
+            return
         low, high = int(tensor.min()), int(tensor.max())
         if low < 0 or high >= self.classes:
             bad = low if low < 0 else high

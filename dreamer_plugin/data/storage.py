@@ -12,6 +12,7 @@ their latents. A segment whose last record has died is used again.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,17 +83,27 @@ class SegmentStorage(Storage):  # type: ignore[misc]  # torchrl has no types
         Returns:
             Their positions `[M]`.
         """
+        self._make_room(envs)
         positions = np.empty(len(envs), np.int64)
         for i, env in enumerate(envs):
             record = self.heads[env]
             number, offset = divmod(record, self.segment)
             if offset == 0:
-                self._segments[env][number] = self._free.pop() if self._free else self._allocate()
+                self._segments[env][number] = self._free.pop()
             for target, source in zip(self._segments[env][number], rows, strict=True):
                 target[offset] = source[i]
             self.heads[env] = record + 1
             positions[i] = env * STREAM + record
         return positions
+
+    def _make_room(self, envs: Sequence[int]) -> None:
+        """Have the segments that one record per entry of `envs` begins: all, or none is written."""
+        needed = 0
+        for env, count in Counter(envs).items():
+            head = self.heads[env]
+            needed += -(-(head + count) // self.segment) - -(-head // self.segment)
+        while len(self._free) < needed:
+            self._free.append(self._allocate())
 
     def release(self, position: int) -> None:
         """Give up this record and all of its env before it."""
@@ -153,7 +164,8 @@ class SegmentStorage(Storage):  # type: ignore[misc]  # torchrl has no types
         for row, start in enumerate(index[:, 0].tolist()):
             env, record = divmod(start, STREAM)
             gone = min(max(self.tails[env] - record, 0), index.shape[1])
-            for at, segment, part in self._pieces(start + gone, index.shape[1] - gone):
+            there = min(index.shape[1], self.heads[env] - record)  # fewer after `empty`
+            for at, segment, part in self._pieces(start + gone, max(there - gone, 0)):
                 if self._frozen is not None:
                     self._frozen.before_write(segment, part)
                 for i, source in zip(columns, sources, strict=True):

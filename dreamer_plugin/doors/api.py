@@ -88,13 +88,14 @@ class Dreamer:
         self._training: Training | None = None
         self._checkpoint: Path | None = None
         self._run: Path | None = None  # where it was loaded from
+        self._loaded_step, self._loaded_replay = 0, False
 
     @property
     def num_timesteps(self) -> int:
         """Agent steps trained so far, over all envs, reset frames included."""
         if self._training is not None:
             return self._training.step
-        return 0 if self._checkpoint is None else checkpoint.meta(self._checkpoint)["step"]
+        return self._loaded_step
 
     def learn(
         self,
@@ -263,7 +264,7 @@ class Dreamer:
             native.spaces.refuse_other(given.spaces)
         loaded = cls.__new__(cls)
         loaded._set_up(cfg, source, native, agent)
-        loaded._checkpoint, loaded._run = found, run
+        loaded._go_on_later(found, run)
         if found is not None and "predict" in checkpoint.part_names(found):
             with checkpoint.understood(found):
                 state = checkpoint.read(found, ["predict"])["predict"]["rng"]
@@ -291,14 +292,25 @@ class Dreamer:
             self._training = training
         return self._training
 
+    def _go_on_later(self, found: Path | None, run: Path | None) -> None:
+        """Know where the weights are of; of the files, the replay alone is still needed.
+
+        Args:
+            found: the checkpoint, None where a file of weights was read. run: its folder.
+        """
+        self._checkpoint, self._run = found, run
+        if found is not None:
+            self._loaded_step = checkpoint.meta(found)["step"]
+            self._loaded_replay = "replay" in checkpoint.part_names(found)
+
     def _go_on(self, training: Training) -> None:
         """Continue from what was loaded, with its replay where that was saved."""
         if self._checkpoint is None:
             return
-        if "replay" in checkpoint.part_names(self._checkpoint):
+        if self._loaded_replay:
             training.restore(self._checkpoint)
         else:
-            training.go_on_from(self.num_timesteps)
+            training.go_on_from(self._loaded_step)
 
     def _envs(self) -> EnvSource:
         if self._source is None:

@@ -14,6 +14,7 @@ from dreamer_plugin.config import Config, EnvFacts, MachineLayer, Resolved, comp
 from dreamer_plugin.config.layers import on_disk
 from dreamer_plugin.config.machine import free_disk, probe
 from dreamer_plugin.config.secrets import hidden
+from dreamer_plugin.config.stack import agent_of
 from dreamer_plugin.config.trust import usable
 from dreamer_plugin.doors.run_paths import require_run, require_run_of, run_of
 from dreamer_plugin.errors import UsageError
@@ -71,6 +72,9 @@ def resumed_config(
 
     Returns:
         At most one run folder, to stand first among the configs.
+
+    Raises:
+        UsageError: there is no such run, it lies elsewhere, or a config is of another agent.
     """
     if resume == "never" or (resume == "auto" and (env or config or not logdir)):
         return []
@@ -78,7 +82,21 @@ def resumed_config(
     run = run_of(path) if resume == "auto" else require_run_of(path)
     if (path / "manifest.json").is_file():
         _refuse_older(path)
-    return [str(run)] if run else []
+    if run is None:
+        return []
+    if logdir and Path(logdir).resolve() != run.resolve():
+        raise UsageError(
+            f"--logdir {logdir} with --resume {resume}: a run goes on in its own folder. Leave "
+            "--logdir out, or copy the folder first."
+        )
+    own = agent_of(run)
+    for each in config:
+        if agent_of(each) not in (own, ""):
+            raise UsageError(
+                f"--config {each} is of the agent {agent_of(each)}, and {run} of {own}: leave it "
+                "out, or begin a new run."
+            )
+    return [str(run)]
 
 
 def _refuse_older(checkpoint: Path) -> None:

@@ -114,8 +114,8 @@ class Encoder(nn.Module):
     def _flat(self, key: ObsKey, value: Tensor) -> Tensor:
         if key.kind == "discrete":
             value = F.one_hot(value.long(), key.classes).float()
-        elif self.symlog_vectors:
-            value = symlog(value.float())
+        else:
+            value = symlog(value.float()) if self.symlog_vectors else value.float()
         event = len(key.shape) + (key.kind == "discrete")
         return value.flatten(-event) if event else value.unsqueeze(-1)
 

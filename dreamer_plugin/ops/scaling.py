@@ -33,8 +33,7 @@ def symexp_bins(count: int, limit: float = 20.0) -> Tensor:
     Returns:
         `[count]` float32, ascending.
     """
-    if count < 2:
-        raise ValueError(f"a two-hot output needs at least 2 bins, got {count}")
+    _check_bins(count)
     low = symexp(torch.linspace(-limit, 0, (count + 1) // 2, dtype=torch.float32))
     high = -(low if count % 2 == 0 else low[:-1]).flip(0)
     return torch.cat([low, high])
@@ -45,8 +44,14 @@ def linear_bins(count: int, limit: float = 20.0) -> Tensor:
 
     Exactly mirrored around zero. Source: danijar/dreamerv3 @ 423291a.
     """
+    _check_bins(count)
     bins = torch.linspace(-limit, limit, count, dtype=torch.float32)
     return (bins - bins.flip(0)) / 2
+
+
+def _check_bins(count: int) -> None:
+    if count < 2:
+        raise ValueError(f"a two-hot output needs at least 2 bins, got {count}")
 
 
 def saturate(x: Tensor) -> Tensor:

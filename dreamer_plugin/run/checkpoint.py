@@ -26,7 +26,7 @@ import shutil
 import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,10 @@ _MISFITS = (
     OverflowError,
     AssertionError,
 )
+
+
+class NewerFormatError(CheckpointError):
+    """A later version wrote the checkpoint: whole, and not for this one to touch."""
 
 
 class DamagedCheckpointWarning(UserWarning):
@@ -233,11 +237,16 @@ def newest(
         names: look at these parts alone; at all, and the segments of records, by default.
         quarantine: rename the damaged ones when a whole one is found, so that nothing takes them
             for checkpoints again; only for who holds the lock of the run.
+
+    Raises:
+        NewerFormatError: when a later version wrote the newest.
     """
     damaged = []
     for _, folder in steps(checkpoints):
         try:
             verify(folder, names)
+        except NewerFormatError:
+            raise
         except CheckpointError as error:
             message = f"Passing over a damaged checkpoint: {error}"
             warnings.warn(message, DamagedCheckpointWarning, stacklevel=2)
@@ -274,8 +283,12 @@ def drop_segments(checkpoints: Path) -> None:
     """Remove the segments of records that no checkpoint names."""
     named: set[str] = set()
     for _, folder in steps(checkpoints):
-        with suppress(CheckpointError):  # nobody can load it
+        try:
             named |= {entry["file"] for entry in segments(folder).values()}
+        except NewerFormatError:  # what it names cannot be known
+            return
+        except CheckpointError:  # nobody can load it
+            continue
     records.RecordFiles(checkpoints.parent / records.FOLDER).keep_only(named)
 
 
@@ -367,6 +380,9 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             body = MIGRATIONS[body["format"]](body)
         if body["format"] != FORMAT:
             found = f"{body['format']!r}; this version reads 1 to {FORMAT}"
+            newer = isinstance(body["format"], int) and body["format"] > FORMAT
+            if newer:
+                raise NewerFormatError(f"{folder} has format {found}: upgrade dreamer-plugin.")
             raise CheckpointError(f"{folder} has format {found}.")
         _check_entries(folder, body)
     return body

@@ -228,7 +228,7 @@ def find_checkpoint(folder: RunFolder, which: str | int = "latest") -> Path:
 
     Args:
         which: `"latest"` (the newest that is whole), `"best"`, or a step. A run that was shared
-            holds one alone, which is both.
+            holds one alone, which is both, and the best one of a run without a log is its newest.
 
     Raises:
         CheckpointError: when there is none; names those that are there.
@@ -242,7 +242,7 @@ def find_checkpoint(folder: RunFolder, which: str | int = "latest") -> Path:
         path = dict(checkpoint.steps(folder.checkpoints))[int(which)]
     else:
         raise CheckpointError(nearest(which, ["best", "latest", *known], "checkpoint"))
-    if path is None and folder.is_shared():
+    if path is None and (folder.is_shared() or (which == "best" and not folder.has_log())):
         path = checkpoint.newest(folder.checkpoints, names=PARTS)
     if path is None and which == "best" and known:
         why = "no episode ended in it; use --which latest"

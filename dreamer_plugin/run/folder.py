@@ -17,6 +17,7 @@ from typing import TextIO
 from dreamer_plugin.config.schema import Config
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run import checkpoint
+from dreamer_plugin.run.metrics import JSONL
 from dreamer_plugin.run.pretrained import place
 from dreamer_plugin.run.records import FOLDER as RECORDS
 
@@ -24,7 +25,7 @@ RUNS = Path("runs")
 LOCK = ".lock"
 SHARED = "share.json"  # stands in a run that was given to others, see `shared.py`
 # Whole, by `yamlfile.write_text`; the log when rows are dropped from it.
-WRITTEN = ("config.yaml", "layers.json", "metrics.jsonl", "not-finite.json")
+WRITTEN = ("config.yaml", "layers.json", JSONL, "not-finite.json")
 
 
 class RunFolder:
@@ -39,6 +40,10 @@ class RunFolder:
     def is_run(self) -> bool:
         """Whether a run was started here."""
         return self.config_path.is_file()
+
+    def has_log(self) -> bool:
+        """Whether episodes were logged here; `Dreamer.save` writes an agent without a log."""
+        return (self.path / JSONL).is_file()
 
     def refuse_run(self, remedy: str) -> None:
         """See that no run was started here.
@@ -145,10 +150,12 @@ def find_run(path: str | Path, prefix: str = "") -> Path | None:
         UsageError: when it holds links, see `refuse_links`, or no agent comes by that name.
     """
     path = place(path)
-    if path.name == "checkpoints":
-        path = path.parent
-    elif checkpoint.is_checkpoint(path) and path.parent.name == "checkpoints":
-        path = path.parent.parent
+    whole = path.absolute()  # a path from inside the run lacks the names that tell
+    if whole.name == "checkpoints" and not RunFolder(path).is_run():
+        path = path.parent if path.parent.name else whole.parent
+    elif checkpoint.is_checkpoint(path) and whole.parent.name == "checkpoints":
+        run = path.parent.parent
+        path = run if run.name else whole.parents[1]
     found: Path | None = path
     if not RunFolder(path).is_run():
         runs = list(path.iterdir()) if path.is_dir() else []
@@ -189,5 +196,5 @@ def resumed_folder(cfg: Config, resume: str | Path) -> RunFolder | None:
 
 
 def _last_written(run: Path) -> float:
-    files = [run / "metrics.jsonl", RunFolder(run).config_path]
+    files = [run / JSONL, RunFolder(run).config_path]
     return max(file.stat().st_mtime for file in files if file.exists())

@@ -63,6 +63,7 @@ def train(
     folder = resumed_folder(cfg, resume) if resume is not None else None
     resumed = folder is not None
     if folder is not None:
+        _check_steps(cfg, folder)
         _check_changes(cfg, folder, allow_config_change, console)
     folder = folder or new_folder(cfg)
     with folder.locked(), limits_told(cfg, folder.path), StopSignals() as signals:
@@ -71,10 +72,10 @@ def train(
             keep_memory()
         parts = build_parts(cfg, source, folder=folder.path)
         with Training(cfg, parts, folder, callbacks, judge) as training:
-            save_config(cfg, folder.config_path)
-            if resumed:
+            if resumed:  # what is refused leaves the run's own config
                 _restore(training, folder, console)
-            elif isinstance(layers_report, LayersReport):
+            save_config(cfg, folder.config_path)
+            if not resumed and isinstance(layers_report, LayersReport):
                 layers_report.save(folder.path)
             if layers_report is not None:
                 console.print(layers_report)
@@ -85,6 +86,16 @@ def train(
             result = training.run(cfg.run.steps, display, signals)
     _conclude(result, cfg, console)
     return result
+
+
+def _check_steps(cfg: Config, folder: RunFolder) -> None:
+    """Refuse fewer steps than a run has made: they count from its beginning."""
+    made = next((step for step, _ in checkpoint.steps(folder.checkpoints)), 0)
+    if cfg.run.steps < made:
+        raise UsageError(
+            f"{folder.path} is at step {made}, and steps count from its beginning: for "
+            f"{cfg.run.steps} more say --steps {made + cfg.run.steps}."
+        )
 
 
 def _check_changes(cfg: Config, folder: RunFolder, allowed: bool, console: Console) -> None:

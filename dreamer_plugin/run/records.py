@@ -71,7 +71,8 @@ class RecordFiles:
     def keep_only(self, files: Iterable[str]) -> None:
         """Remove every segment that is not one of these, and what was left half written."""
         if self.folder.is_dir():
-            for name in {path.name for path in self.folder.iterdir()} - set(files):
+            there = {path.name for path in self.folder.iterdir() if path.is_file()}
+            for name in there - set(files):
                 (self.folder / name).unlink()
 
     def _write(self, name: str, tensors: Mapping[str, Tensor]) -> Entry:

@@ -88,6 +88,20 @@ def test_resume_takes_up_the_saved_settings(trained, run_folder, inside):
     assert (cfg.env.id, cfg.optim.lr, cfg.run.steps) == ("toy/catch", 1e-3, 9000)
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--algo", "Dreamerv1"], "--config v1 is of the agent v1, and"),
+        (["--config", "v2"], "leave it out, or begin a new run"),
+        (["--logdir", "elsewhere"], "a run goes on in its own folder. Leave --logdir out"),
+    ],
+)
+def test_resume_refuses_what_it_would_not_do(trained, run_folder, words, told):
+    assert told in call("train", "--resume", run_folder, *words, code=2).stderr
+    call("train", "--resume", run_folder, "--config", "v3", "--logdir", run_folder)
+    assert trained[0][0].agent == "v3"
+
+
 def test_resume_auto_of_a_logdir_needs_no_env(trained, run_folder):
     call("train", "--resume", "auto", "--logdir", run_folder)
     ((cfg, rest),) = trained

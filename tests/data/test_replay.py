@@ -440,3 +440,39 @@ def test_the_estimate_is_what_a_full_replay_takes(make: Any, records: Any, space
     # stoch 2 bytes.
     assert estimate["per_record"] == 105 == sum(f.nbytes for f in record_fields(spaces, 5, (2,)))
     assert taken == pytest.approx(estimate["total"] - 8 * 400, rel=0.25)
+
+
+def test_a_batch_that_finds_no_room_is_not_taken_at_all(make: Any, records: Any) -> None:
+    """The error asks to make room and go on: no record may be there twice, or without the rest."""
+    rb = make(2, 100, 4, online=False)
+    storage = rb._storage
+    allocate, calls = storage._make, []
+
+    def scarce(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 4:
+            raise MemoryError
+        return allocate(*args)
+
+    storage._make = scarce
+    for step in range(24):
+        try:
+            rb.extend(records([step, 100 + step]))
+        except (MemoryError, UsageError):
+            rb.extend(records([step, 100 + step]))
+    assert len(calls) > 4 and storage.heads == [24, 24]
+    for start in rb.sampler.windows.state_dict()["line"].tolist():
+        env, first = divmod(start, STREAM)
+        found = rb[torch.tensor([[start + i for i in range(4)]])]["reward"].flatten().tolist()
+        assert found == records([100 * env + first + i for i in range(4)])["reward"].tolist()
+
+
+def test_what_was_emptied_takes_no_latents(make: Any, records: Any) -> None:
+    rb = make(1, 100, 4, online=False)
+    for step in range(12):
+        rb.extend(records([step]))
+    batch = rb.sample()
+    rb.empty()
+    latents = {key: batch[key] for key in ("deter", "stoch")}
+    rb.write_back(batch["index"], TensorDict(latents, batch_size=batch.batch_size))
+    assert len(rb) == 0

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -230,6 +231,22 @@ def test_another_env_may_be_named(tmp_path):
         Dreamer.load(tmp_path / "agent", env="gym/Acrobot-v1")
     small(cartpole).learn(20, progress=False).save(tmp_path / "mine", replay=False)
     assert Dreamer.load(tmp_path / "mine", env="CartPole-v1").learn(4, progress=False)
+
+
+def test_a_loaded_agent_outlives_what_it_was_loaded_from(tmp_path):
+    small(cartpole).learn(40, progress=False).save(tmp_path / "agent", replay=False)
+    loaded = Dreamer.load(tmp_path / "agent", env=cartpole, device="cpu")
+    shutil.rmtree(tmp_path / "agent")
+    assert loaded.num_timesteps == 40
+    loaded.save(tmp_path / "again", replay=False)
+    assert Dreamer.load(tmp_path / "again", env=cartpole).num_timesteps == 40
+    assert loaded.learn(4, progress=False).num_timesteps == 44
+
+
+def test_a_saved_agent_is_evaluated_as_its_best(tmp_path):
+    """It has no log, so no episode chose among its checkpoints."""
+    small("gym/CartPole-v1").learn(40, progress=False).save(tmp_path / "agent")
+    assert evaluate_run(tmp_path / "agent", 1, which="best").step == 40
 
 
 def test_an_env_of_other_wrappers_cannot_go_on(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import pytest
 import torch
@@ -99,6 +100,25 @@ def test_a_failed_write_leaves_nothing(tmp_path):
     with pytest.raises(TypeError):
         checkpoint.write(tmp_path / "step-000000001", {"agent": {"bad": object()}}, {})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_of_a_later_version_is_not_passed_over(tmp_path, monkeypatch):
+    """It is whole: resuming once with an older version may not cost it or its records."""
+    folder = tmp_path / "checkpoints"
+    checkpoint.write(folder / checkpoint.step_name(10), PARTS, {"step": 10})
+    monkeypatch.setattr(checkpoint, "FORMAT", 3)
+    checkpoint.write(folder / checkpoint.step_name(20), PARTS, {"step": 20})
+    monkeypatch.undo()
+    (tmp_path / "records" / "inner").mkdir(parents=True)
+    (tmp_path / "records" / "0-0.safetensors").touch()
+    with pytest.raises(CheckpointError, match="000020 has format 3.*upgrade dreamer-plugin"):
+        checkpoint.newest(folder, quarantine=True)
+    checkpoint.sweep(folder)
+    assert (folder / checkpoint.step_name(20)).is_dir()
+    assert (tmp_path / "records" / "0-0.safetensors").is_file()
+    shutil.rmtree(folder / checkpoint.step_name(20))
+    checkpoint.sweep(folder)  # nothing names the segment now; a folder beside it is not ours
+    assert [path.name for path in (tmp_path / "records").iterdir()] == ["inner"]
 
 
 def test_another_format_is_refused_by_number(saved, monkeypatch):

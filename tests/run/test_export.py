@@ -137,6 +137,7 @@ AGENTS = {
     "normals": ("gym/Pendulum-v1", {}),
     "images": ("toy/catch", {}),
     "gaussian": ("gym/Pendulum-v1", {"world__latent__kind": "gaussian"}),
+    "truncated": ("gym/Pendulum-v1", {"behavior__actor__output": "trunc_normal"}),
 }
 
 

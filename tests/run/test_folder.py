@@ -89,3 +89,19 @@ def test_half_written_files_are_swept_when_a_run_goes_on(finished, tiny, quiet, 
 def test_the_lock_of_a_run_that_began_stays(finished):
     assert (RunFolder(finished).path / ".lock").exists()
     assert load_config(finished).seed == 3
+
+
+def test_a_run_is_found_from_inside_and_by_an_unlucky_name(finished, tmp_path, monkeypatch):
+    run = tmp_path / "out" / "checkpoints"  # a run of that name, beside another
+    shutil.copytree(finished, run)
+    shutil.copytree(finished, tmp_path / "out" / "other")
+    assert find_run(run) == run
+    step = run / "checkpoints" / "step-000000120"
+    for place, name in (
+        (run / "checkpoints", "step-000000120"),
+        (run / "checkpoints", "."),
+        (step, "."),
+        (run, "checkpoints"),
+    ):
+        monkeypatch.chdir(place)
+        assert find_run(name).resolve() == run, (place, name)

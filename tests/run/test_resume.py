@@ -312,3 +312,15 @@ def test_resume_of_what_is_no_run(tiny, quiet, tmp_path):
         train(tiny(), resume=tmp_path / "nothing", console=quiet)
     result = train(tiny(**{"run.steps": 4}), resume="auto", console=quiet)  # nothing there yet
     assert result.steps == 4
+
+
+def test_a_refused_resume_leaves_the_runs_own_settings(tiny, quiet):
+    run = train(tiny(), console=quiet).run_dir
+    before = (run / "config.yaml").read_text()
+    cfg = tiny(**{"run.steps": 90, "env.num_envs": 3})
+    with pytest.raises(CheckpointError, match="envs"):
+        train(cfg, resume=run, console=quiet, allow_config_change=True)
+    assert (run / "config.yaml").read_text() == before
+    with pytest.raises(UsageError, match="is at step 80.*for 30 more say --steps 110"):
+        train(tiny(**{"run.steps": 30}), resume=run, console=quiet)
+    assert train(tiny(**{"run.steps": 90}), resume=run, console=quiet).steps == 90

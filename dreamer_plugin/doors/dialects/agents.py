@@ -102,7 +102,7 @@ class Dreamer(api.Dreamer):
             if not checkpoint.is_checkpoint(found):
                 found = find_checkpoint(RunFolder(run))
             state = checkpoint.read(found, ["agent"])["agent"]
-            self._checkpoint, self._run = found, run
+            self._go_on_later(found, run)
         try:
             self.agent.load_training_state(state)
         except (RuntimeError, KeyError) as error:

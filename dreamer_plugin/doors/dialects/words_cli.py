@@ -40,7 +40,9 @@ def configs(algo: str | None, config: Sequence[str] | None) -> list[str]:
     if algo is None:
         return given
     preset = forms.version(algo)
-    agents = {each: _agent(each) for each in given}
+    from dreamer_plugin.config.stack import agent_of
+
+    agents = {each: agent_of(each) for each in given}
     other = next((each for each, agent in agents.items() if agent not in (preset, "")), "")
     if other:
         raise UsageError(
@@ -48,15 +50,6 @@ def configs(algo: str | None, config: Sequence[str] | None) -> list[str]:
             "leave one of them out."
         )
     return [preset, *(each for each in given if each != preset)]
-
-
-def _agent(config: str) -> str:
-    """The agent that a preset or a file asks for; empty where it is for any agent."""
-    from dreamer_plugin.config import presets, stack, yamlfile
-
-    path = stack.config_path(config)
-    tree = yamlfile.read_yaml(path) if path else presets.named(config).tree
-    return str(tree.get("agent", ""))
 
 
 def env_id(env: str | None, suite: str | None) -> str | None:
