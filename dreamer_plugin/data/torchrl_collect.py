@@ -55,10 +55,14 @@ class CollectedEnv(gym.Wrapper):
 
     Args:
         env: with Dict observations. spaces: of it. seed: of the first reset.
+
+    Raises:
+        UsageError: when it has other spaces.
     """
 
     def __init__(self, env: gym.Env[Any, Any], spaces: Spaces, seed: int) -> None:
         super().__init__(env)
+        spaces.refuse_other(Spaces.from_gym(env.observation_space, env.action_space))
         self._spaces = spaces
         self._seed: int | None = seed
         self.observation_space = gym.spaces.Dict({keys.OBS: env.observation_space})

@@ -156,7 +156,10 @@ class Dreamer:
         count = len(next(iter(arrays.values())))
         is_first = np.full(count, state is None)
         if episode_start is not None:
-            is_first |= np.asarray(episode_start, bool)
+            starts = np.asarray(episode_start, bool)
+            if starts.shape not in ((), (1,), (count,)):
+                raise UsageError(f"episode_start has shape {starts.shape}, and obs {count} rows.")
+            is_first |= starts
         noise = self._rng.random((count, self.agent.noise_size), np.float32)
         device = self.agent.device
         action, after = self.agent.act(
@@ -188,6 +191,9 @@ class Dreamer:
             seed: of envs and noise.
             num_envs: side by side; as many as in training by default.
         """
+        for name, value, least in (("seed", seed, 0), ("num_envs", num_envs, 1)):
+            if value is not None and value < least:
+                raise UsageError(f"{name}={value}: must be at least {least}.")
         if deterministic is None:
             deterministic = self.config.behavior.eval_mode
         source = self._envs()
@@ -324,11 +330,12 @@ class Dreamer:
     def _recall(self, state: State | None, count: int) -> TensorDict:
         if state is None:
             return self.agent.initial(count)
-        if len(state) != len(_STATE_KEYS) or any(len(part) != count for part in state):
+        fresh = self.agent.initial(count)
+        shapes = [tuple(fresh[key].shape) for key in _STATE_KEYS]
+        if [np.shape(part) for part in state] != shapes:
             raise UsageError(f"The state is not one that predict returned for {count} rows.")
-        device = self.agent.device
         tensors = {
-            key: torch.as_tensor(part, device=device)
+            key: torch.as_tensor(part, device=fresh[key].device).to(fresh[key].dtype)
             for key, part in zip(_STATE_KEYS, state, strict=True)
         }
         return TensorDict(tensors, batch_size=[count])

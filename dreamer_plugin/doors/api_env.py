@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import gymnasium as gym
+import torch
 
 import dreamer_envs
 from dreamer_envs.transforms import check_declared
@@ -71,7 +72,14 @@ def resolve(
     """
     name, settle = (env, resolve_id) if isinstance(env, str) else ("", compose)
     if not isinstance(env, str):
-        options = {"env.num_envs": 1, "env.processes": False, **options, **_count(env)}
+        count = _count(env)
+        said = options.get("env.num_envs", 1)
+        if count and "env.num_envs" in options and said != count["env.num_envs"]:
+            raise UsageError(
+                f"env.num_envs is {said}, but {count['env.num_envs']} envs were passed: leave it "
+                "out, or pass one class or function, of which as many are made."
+            )
+        options = {"env.num_envs": 1, "env.processes": False, **options, **count}
     if "size" not in options and not _says_widths(config):
         if compose(name, config=[config], options=options).config.size:  # not so of V1 and V2
             options = {**options, "size": SIZE}
@@ -129,10 +137,10 @@ def flatten(overrides: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in overrides.items():
         key = f"{prefix}{name.replace('__', '.')}"
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{key}.")
-        else:
-            flat[key] = value
+        found = flatten(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
+        if twice := sorted(set(flat) & set(found)):
+            raise UsageError(f"{twice[0]} is set twice, nested and with a name of its own.")
+        flat |= found
     return flat
 
 
@@ -156,6 +164,11 @@ def _plain_maker(entry: Any) -> Callable[[], AnyEnv]:
     """Gives the env as its user sees it."""
     if isinstance(entry, str):
         return dreamer_envs.maker(entry)
+    if isinstance(entry, torch.nn.Module):
+        raise UsageError(
+            f"env is {type(entry).__name__}, an env of TorchRL: pass an id or a Gymnasium env, or "
+            "train on it with dreamer_plugin.interop.vector.TorchRLVector."
+        )
     if callable(entry):
         return entry
     raise UsageError(

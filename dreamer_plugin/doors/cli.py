@@ -205,6 +205,7 @@ def import_weights(
     config: Configs = None,
     size: Size = None,
     logdir: Logdir = None,
+    allow_env_import: EnvImport = None,
 ) -> None:
     """Make a run of official weights."""
     from dreamer_plugin.doors.cli_config import resolve
@@ -290,6 +291,7 @@ def check_env(
         Path | None, typer.Option(metavar="FILE", help="Where the first frames go, as PNG.")
     ] = None,
     as_json: Json = False,
+    allow_env_import: EnvImport = None,
 ) -> None:
     """Examine an env."""
     from dreamer_plugin.doors import cli_check

@@ -103,6 +103,9 @@ def _rows(space: Space, value: Any, name: str) -> list[Any]:
         if missing:
             raise UsageError(f"The {name} lacks {', '.join(sorted(missing))}.")
         columns = {key: _rows(sub, value[key], f"{name} {key!r}") for key, sub in space.items()}
+        counts = {key: len(rows) for key, rows in columns.items()}
+        if len(set(counts.values())) > 1:
+            raise UsageError(f"The {name} has as many rows in each part as {counts}.")
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     if isinstance(space, spaces.Tuple):
         parts = zip(space.spaces, value, strict=True)

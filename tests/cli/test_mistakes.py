@@ -66,7 +66,7 @@ MISTAKES = {
     "reproduce toy/catch": "Unknown task with a published curve 'toy/catch'.",
     "reproduce crafter/reward --agent v4": "Unknown agent 'v4'. Did you mean 'v3'? Valid: v1, v2,",
     "reproduce crafter/reward --budget much": "--budget much is neither frames, such as 100000,",
-    "reproduce crafter/reward --budget 101%": "name more than 0 frames, up to the 1,000,000 at which",
+    "reproduce crafter/reward --budget 101%": "more than 0 frames, up to the 1,000,000 at whic",
     "reproduce crafter/reward --without twohot": "Unknown part to leave out 'twohot'. Did you mean",
     "reproduce crafter/reward --without symlog+symlog": "--without symlog+symlog names a part twi",
     "reproduce crafter/reward --record nowhere": "--record nowhere: there is no README.md",

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from torchrl.envs import GymEnv
 
 from dreamer_envs import wrap
 from dreamer_plugin import Dreamer, make_env
@@ -529,3 +530,46 @@ def test_saving_where_a_file_is_is_refused(tmp_path):
     (tmp_path / "a").touch()
     with pytest.raises(UsageError, match="Cannot save into .*a: File exists"):
         small(cartpole()).save(tmp_path / "a")
+
+
+def test_predict_names_rows_and_states_that_do_not_fit():
+    mixed = gym.spaces.Dict(x=gym.spaces.Box(-1, 1, (3,)), y=gym.spaces.Discrete(2))
+    agent = small(lambda: Sees(mixed))
+    with pytest.raises(UsageError, match="as many rows in each part as {'x': 2, 'y': 0}"):
+        agent.predict({"x": np.zeros((2, 3), np.float32), "y": 1})
+    one = {"x": np.zeros(3, np.float32), "y": 1}
+    with pytest.raises(UsageError, match=r"episode_start has shape \(2,\), and obs 1 rows"):
+        agent.predict(one, episode_start=np.ones(2))
+    with pytest.raises(UsageError, match="not one that predict returned for 1 rows"):
+        agent.predict(one, (np.zeros((1, 3)),) * 3)
+    _, state = agent.predict(one)
+    agent.predict(one, tuple(part.astype(np.float64) for part in state), episode_start=False)
+
+
+def test_settings_that_contradict_what_was_passed_are_refused():
+    with pytest.raises(UsageError, match="env.num_envs is 3, but 1 envs were passed"):
+        small(cartpole(), env__num_envs=3)
+    with pytest.raises(UsageError, match="env.num_envs is 5, but 2 envs were passed"):
+        small([cartpole, cartpole], env__num_envs=5)
+    with pytest.raises(UsageError, match="optim.lr is set twice"):
+        small(cartpole, optim={"lr": 1e-3}, optim__lr=2e-3)
+    with pytest.raises(UsageError, match="an env of TorchRL: pass an id"):
+        small(GymEnv("CartPole-v1"))
+    agent = small(cartpole)
+    for words, message in (({"seed": -1}, "seed=-1"), ({"num_envs": 0}, "num_envs=0: must be at")):
+        with pytest.raises(UsageError, match=message):
+            agent.evaluate(1, **words)
+
+
+class Sees(gym.Env):
+    """Shows anything of its space."""
+
+    def __init__(self, space):
+        self.observation_space, self.action_space = space, gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        return self.observation_space.sample(), 0.0, False, False, {}

@@ -17,6 +17,7 @@ from dreamer_plugin.data.collect import VectorCollector
 from dreamer_plugin.data.noise import NoiseStreams
 from dreamer_plugin.data.replay import make_replay
 from dreamer_plugin.data.torchrl_collect import torchrl_collector
+from dreamer_plugin.errors import UsageError
 from dreamer_plugin.interop.env import dreamer_env
 from dreamer_plugin.interop.modules import DreamerPolicy
 from dreamer_plugin.spaces import Spaces
@@ -70,6 +71,13 @@ def collected(agent, spaces, make, num_envs, steps, **options):
         pass
     collector.shutdown()
     return replay
+
+
+def test_envs_of_other_spaces_are_refused(made):
+    agent, spaces, _ = made
+    other = maker("toy/reach")
+    with pytest.raises(UsageError, match="The env has .*; the agent knows"):
+        dreamer_env([other], agent, spaces)
 
 
 @pytest.mark.parametrize("num_envs", [1, 3])
