@@ -206,6 +206,10 @@ class RecordReplay(ReplayBuffer):  # type: ignore[misc]  # torchrl has no types
         """Records ever appended: agent steps over all envs."""
         return self._writer.written
 
+    def count_from(self, written: int) -> None:
+        """Count the records that an agent has made elsewhere, where none are here."""
+        self._writer._write_count = written
+
     @property
     def windows(self) -> int:
         """Complete windows now, or different pieces of complete episodes."""

@@ -15,7 +15,8 @@ from dreamer_plugin.errors import UsageError
 ABOUT = """Say what a run will take: parameters, memory, disk, and hours by a short probe.
 
 The probe steps the env and makes a few updates, without a folder. A run that cannot fit is \
-refused, with the change that would. Arguments are those of train. docs/plan.md says more.
+refused, with the change that would. Arguments are most of train's; \
+the rest is said as KEY=VALUE, such as seed=1. docs/plan.md says more.
 
 [bold]Examples[/bold]
 

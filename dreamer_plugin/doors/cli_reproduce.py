@@ -304,7 +304,8 @@ def _listing(part: str) -> str:
             known = str(each.seeds or "not said")
             rows.append((each.env, each.agent, obs, f"{each.frames[-1]:,}", end, known))
     if len(rows) == 1:
-        raise UsageError(f"No published curve has {part!r} in its task. {ALL}")
+        names = sorted({name for each in curves() for name in (*each.env.split("/"), each.env)})
+        raise UsageError(f"{nearest(part, names, 'part of a task with a published curve')} {ALL}")
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
     return "\n".join(lines)

@@ -111,7 +111,7 @@ class LearnedSymexpMSELayer(SymexpMSELayer):
 
     def forward(self, x: Tensor) -> SymexpMSE:
         """`[..., F] ->` squared error over `[...]`."""
-        return SymexpMSE(self.linear(x).squeeze(-1), self.clip, F.softplus(self.theta))
+        return SymexpMSE(self.linear(x).squeeze(-1), self.clip, F.softplus(self.theta).squeeze(0))
 
 
 class NormalLayer(nn.Module):

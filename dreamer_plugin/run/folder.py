@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import fcntl
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 from dreamer_plugin.config.schema import Config
+from dreamer_plugin.config.yamlfile import read_yaml
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run import checkpoint
 from dreamer_plugin.run.metrics import JSONL
@@ -139,12 +141,12 @@ def new_folder(cfg: Config) -> RunFolder:
     return folder
 
 
-def find_run(path: str | Path, prefix: str = "") -> Path | None:
+def find_run(path: str | Path, wanted: Callable[[Path], bool] = lambda run: True) -> Path | None:
     """The run folder at `path`, or the one below it that was written to last.
 
     Args:
         path: a run folder, a checkpoint inside one, a folder of runs, or `pretrained/NAME`.
-        prefix: only runs below `path` whose name begins so.
+        wanted: of the runs below `path`.
 
     Raises:
         UsageError: when it holds links, see `refuse_links`, or no agent comes by that name.
@@ -159,7 +161,7 @@ def find_run(path: str | Path, prefix: str = "") -> Path | None:
     found: Path | None = path
     if not RunFolder(path).is_run():
         runs = list(path.iterdir()) if path.is_dir() else []
-        runs = [run for run in runs if run.name.startswith(prefix) and RunFolder(run).is_run()]
+        runs = [run for run in runs if RunFolder(run).is_run() and wanted(run)]
         found = max(runs, key=lambda run: (_last_written(run), run.name), default=None)
     if found is not None:
         refuse_links(found)
@@ -181,7 +183,8 @@ def resumed_folder(cfg: Config, resume: str | Path) -> RunFolder | None:
         UsageError: when the path is no run.
     """
     if str(resume) == "auto":
-        found = find_run(cfg.run.logdir) if cfg.run.logdir else find_run(RUNS, run_prefix(cfg))
+        alike = partial(_is_alike, cfg)
+        found = find_run(cfg.run.logdir) if cfg.run.logdir else find_run(RUNS, alike)
         return RunFolder(found) if found else None
     found = find_run(resume)
     if found is None:
@@ -193,6 +196,20 @@ def resumed_folder(cfg: Config, resume: str | Path) -> RunFolder | None:
             f'Dreamer.load("{resume}").learn(N) trains its agent further, in Python.'
         )
     return folder
+
+
+def _is_alike(cfg: Config, run: Path) -> bool:
+    """Whether a run has the env, agent, size and seed of a config; one that was shared has none."""
+    if RunFolder(run).is_shared():
+        return False
+    try:
+        tree = read_yaml(RunFolder(run).config_path)
+    except UsageError:  # of somebody else
+        return False
+    env = tree.get("env")
+    found = [env.get("id") if isinstance(env, dict) else None]
+    found += [tree.get(key) for key in ("agent", "size", "seed")]
+    return found == [cfg.env.id, cfg.agent, cfg.size, cfg.seed]
 
 
 def _last_written(run: Path) -> float:

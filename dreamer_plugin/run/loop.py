@@ -65,6 +65,8 @@ def train(
     if folder is not None:
         _check_steps(cfg, folder)
         _check_changes(cfg, folder, allow_config_change, console)
+    if folder is None and resume is not None:
+        console.print("Nothing to continue: a new run begins.")
     folder = folder or new_folder(cfg)
     with folder.locked(), limits_told(cfg, folder.path), StopSignals() as signals:
         source = source_of(cfg, env_makers)

@@ -80,6 +80,8 @@ def export_run(run_dir: str | Path, file: str | Path, which: str = "latest") -> 
     try:
         with open(file, "xb") as stream:
             np.savez(stream, **arrays)  # type: ignore[arg-type]  # a weight has no option's name
+    except FileExistsError as error:
+        raise UsageError(f"{file} exists already: name another file, or remove it.") from error
     except OSError as error:
         raise UsageError(f"Cannot write {str(file)!r}: {error.strerror}.") from error
     return checkpoint, sum(array.size for array in arrays.values())

@@ -180,6 +180,8 @@ def filling(folder: Path) -> Iterator[Path]:
     Raises:
         UsageError: when the folder holds something, or cannot be made.
     """
+    if folder.absolute() == Path.cwd():
+        raise UsageError(f"{folder} is where you are: name a new folder inside it.")
     if folder.is_symlink() or folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise UsageError(f"{folder} exists already: name another folder, or remove it.")
     part = folder.parent / f".part-{folder.name}-{uuid.uuid4().hex[:8]}"

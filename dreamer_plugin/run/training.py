@@ -146,6 +146,7 @@ class Training:
         """Continue an agent that made so many agent steps, without what else a checkpoint holds."""
         self.progress.step = step
         self.progress.updates = self.parts.agent.updates
+        self.parts.replay.count_from(step)
 
     def restart_envs(self) -> None:
         """Give up the open episodes: someone else played on these envs."""

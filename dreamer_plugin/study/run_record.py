@@ -92,7 +92,10 @@ def read_run(path: str | Path) -> RunRecord:
     if folder is None:
         raise UsageError(f"{path} is not a run folder: it has no config.yaml.")
     if not (folder / JSONL).is_file():
-        raise UsageError(f"{folder} has no {JSONL}: nothing was trained in it yet.")
+        raise UsageError(
+            f"{folder} has no {JSONL}: nothing was trained in it yet, or it was "
+            "saved from Python, which logs only into a run.logdir."
+        )
     name = folder.resolve().name
     cfg = load_config(RunFolder(folder).config_path)
     return RunRecord(folder, name, cfg, read_metrics(folder), read_machines(folder))

@@ -71,7 +71,7 @@ MISTAKES = {
     "reproduce crafter/reward --without symlog+symlog": "--without symlog+symlog names a part twi",
     "reproduce crafter/reward --record nowhere": "--record nowhere: there is no README.md",
     "reproduce --record nowhere": "nowhere is no folder of results: it has no README.md.",
-    "reproduce --list nothing": "No published curve has 'nothing' in its task.",
+    "reproduce --list dcm": "part of a task with a published curve 'dcm'. Did you mean 'dmc'?",
     "plan": "Which env? Say --env atari/Pong",
     "plan --env toy/catch --size 12": "Unknown size '12'. Did you mean '12m'?",
     "plan --env toy/catch --steps many": "run.steps expects a whole number",

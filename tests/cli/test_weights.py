@@ -203,7 +203,7 @@ def test_neither_command_overwrites(official):
     call("import-weights", "weights.npz", *words, "--logdir", "run")
     again = refused("import-weights", "weights.npz", *words, "--logdir", "run")
     assert "run already holds a run:" in again
-    assert "Cannot write 'weights.npz': File exists." in refused(
+    assert "weights.npz exists already: name another file, or remove it." in refused(
         "export-weights", "run", "weights.npz"
     )
     assert "Did you mean 'run'?" in refused("export-weights", "rum", "new.npz")

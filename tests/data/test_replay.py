@@ -442,6 +442,13 @@ def test_the_estimate_is_what_a_full_replay_takes(make: Any, records: Any, space
     assert taken == pytest.approx(estimate["total"] - 8 * 400, rel=0.25)
 
 
+def test_records_made_elsewhere_are_counted(make: Any, records: Any) -> None:
+    rb = make(1, 100, 4, online=False)
+    rb.count_from(50)
+    rb.extend(records([1]))
+    assert rb.written == 51 and len(rb) == 1
+
+
 def test_a_batch_that_finds_no_room_is_not_taken_at_all(make: Any, records: Any) -> None:
     """The error asks to make room and go on: no record may be there twice, or without the rest."""
     rb = make(2, 100, 4, online=False)

@@ -244,6 +244,17 @@ def test_a_loaded_agent_outlives_what_it_was_loaded_from(tmp_path):
     assert loaded.learn(4, progress=False).num_timesteps == 44
 
 
+def test_noise_of_exploration_goes_on_where_it_was(tmp_path):
+    """`explore.amount` halves every `decay` agent steps, with a replay or without."""
+    explore = {"amount": 0.4, "decay": 20.0}
+    agent = small(cartpole, behavior__explore=explore).learn(60, progress=False)
+    agent.save(tmp_path / "agent", replay=False)
+    loaded = Dreamer.load(tmp_path / "agent", env=cartpole, device="cpu")
+    loaded.learn(1, progress=False)
+    policy = loaded._training.parts.collector.policy
+    assert policy._amount() == pytest.approx(0.4 / 2 ** (61 / 20))
+
+
 def test_a_saved_agent_is_evaluated_as_its_best(tmp_path):
     """It has no log, so no episode chose among its checkpoints."""
     small("gym/CartPole-v1").learn(40, progress=False).save(tmp_path / "agent")

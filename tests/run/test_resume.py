@@ -314,6 +314,19 @@ def test_resume_of_what_is_no_run(tiny, quiet, tmp_path):
     assert result.steps == 4
 
 
+def test_auto_finds_a_run_by_what_it_is_and_not_by_its_name(tiny, quiet, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    first = train(tiny(**{"run.steps": 20, "run.logdir": "runs/mine"}), console=quiet).run_dir
+    train(tiny(**{"run.steps": 20, "run.logdir": "runs/other", "seed": 9}), console=quiet)
+    found = train(tiny(**{"run.steps": 24, "run.logdir": ""}), resume="auto", console=quiet)
+    assert found.run_dir == first and found.steps == 24
+    new = train(
+        tiny(**{"run.steps": 4, "run.logdir": "", "seed": 11}), resume="auto", console=quiet
+    )
+    assert new.run_dir not in (first, tmp_path / "runs" / "other")
+    assert "Nothing to continue: a new run begins." in quiet.export_text()
+
+
 def test_a_refused_resume_leaves_the_runs_own_settings(tiny, quiet):
     run = train(tiny(), console=quiet).run_dir
     before = (run / "config.yaml").read_text()
