@@ -84,6 +84,22 @@ BOUNDS = (
     ("at most", operator.le, MOST),
     ("below", operator.lt, BELOW),
 )
+# What other libraries call it, where no likeness would tell (docs/migrate.md).
+SYNONYMS = {
+    "learning_rate": "optim.lr",
+    "total_timesteps": "run.steps",
+    "total_steps": "run.steps",
+    "learning_starts": "run.prefill",
+    "train_freq": "run.train_ratio",
+    "gradient_steps": "run.train_ratio",
+    "buffer_size": "replay.capacity",
+    "dataset_size": "replay.capacity",
+    "gamma": "behavior.horizon",
+    "discount": "behavior.horizon",
+    "gae_lambda": "behavior.return_lambda",
+    "ent_coef": "behavior.actor.entropy",
+    "tau": "behavior.critic.slow_rate",
+}
 LIKE_ENOUGH = 0.55  # below it, a suggestion misleads
 _NUMBER = re.compile(r"[+-]?(\d[\d_]*\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -149,6 +165,8 @@ def nearest_key(name: str, extra: Iterable[str] = ()) -> str | None:
         extra: further valid names.
     """
     parent, _, last = name.rpartition(".")
+    if last in SYNONYMS:
+        return SYNONYMS[last]
 
     def score(key: str) -> tuple[float, float]:
         its_parent, _, its_last = key.rpartition(".")

@@ -8,6 +8,9 @@ from dreamer_plugin.errors import UsageError
 
 NEAREST = {
     "lr": "optim.lr",
+    "learning_rate": "optim.lr",
+    "gamma": "behavior.horizon",
+    "buffer_size": "replay.capacity",
     "optim.learning_rate": "optim.lr",
     "optim.Lr": "optim.lr",
     "train_ratio": "run.train_ratio",
@@ -116,6 +119,7 @@ def test_options_that_only_the_env_knows_pass():
 def test_checked_keys_exist():
     from dreamer_plugin.config import fields
 
+    assert set(fields.SYNONYMS.values()) <= set(key_types())
     bounded = {key for _, _, bounds in fields.BOUNDS for key in fields._by_key(bounds)}
     assert set(fields.CHOICES) | bounded <= set(key_types())
 
