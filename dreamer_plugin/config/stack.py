@@ -206,7 +206,11 @@ def _history(layers: Sequence[Layer]) -> History:
 def _split_configs(
     config: Sequence[str | Path],
 ) -> tuple[list[presets.Preset], list[tuple[str, dict[str, Any]]]]:
-    """Presets by name, and files as (source, tree)."""
+    """Presets by name, and files as (source, tree).
+
+    Raises:
+        UsageError: there is no such preset or file, or two presets are agents.
+    """
     named, files = [], []
     for each in config:
         path = config_path(each)
@@ -214,6 +218,9 @@ def _split_configs(
             named.append(presets.named(str(each)))
         else:
             files.append((str(each), read_yaml(path)))
+    agents = list(dict.fromkeys(preset.name for preset in named if preset.shelf == "agent"))
+    if len(agents) > 1:
+        raise UsageError(f"{' and '.join(agents)} are {len(agents)} agents: name one of them.")
     return named, files
 
 

@@ -204,6 +204,12 @@ def test_wrong_requests(arguments, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_two_agents_are_no_request():
+    with pytest.raises(UsageError, match="v1 and v2 are 2 agents: name one of them"):
+        compose("toy/catch", config=["v1", "v2"])
+    assert compose("toy/catch", config=["v2", "v2"]).config.agent == "v2"
+
+
 def test_a_misspelt_env_names_the_nearest():
     with pytest.raises(ValueError, match="Did you mean 'toy/catch'"):
         compose("toy/cacth")
