@@ -439,11 +439,11 @@ class Agent(nn.Module):
         params = dict(self.named_parameters())
         weights = {k: v for k, v in state.items() if k.startswith(("world.", "behavior."))}
         slots = {k: v for k, v in state.items() if k.startswith("optimizer.") and k.count(".") > 1}
-        for key, value in slots.items():  # before anything is changed
+        self._refuse_other(weights)  # before anything is changed, as below
+        for key, value in slots.items():
             param = params.get(key.split(".", 2)[2])
             if param is None or param.shape != value.shape:
                 raise ValueError(f"{key} of shape {[*value.shape]} fits no parameter")
-        self._refuse_other(weights)
         self.load_state_dict(weights)
         self.optimizer.state.clear()
         for key, value in slots.items():

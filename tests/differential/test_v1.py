@@ -201,7 +201,7 @@ def _theirs(made: Agent, starts: TensorDict, noise: Tensor, sees_data: bool = Tr
     env = DreamerEnv(WorldModelWrapper(step, reward), **shapes)
     env.observation_spec = Composite({name: Unbounded(size) for name, size in sizes.items()})
     env.state_spec = env.observation_spec.clone()
-    env.action_spec, env.reward_spec = Unbounded(made.action_size), Unbounded((1,))
+    env.action_spec, env.reward_spec = Unbounded(made.spaces.action_size), Unbounded((1,))
     critic = TensorDictModule(Scalar(behavior.critic), FEAT_KEYS, ["state_value"])
     actor = TensorDictModule(Policy(behavior.actor, choice, sees_data), FEAT_KEYS, ["action"])
     loss = DreamerActorLoss(actor, critic, env, imagination_horizon=H)
