@@ -76,10 +76,10 @@ def origin(agent: str, cfg: Config, given: Sequence[str] = ()) -> str:
     """
     options = {key: hidden(f"{OPTIONS}.{key}", value) for key, value in cfg.env.options.items()}
     seen = [f"env.{key}={value}" for key, value in sorted(options.items())]
-    first = settings_of(agent, cfg.env.id)[1]
+    words = [settings_of(agent, cfg.env.id)[1]]
     if agent in DREAMERS:
-        first = f"preset {DREAMERS[agent]} and the protocol of the suite"
-    return ", ".join(dict.fromkeys([first, *given, *seen]))
+        words = [f"preset {DREAMERS[agent]} and the protocol of the suite", *given]
+    return ", ".join(dict.fromkeys([*words, *seen]))
 
 
 def enter(contest: Contest, folder: Path) -> None:

@@ -65,10 +65,15 @@ def record(found: Found, shelf: Path) -> Path:
         place.mkdir(parents=True, exist_ok=True)
         made = {file.name: file for file in files}
         fresh = [name for name in _KEPT if name in made]  # the result last: it says what is there
-        for name in fresh:  # all of them stand beside the old ones before one of those goes
-            shutil.copyfile(made[name], place / f".{name}.new")
-        for name in fresh:
-            (place / f".{name}.new").replace(place / name)
+        neighbours = {name: place / f".{name}.new" for name in fresh}
+        try:  # all of them stand beside the old ones before one of those goes
+            for name, neighbour in neighbours.items():
+                shutil.copyfile(made[name], neighbour)
+            for name, neighbour in neighbours.items():
+                neighbour.replace(place / name)
+        finally:
+            for neighbour in neighbours.values():
+                neighbour.unlink(missing_ok=True)
         for name in set(_KEPT) - set(made):
             (place / name).unlink(missing_ok=True)
     write_table(shelf)
