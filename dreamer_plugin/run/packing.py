@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from dreamer_plugin.data.frozen import Later
 from dreamer_plugin.errors import CheckpointError
+from dreamer_plugin.run.tensorfile import DTYPES
 
 Tree = Any  # nested dict / list / tuple of tensors, arrays, numbers, strings, booleans and None
 
@@ -83,7 +85,7 @@ def _pack(tree: Tree, path: tuple[str, ...], tensors: dict[str, Tensor | Later])
     if isinstance(tree, (Tensor, Later)):
         return {"$tensor": _store(tree, path, tensors)}
     if isinstance(tree, np.ndarray):
-        return {"$array": _store(torch.from_numpy(tree), path, tensors)}
+        return {"$array": _store(_tensor(tree, path), path, tensors)}
     if isinstance(tree, np.generic):
         tree = tree.item()
     if isinstance(tree, Mapping):
@@ -101,10 +103,25 @@ def _pack(tree: Tree, path: tuple[str, ...], tensors: dict[str, Tensor | Later])
 def _pack_mapping(
     tree: Mapping[Any, Tree], path: tuple[str, ...], tensors: dict[str, Tensor | Later]
 ) -> Any:
-    packed = [(key, _pack(value, (*path, str(key)), tensors)) for key, value in tree.items()]
+    keys = [key.item() if isinstance(key, np.generic) else key for key in tree]
+    for key in keys:
+        if not (key is None or isinstance(key, (bool, int, float, str))):
+            where = f"{'.'.join(path)!r}: its key {key!r}"
+            raise TypeError(f"Cannot save {where} is neither text nor a number.")
+    values = zip(keys, tree.values(), strict=True)
+    packed = [(key, _pack(value, (*path, str(key)), tensors)) for key, value in values]
     if all(isinstance(key, str) and not key.startswith("$") for key, _ in packed):
         return dict(packed)
     return {"$pairs": [list(pair) for pair in packed]}
+
+
+def _tensor(array: np.ndarray[Any, Any], path: tuple[str, ...]) -> Tensor:
+    """The array in this machine's order of bytes."""
+    native = np.ascontiguousarray(array).reshape(array.shape)
+    if native.dtype.kind in "biuf":
+        with suppress(TypeError):  # longdouble
+            return torch.from_numpy(native.astype(native.dtype.newbyteorder("="), copy=False))
+    raise TypeError(f"Cannot save {'.'.join(path)!r}: it holds {array.dtype}, not numbers.")
 
 
 def _store(
@@ -114,6 +131,8 @@ def _store(
     while name in tensors:  # {"a.b": x, "a": {"b": y}} would meet here
         name += "'"
     if isinstance(tensor, Tensor):
+        if tensor.dtype not in DTYPES:
+            raise TypeError(f"Cannot save {'.'.join(path)!r}: it holds {tensor.dtype}.")
         tensor = tensor.detach().to("cpu").contiguous()
     tensors[name] = tensor
     return name

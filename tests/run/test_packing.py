@@ -61,6 +61,30 @@ def test_objects_are_refused_by_place():
         pack({"net": {"hook": print}})
 
 
+def test_arrays_of_any_layout_and_keys_of_numpy_come_back():
+    values = np.arange(6, dtype=">f4").reshape(2, 3)
+    tensors, plain = pack({"big": values, "back": values[::-1], np.int64(3): 1, "none": values[:0]})
+    found = unpack(tensors, plain)
+    assert found[3] == 1 and found["none"].shape == (0, 3)
+    np.testing.assert_array_equal(found["big"], values)
+    np.testing.assert_array_equal(found["back"], values[::-1])
+
+
+@pytest.mark.parametrize(
+    ("tree", "told"),
+    [
+        ({"a": {(0, 1): 5}}, r"Cannot save 'a': its key \(0, 1\)"),
+        ({"a": np.array(["x"])}, "Cannot save 'a': it holds <U1"),
+        ({"a": np.array([1], "datetime64[s]")}, "'a': it holds datetime64"),
+        ({"a": torch.zeros(1, dtype=torch.complex64)}, "'a': it holds torch.complex64"),
+        ({"a": np.zeros(1, np.complex64)}, "'a': it holds complex64"),
+    ],
+)
+def test_what_no_file_holds_is_refused_by_place(tree, told):
+    with pytest.raises(TypeError, match=told):
+        pack(tree)
+
+
 def test_a_missing_tensor_is_a_checkpoint_error():
     with pytest.raises(CheckpointError, match="'a'"):
         unpack({}, {"a": {"$tensor": "a"}})
