@@ -17,6 +17,7 @@ from rich.text import Text
 import dreamer_envs
 from dreamer_envs.checks import Finding, Report, examine
 from dreamer_envs.images import enlarged, in_colour
+from dreamer_plugin.config.schema import EncoderConfig
 from dreamer_plugin.config.yamlfile import parse_yaml
 from dreamer_plugin.doors.cli_text import rendered
 from dreamer_plugin.errors import UsageError
@@ -65,9 +66,26 @@ def run(env_id: str, options: dict[str, Any], steps: int, picture: Path | None) 
         others = (("Gymnasium", _gymnasium), ("SB3", _sb3), ("TorchRL", _torchrl))
         for name, checker in counted("others' checkers", others):
             report.findings.append(_foreign(name, checker, make))
+    _see(report)
     if picture is not None:
         _draw(report, env_id, picture)
     return report
+
+
+def _see(report: Report) -> None:
+    """Whether DreamerV3 takes images of such sizes."""
+    from dreamer_plugin.nets.vision import halved
+
+    stages = len(EncoderConfig().mults)
+    for name, frames in report.pictures.items():
+        height, width, _ = frames[0].shape
+        try:
+            halved((height, width), stages, name)
+        except UsageError as error:
+            says, _, fix = str(error).partition("; ")
+            report.add("DreamerV3", "fault", says, fix)
+        else:
+            report.add("DreamerV3", "ok", f"it takes images of {height}x{width}")
 
 
 def _draw(report: Report, env_id: str, path: Path) -> None:

@@ -156,8 +156,12 @@ class Residual(nn.Module):
         return added
 
 
-def _check_stages(size: tuple[int, int], stages: int, key: str) -> tuple[int, int]:
-    """Size of the map after `stages` halvings; an error names the key if it is no use."""
+def halved(size: tuple[int, int], stages: int, key: str) -> tuple[int, int]:
+    """Size of the map after `stages` halvings.
+
+    Raises:
+        UsageError: naming the key and the nearest size, if such a map is of no use.
+    """
     factor = 2**stages
     out = (size[0] // factor, size[1] // factor)
     if any(s % factor for s in size) or not all(3 <= s <= 16 for s in out):
@@ -228,7 +232,7 @@ class ImageEncoder(MapEncoder):
         embed_size: int = 0,
     ) -> None:
         halving = choose(_HALVINGS, downsample, "world.encoder.downsample")
-        h, w = _check_stages(size, len(depths) - outer, key)
+        h, w = halved(size, len(depths) - outer, key)
         stages: list[nn.Module] = []
         for i, (cin, cout) in enumerate(zip([channels, *depths], depths, strict=False)):
             stride, pool = (1, False) if outer and i == 0 else halving
@@ -302,7 +306,7 @@ class ImageDecoder(MapDecoder):
     ) -> None:
         super().__init__(sigmoid)
         make = choose(_DOUBLINGS, upsample, "world.decoder.upsample")
-        h, w = _check_stages(size, len(depths) - outer, key)
+        h, w = halved(size, len(depths) - outer, key)
         self.map = (h, w, depths[-1])
         self._make_stem(deter, stoch, units, blocks, style)
         stages: list[nn.Module] = []

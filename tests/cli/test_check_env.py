@@ -63,6 +63,16 @@ def test_what_others_find_is_said_plainly(error, grade, words):
     assert found.grade == grade and words in found.fix and error not in found.says
 
 
+def test_images_that_the_agent_refuses_are_a_fault():
+    """`train` refuses the same env by the same words."""
+    words = ["check-env", "gym/CartPole-v1", "obs=pixels", "size=50", "--steps", "5", "--json"]
+    found = {each["check"]: each for each in json.loads(call(*words, code=1).stdout)["findings"]}
+    assert found["DreamerV3"]["grade"] == "fault"
+    assert "such as 48x48" in found["DreamerV3"]["says"] and "env.size" in found["DreamerV3"]["fix"]
+    fine = findings("gym/CartPole-v1", "obs=pixels", "size=64", "--steps", "5")["DreamerV3"]
+    assert (fine["grade"], fine["says"]) == ("ok", "it takes images of 64x64")
+
+
 def test_no_picture_without_images(tmp_path):
     path = tmp_path / "frames.png"
     found = findings("gym/CartPole-v1", "--steps", "20", "--picture", path)["picture"]
