@@ -81,10 +81,15 @@ def test_an_update_passes_through_every_phase(training: Training) -> None:
 
 
 def test_the_parts_add_up_to_an_update_that_is_not_metered(training: Training) -> None:
-    """Within 10 %: in processor time, and of the quickest ones, for the machine may be busy."""
+    """Within 10 %: in processor time, and of the quickest ones, for the machine may be busy.
+
+    Where it was busy all the time, the quickest ones of more updates tell.
+    """
     read = time.process_time
     whole, parts = [], []
-    for _ in range(30):
+    for made in range(120):
+        if made >= 30 and min(parts) == pytest.approx(min(whole), rel=0.1):
+            break
         started = read()
         update(training)
         whole.append(read() - started)
