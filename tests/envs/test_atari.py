@@ -124,6 +124,24 @@ def test_game_over_terminates():
     assert over and not truncated and lives == {0, 1, 2, 3, 4, 5}
 
 
+def test_a_lost_life_ends_the_episode_where_asked():
+    """As in google-research/dreamer @ d517542f, wrappers.py, `Atari(life_done=True)`."""
+    mortal, other = (
+        dreamer_envs.make("atari100k/Breakout", lives=lives) for lives in ("reset", "unused")
+    )
+    mortal.action_space.seed(0)
+    for seed in (0, None, None):  # a game that was ended so begins anew, with all lives
+        _, info = mortal.reset(seed=seed)
+        other.reset(seed=seed)
+        assert info["lives"] == 5
+        over = False
+        while not over:
+            action = mortal.action_space.sample()
+            _, _, over, truncated, info = mortal.step(action)
+            assert not truncated and not other.step(action)[2]
+            assert over == (info["lives"] == 4)
+
+
 def test_rewards_are_not_clipped():
     env = dreamer_envs.make("atari100k/MsPacman")
     env.action_space.seed(0)
@@ -136,6 +154,7 @@ def test_rewards_are_not_clipped():
     [
         ({"sticky": 1.5}, "probability"),
         ({"actions": "some"}, "'some'.*minimal"),
+        ({"lives": "discount"}, "'discount'.*reset"),
         ({"noops": -1}, "noops.*at least 0"),
         ({"pool": 0}, "pool.*at least 1"),
         ({"render_mode": "human"}, "'human'"),

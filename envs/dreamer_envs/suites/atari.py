@@ -23,6 +23,7 @@ from dreamer_envs.suites.atari_screen import Screen
 from dreamer_envs.transforms import shrink
 
 ACTIONS = ("all", "minimal")
+LIVES = ("unused", "reset")
 NOOP = 0
 
 
@@ -49,7 +50,7 @@ def brightest(frames: Sequence[Image]) -> Image:
 
 
 class Atari(gym.Env[Image, Any]):
-    """One game. Rewards are the game's own; `terminated` means game over, `truncated` the limit.
+    """One game. Rewards are the game's own; `terminated` means it is over, `truncated` the limit.
 
     Args:
         task: the game, for example `Pong`.
@@ -61,6 +62,7 @@ class Atari(gym.Env[Image, Any]):
         action_repeat: frames per step.
         pool: frames whose maximum is shown; hides sprites that flicker.
         length: frames after which an episode is truncated.
+        lives: `unused`, or `reset` where a lost life ends the episode, and the game with it.
         render_mode: `rgb_array` or `None`.
     """
 
@@ -78,14 +80,17 @@ class Atari(gym.Env[Image, Any]):
         action_repeat: int = 4,
         pool: int = 2,
         length: int = 108_000,
+        lives: str = "unused",
         render_mode: str | None = None,
     ) -> None:
-        _check(task, actions, sticky, action_repeat, pool, noops, length, render_mode)
+        _check_choices(task, actions=(actions, ACTIONS), lives=(lives, LIVES))
+        _check(task, sticky, action_repeat, pool, noops, length, render_mode)
         self.action_repeat = action_repeat
         self.render_mode = render_mode
         self._sticky = sticky
         self._resize = Resizer(size, size, gray)
         self._noops, self._length, self._pool = noops, length, pool
+        self._mortal = lives == "reset"
         self._rom = _rom_path(task)
         self._ale = _emulator()
         self._ale.loadROM(self._rom)
@@ -118,7 +123,7 @@ class Atari(gym.Env[Image, Any]):
 
     def step(self, action: int) -> tuple[Image, float, bool, bool, dict[str, Any]]:
         """Applies an action for `action_repeat` frames, fewer if the episode ends on the way."""
-        reward = 0.0
+        reward, lives = 0.0, self._ale.lives()
         # Sticky actions are drawn here: the emulator leaves its own out of the states it saves.
         hold = self.np_random.random(self.action_repeat) < self._sticky
         terminated = truncated = False
@@ -128,7 +133,8 @@ class Atari(gym.Env[Image, Any]):
             self._time += 1
             if i >= self.action_repeat - self._pool:
                 self._screen.look()
-            terminated, truncated = self._ale.game_over(), self._time >= self._length
+            lost = self._mortal and self._ale.lives() < lives
+            terminated, truncated = lost or self._ale.game_over(), self._time >= self._length
             if terminated or truncated:
                 break
         info = {"lives": self._ale.lives()}
@@ -176,9 +182,15 @@ def _rom_path(task: str) -> Any:
     return roms.get_rom_path(ids[fold(task)])
 
 
+def _check_choices(task: str, **options: tuple[str, tuple[str, ...]]) -> None:
+    """Raises `EnvOptionError` for the first value that is none of its choices."""
+    for name, (value, choices) in options.items():
+        if value not in choices:
+            raise EnvOptionError(f"{name} is {value!r} for {task}; choose one of {choices}.")
+
+
 def _check(
     task: str,
-    actions: str,
     sticky: float,
     repeat: int,
     pool: int,
@@ -187,8 +199,6 @@ def _check(
     render_mode: str | None,
 ) -> None:
     """Raises `EnvOptionError` for the first value out of range."""
-    if actions not in ACTIONS:
-        raise EnvOptionError(f"actions is {actions!r} for {task}; choose one of {ACTIONS}.")
     if not 0.0 <= sticky <= 1.0:
         raise EnvOptionError(f"sticky is {sticky} for {task}; it is a probability.")
     least = {"action_repeat": (repeat, 1), "pool": (pool, 1), "noops": (noops, 0)}
