@@ -128,7 +128,8 @@ def _restore(training: Training, folder: RunFolder, console: Console) -> None:
 
 
 def _conclude(result: RunResult, cfg: Config, console: Console) -> None:
-    run, steps = result.run_dir, cfg.run.steps
+    run = result.run_dir
+    steps = cfg.run.steps if result.updates else max(cfg.run.steps, _before_updates(cfg))
     ended = f"Interrupted by {result.interrupted}" if result.interrupted else "Finished"
     more = "" if result.interrupted else f" --steps {2 * steps}"
     assert run is not None  # every run of this file has a folder
@@ -142,6 +143,12 @@ def _conclude(result: RunResult, cfg: Config, console: Console) -> None:
         lines.insert(1, f"  Nothing was learned: the replay never held enough {_lacking(cfg)}")
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def _before_updates(cfg: Config) -> int:
+    """Agent steps without a reset until updates may begin, where windows are drawn."""
+    window = cfg.replay.batch_length + cfg.replay.context
+    return cfg.run.prefill + cfg.env.num_envs * (window - 1)
 
 
 def _lacking(cfg: Config) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 
 import pytest
@@ -137,9 +138,13 @@ def test_the_next_command_names_a_checkpoint_that_is_there(tiny, quiet, steps, w
     assert f"evaluate {result.run_dir} --episodes 20{which}\n" in quiet.export_text()
 
 
-def test_a_run_without_updates_says_so(tiny, quiet):
-    result = train(tiny(**{"run.steps": 8}), console=quiet)
-    assert result.updates == 0 and "Nothing was learned" in quiet.export_text()
+def test_a_run_without_updates_says_so_and_names_steps_that_learn(tiny, quiet):
+    result = train(tiny(**{"run.steps": 2, "run.prefill": 30}), console=quiet)
+    told = quiet.export_text()
+    assert result.updates == 0 and "Nothing was learned" in told
+    steps = int(re.search(r"--resume \S+ --steps (\d+)", told)[1])
+    more = tiny(name="more", **{"run.steps": steps, "run.prefill": 30})
+    assert train(more, console=quiet).updates > 0
 
 
 @pytest.mark.parametrize("option", [{"device": "cuda:77"}, {"device": "gpu"}])
