@@ -68,6 +68,7 @@ LEAST: Bounds = {
     },
 }
 MOST: Bounds = {
+    2**40: {"run": ("steps",)},  # records that replay tells apart
     2**32 - 1: {"": ("seed",)},  # of NumPy's older generators, which many envs have
     100: {f"behavior.{name}": ("low", "high") for name in NORMS},
     1: {

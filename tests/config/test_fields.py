@@ -60,6 +60,7 @@ VALUES = {
     "optim.beta1=1": "optim.beta1 is 1.0, but must be below 1",
     "behavior.return_lambda=1.5": "behavior.return_lambda is 1.5, but must be at most 1",
     "behavior.return_norm.high=101": "must be at most 100",
+    "run.steps=100000000000000000": "must be at most 1099511627776",
     "seed=4294967296": "seed is 4294967296, but must be at most 4294967295",
 }
 
