@@ -72,6 +72,7 @@ def compare(
     from dreamer_plugin.study.contest_results import require_rliable, write_results
 
     refuse_keys(overrides or [], _OPTIONS)
+    _refuse_unused(names, overrides or [], size)
     resolved = _resolved(env, names, overrides or [], options | {"run.steps": steps})
     configs = {name: each.config for name, each in resolved.items()}
     require_rliable()
@@ -115,6 +116,19 @@ def _names(agents: str) -> list[str]:
     if not names:
         raise UsageError("--agents names none: say --agents dreamer,ppo.")
     return list(dict.fromkeys(names))
+
+
+def _refuse_unused(names: Sequence[str], overrides: Sequence[str], size: str | None) -> None:
+    """Refuse settings of Dreamers where none is compared; those of the env are everybody's."""
+    from dreamer_plugin.study.contest_names import DREAMERS
+
+    given = [f"--size {size}"] if size else []
+    given += [override for override in overrides if not override.strip().startswith("env.")]
+    if given and not set(names) & set(DREAMERS):
+        raise UsageError(
+            f"{given[0]} is a setting of Dreamers, and --agents names none: leave it out, or add "
+            "dreamer."
+        )
 
 
 def _resolved(

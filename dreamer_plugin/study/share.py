@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dreamer_plugin.errors import CheckpointError
+from dreamer_plugin.errors import CheckpointError, UsageError
 from dreamer_plugin.run import shared
 from dreamer_plugin.run.evaluate import Chosen, choose
 from dreamer_plugin.run.machine import read_machines
@@ -56,6 +56,8 @@ def push(run: str | Path, target: str, which: str = "best", terms: Terms | None 
     if on_hub:
         hub.parse(target)
     terms, chosen = terms or Terms(), choose(run, which)
+    if terms.private and not on_hub:
+        raise UsageError(f"{target} is a folder, which is not private: name hf://user/name.")
     if not on_hub:
         with shared.filling(Path(target)) as folder:
             _fill(folder, chosen, terms, _name(Path(target)))

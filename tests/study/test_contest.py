@@ -314,3 +314,6 @@ def test_settings_that_the_command_makes_are_refused():
     line = ["compare", "--env", "gym/CartPole-v1"]
     assert "say it with --seeds." in call(*line, "seed=7", code=2).output
     assert "say it with --episodes." in call(*line, "run.eval_episodes=50", code=2).output
+    alone = [*line, "--agents", "ppo,dqn"]
+    assert "optim.lr=1e-3 is a setting of Dreamers" in call(*alone, "optim.lr=1e-3", code=2).output
+    assert "--size 1m is a setting of Dreamers" in call(*alone, "--size", "1m", code=2).output

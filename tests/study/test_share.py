@@ -112,6 +112,12 @@ def test_bfloat16_halves_the_weights(run, tmp_path):
     assert next(b).stat().st_size < 0.7 * next(a).stat().st_size
     with pytest.raises(UsageError, match="Unknown dtype 'float8'"):
         push(run, str(tmp_path / "c"), "latest", Terms("float8", 0))
+
+
+def test_a_private_folder_is_refused(run, tmp_path):
+    with pytest.raises(UsageError, match="a is a folder, which is not private: name hf://"):
+        push(run, str(tmp_path / "a"), "latest", Terms(private=True))
+    assert not (tmp_path / "a").exists()
     assert not (tmp_path / "c").exists() and not list(tmp_path.glob(".part-*"))
 
 
