@@ -51,7 +51,8 @@ def measure(workload: str, axis: str, value: Any, updates: int) -> dict[str, Any
             seconds = measure_policy(training, lambda *_: None, [value])[0]["seconds_act"]
         else:
             seconds = min(timed(training) for _ in range(updates + 1))
-    return {"axis": axis, "value": value, "seconds": seconds, "parameters": parameters}
+    point = {"workload": workload, "axis": axis, "value": value}
+    return point | {"seconds": seconds, "parameters": parameters}
 
 
 def timed(training: Any) -> float:
@@ -97,6 +98,9 @@ def main() -> None:
     keep_memory()  # as training does
     file = asked.out.with_suffix(".json")
     points = json.loads(file.read_text()) if file.exists() else []
+    others = {point.get("workload", asked.workload) for point in points} - {asked.workload}
+    if others:
+        parser.error(f"{file} is of {', '.join(others)}: name another --out")
     done = {(point["axis"], point["value"]) for point in points}
     for axis in [] if asked.draw else asked.axis or AXES:
         for value in AXES[axis][0]:
