@@ -328,9 +328,9 @@ class Dreamer:
         return self._source
 
     def _recall(self, state: State | None, count: int) -> TensorDict:
-        if state is None:
-            return self.agent.initial(count)
         fresh = self.agent.initial(count)
+        if state is None:
+            return fresh
         shapes = [tuple(fresh[key].shape) for key in _STATE_KEYS]
         if [np.shape(part) for part in state] != shapes:
             raise UsageError(f"The state is not one that predict returned for {count} rows.")

@@ -91,9 +91,10 @@ def resumed_config(
         )
     own = agent_of(run)
     for each in config:
-        if agent_of(each) not in (own, ""):
+        other = agent_of(each)
+        if other not in (own, ""):
             raise UsageError(
-                f"--config {each} is of the agent {agent_of(each)}, and {run} of {own}: leave it "
+                f"--config {each} is of the agent {other}, and {run} of {own}: leave it "
                 "out, or begin a new run."
             )
     return [str(run)]
