@@ -127,7 +127,12 @@ class Aligner:
         Returns:
             Records `[M]` on the CPU in the order of time, with `env`. M is N * T and one more for
             each episode that ended.
+
+        Raises:
+            UsageError: when a collector has padded them.
         """
+        if ("collector", "mask") in transitions.keys(True):
+            raise UsageError("transitions are padded: leave split_trajs out of the collector")
         steps = transitions.unsqueeze(-1) if transitions.ndim == 1 else transitions
         steps = steps.cpu()
         departed = self._departed(steps)
@@ -248,8 +253,8 @@ def from_slices(
             keys.IS_FIRST: torch.cat([~no, done.new_zeros(shape)], 1),
             keys.IS_LAST: torch.cat([no, done], 1),
             keys.IS_TERMINAL: torch.cat([no, terminal], 1),
-            keys.DETER: torch.zeros(count, length + 1, deter),
-            keys.STOCH: torch.zeros(count, length + 1, *stoch_shape, dtype=stoch_dtype),
+            keys.DETER: reward.new_zeros(count, length + 1, deter),
+            keys.STOCH: reward.new_zeros(count, length + 1, *stoch_shape, dtype=stoch_dtype),
         },
         [count, length + 1],
     )

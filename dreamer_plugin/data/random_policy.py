@@ -165,8 +165,8 @@ class NoisyPolicy(ChangedPolicy):
 
     Args:
         policy, actions: as in `ChangedPolicy`.
-        amount: says, at each decision, the standard deviation of continuous actions, which is also
-            the probability with which a class is replaced.
+        amount: says, at each decision, the standard deviation of continuous actions, which up to 1
+            is also the probability with which a class is replaced.
     """
 
     def __init__(
@@ -180,6 +180,7 @@ class NoisyPolicy(ChangedPolicy):
         amount = self._amount()
         if not amount:
             return action
+        share = min(amount, 1.0)
         parts, at = [], 0
         for key, part in zip(
             self.actions, action.split([k.size for k in self.actions], -1), strict=True
@@ -187,10 +188,10 @@ class NoisyPolicy(ChangedPolicy):
             uniform = noise[:, at : at + key.variables]
             at += key.variables
             if key.kind == "discrete":
-                # A number below `amount` makes the class random, and where it lies says which.
-                index = (uniform / amount * key.classes).long().clamp(max=key.classes - 1)
+                # A number below `share` makes the class random, and where it lies says which.
+                index = (uniform / share * key.classes).long().clamp(max=key.classes - 1)
                 random = F.one_hot(index, key.classes).flatten(1).to(part.dtype)
-                replaced = (uniform < amount).repeat_interleave(key.classes, 1)
+                replaced = (uniform < share).repeat_interleave(key.classes, 1)
                 parts.append(torch.where(replaced, random, part))
             else:
                 parts.append((part + amount * normal_quantile(uniform)).clamp(-1, 1))

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from tensordict.nn import TensorDictModuleBase
 from torchrl.collectors import Collector
-from torchrl.data import Composite, Unbounded
+from torchrl.data import Bounded, Composite, OneHot, TensorSpec, Unbounded
 from torchrl.envs import (
     Compose,
     EnvBase,
@@ -37,6 +37,7 @@ from torchrl.envs import (
     ParallelEnv,
     SerialEnv,
     TensorDictPrimer,
+    Transform,
     TransformedEnv,
 )
 
@@ -44,6 +45,7 @@ from dreamer_plugin import keys
 from dreamer_plugin.data.alignment import Aligner
 from dreamer_plugin.data.fields import ENV
 from dreamer_plugin.data.replay import RecordReplay
+from dreamer_plugin.errors import UsageError
 from dreamer_plugin.spaces import Spaces
 
 
@@ -83,6 +85,38 @@ class CollectedEnv(gym.Wrapper):
         return {keys.OBS: obs}, float(reward), terminated, truncated, {}
 
 
+def action_spec(spaces: Spaces, count: int) -> TensorSpec | None:
+    """Encoded actions `[N, A]` as TorchRL says it; None where it has no word for several keys.
+
+    Args:
+        spaces: of the env. count: N.
+    """
+    kinds = [(key.kind, key.size) for key in spaces.actions]
+    if all(kind == "continuous" for kind, _ in kinds):
+        return Bounded(-1.0, 1.0, (count, spaces.action_size))
+    if len(kinds) == 1 and spaces.actions[0].size == spaces.actions[0].classes:
+        size = spaces.action_size
+        return OneHot(size, shape=(count, size), dtype=torch.float32)
+    return None
+
+
+class EncodedActions(Transform):  # type: ignore[misc]  # torchrl has no types
+    """Says what an encoded action is, so that random ones are such; tensors pass as they are.
+
+    Args:
+        spec: of the actions `[N, A]`.
+    """
+
+    def __init__(self, spec: TensorSpec) -> None:
+        super().__init__()
+        self._spec = spec
+
+    def transform_input_spec(self, input_spec: Composite) -> Composite:
+        """The spec in the place of vectors without bounds."""
+        input_spec["full_action_spec", keys.ACTION] = self._spec.to(input_spec.device)
+        return input_spec
+
+
 def torchrl_env(
     makers: Sequence[Callable[[], gym.Env[Any, Any]]],
     seeds: Sequence[int],
@@ -119,7 +153,9 @@ def torchrl_env(
     state[ENV] = Unbounded((count,), dtype=torch.int64)
     begin[ENV] = lambda: torch.arange(first, first + count)
     primer = TensorDictPrimer(Composite(state, shape=(count,)), default_value=begin)
-    return TransformedEnv(envs, Compose(InitTracker(), primer))
+    spec = action_spec(spaces, count)
+    encoded = [] if spec is None else [EncodedActions(spec)]
+    return TransformedEnv(envs, Compose(InitTracker(), primer, *encoded))
 
 
 def torchrl_collector(
@@ -139,7 +175,18 @@ def torchrl_collector(
         frames_per_batch: transitions between two yields, over all envs. total_frames: in all, -1 is
             without end.
         options: more of the collector's own arguments.
+
+    Raises:
+        UsageError: for one of these that would put something else into the replay.
     """
+    if options.get("split_trajs"):
+        raise UsageError("split_trajs=True pads episodes, and replay would hold what pads them")
+    if options.get("init_random_frames") and action_spec(aligner.spaces, 1) is None:
+        names = ", ".join(key.name for key in aligner.spaces.actions)
+        raise UsageError(
+            f"init_random_frames: TorchRL draws no random actions of {names}; put the agent into "
+            "RandomFirst"
+        )
     return Collector(
         env,
         policy,

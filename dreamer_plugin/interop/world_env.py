@@ -13,10 +13,11 @@ from collections.abc import Callable
 
 import torch
 from tensordict import TensorDict, TensorDictBase
-from torchrl.data import Bounded, Categorical, Composite, OneHot, Unbounded
+from torchrl.data import Categorical, Composite, TensorSpec, Unbounded
 from torchrl.envs import EnvBase
 
 from dreamer_plugin import keys
+from dreamer_plugin.data.torchrl_collect import action_spec
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.spaces import Spaces
 from dreamer_plugin.world.model import WorldModel
@@ -63,7 +64,7 @@ class WorldModelEnv(EnvBase):  # type: ignore[misc]  # torchrl has no types
         feat = Unbounded((*shape, rssm.feat_size), device=device)
         self.observation_spec = Composite({"observation": feat, **state}, shape=shape)
         self.state_spec = Composite({k: v.clone() for k, v in state.items()}, shape=shape)
-        self.action_spec = _action_spec(spaces, num_envs, device)
+        self.action_spec = _action_spec(spaces, num_envs).to(device)
         self.reward_spec = Unbounded((*shape, 1), device=device)
         flag = Categorical(2, shape=(*shape, 1), dtype=torch.bool, device=device)
         self.done_spec = Composite(
@@ -146,13 +147,9 @@ def _like(rows: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     return rows.reshape(-1, *[1] * (value.ndim - 1))
 
 
-def _action_spec(spaces: Spaces, count: int, device: torch.device) -> Bounded | OneHot:
-    """The encoded action as a spec of TorchRL."""
-    kinds = [(key.kind, key.size) for key in spaces.actions]
-    if all(kind == "continuous" for kind, _ in kinds):
-        return Bounded(-1.0, 1.0, (count, spaces.action_size), device=device)
-    if len(kinds) == 1 and spaces.actions[0].size == spaces.actions[0].classes:
-        size = spaces.action_size
-        return OneHot(size, shape=(count, size), device=device, dtype=torch.float32)
-    names = ", ".join(key.name for key in spaces.actions)
-    raise UsageError(f"a dream takes continuous actions or one discrete choice, not {names}")
+def _action_spec(spaces: Spaces, count: int) -> TensorSpec:
+    spec = action_spec(spaces, count)
+    if spec is None:
+        names = ", ".join(key.name for key in spaces.actions)
+        raise UsageError(f"a dream takes continuous actions or one discrete choice, not {names}")
+    return spec

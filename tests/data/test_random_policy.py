@@ -43,6 +43,13 @@ def test_classes_are_random_as_often_as_the_amount_says() -> None:
     )
 
 
+def test_no_class_is_replaced_more_often_than_always() -> None:
+    """An amount above 1 is a standard deviation alone."""
+    assert torch.equal(
+        _changed(2.0, [0.0, 0.0, 0, 1, 0])[:, 2:], _changed(1.0, [0.0, 0.0, 0, 1, 0])[:, 2:]
+    )
+
+
 def test_without_an_amount_actions_are_the_policys() -> None:
     action = [1.7, -0.2, 0.0, 1.0, 0.0]  # not even clipped
     assert torch.equal(_changed(0.0, action), torch.tensor([action]).expand(ROWS, 5))

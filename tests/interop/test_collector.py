@@ -1,10 +1,12 @@
 """TorchRL's Collector with our policy gives each env's stream the records of the light loop."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tensordict import TensorDict
 from torchrl.envs import check_env_specs
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
@@ -60,12 +62,13 @@ def light(agent, spaces, make, num_envs, steps, drawn=0):
     return replay
 
 
-def collected(agent, spaces, make, num_envs, steps, **options):
+def collected(agent, spaces, make, num_envs, steps, options=None, **of_env):
     replay = replay_of(agent, spaces, num_envs)
     policy = DreamerPolicy(agent, spaces, NoiseStreams(SEED, num_envs, agent.noise_size))
-    env = dreamer_env([make] * num_envs, agent, spaces, SEED, **options)
+    env = dreamer_env([make] * num_envs, agent, spaces, SEED, **of_env)
+    aligner, options = Aligner(num_envs, spaces), options or {}
     collector = torchrl_collector(
-        env, policy, replay, Aligner(num_envs, spaces), 4 * num_envs, steps * num_envs
+        env, policy, replay, aligner, 4 * num_envs, steps * num_envs, **options
     )
     for _ in collector:
         pass
@@ -99,6 +102,28 @@ def test_both_loops_fill_the_replay_alike(made, num_envs):
 def test_the_env_keeps_its_specs(made):
     agent, spaces, make = made
     check_env_specs(dreamer_env([make], agent, spaces, SEED))
+
+
+@pytest.mark.parametrize("made", ["gym/CartPole-v1"], indirect=True)
+def test_random_actions_of_a_collector_are_encoded_actions(made):
+    """CartPole's are one of two classes, and replay keeps what the env was given."""
+    replay = collected(*made, 2, steps=8, options={"init_random_frames": 8})
+    for env in range(2):
+        actions = stream(replay, env, 7)["action"][:4]
+        assert ((actions == 0) | (actions == 1)).all() and (actions.sum(-1) == 1).all()
+
+
+@pytest.mark.parametrize("made", ["gym/CartPole-v1"], indirect=True)
+def test_what_would_pad_or_falsify_the_replay_is_refused(made):
+    with pytest.raises(UsageError, match="split_trajs=True pads episodes"):
+        collected(*made, 1, steps=8, options={"split_trajs": True})
+    _, spaces, _ = made
+    padded = TensorDict({"collector": {"mask": torch.ones(1, 2).bool()}}, [1])
+    with pytest.raises(UsageError, match="leave split_trajs out"):
+        Aligner(1, spaces).from_transitions(padded)
+    several = replace(spaces, actions=spaces.actions * 2)
+    with pytest.raises(UsageError, match="no random actions of action, action"):
+        torchrl_collector(None, None, None, Aligner(1, several), 1, init_random_frames=1)
 
 
 def test_modes_ignore_the_noise(made):
