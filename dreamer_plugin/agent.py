@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -394,6 +394,15 @@ class Agent(nn.Module):
     def noise(self, *shape: int) -> Tensor:
         """Uniform numbers in [0, 1) from the agent's own generator."""
         return torch.rand(shape, generator=self.generator, device=self.device)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Agent:
+        """Moves the generator along, which is no module."""
+        super()._apply(fn, recurse)
+        if self.generator.device != self.device:
+            saved = self.generator.get_state().cpu()
+            self.generator = torch.Generator(self.device)
+            self._load_generator(saved)
+        return self
 
     def autocast(self, acting: bool = False) -> contextlib.AbstractContextManager[Any]:
         """Reduced precision for matrix products; small acting batches on a CPU stay in float32.

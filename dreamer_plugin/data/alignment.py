@@ -230,10 +230,14 @@ def from_slices(
         Records `[B, 1 + S]`, the first column context.
 
     Raises:
-        UsageError: when an episode ends inside a slice.
+        UsageError: when an episode ends inside a slice, or actions are not encoded.
     """
     steps = slices.reshape(-1, length)
     shape = steps.batch_size
+    if steps[keys.ACTION].ndim != 3:
+        raise UsageError(
+            f"actions are {list(slices[keys.ACTION].shape)}, but must be encoded vectors [B * S, A]"
+        )
     done = steps["next", "done"].reshape(shape)
     if done[:, :-1].any():
         row = int(done[:, :-1].any(1).nonzero()[0, 0])

@@ -13,7 +13,7 @@ remapped with `set_keys`. Only the normalisers change in a forward.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from types import SimpleNamespace
 from typing import Any, cast
@@ -33,6 +33,7 @@ from dreamer_plugin.nets.heads import Head
 from dreamer_plugin.nets.twin import SlowCopy
 
 STATES = "states"  # where the world's states stand in a batch
+_FLAGS = (keys.IS_LAST, keys.IS_TERMINAL)
 
 
 class Network(TensorDictModuleBase):  # type: ignore[misc]  # tensordict has no types
@@ -121,6 +122,12 @@ class DreamerLossModule(LossModule):  # type: ignore[misc]  # torchrl has no typ
     def _forward_value_estimator_keys(self, **kwargs: Any) -> None:
         """Nothing: returns are made by our own recursion, from continuations."""
 
+    def _apply(self, fn: Callable[[Tensor], Tensor]) -> DreamerLossModule:
+        """Moves and casts the rest of the agent too, which acts and dreams."""
+        super()._apply(fn)
+        self._parts.agent._apply(fn)
+        return self
+
     def _names(self) -> list[str]:
         raise NotImplementedError
 
@@ -140,7 +147,24 @@ class DreamerLossModule(LossModule):  # type: ignore[misc]  # torchrl has no typ
                 f"set_keys says where it has them.{states}"
             )
         found = {name: batch.get(place) for name, place in places.items()}
+        for name, value in found.items():
+            self._check(name, places[name], value, tuple(batch.batch_size))
         return TensorDict(found, batch_size=batch.batch_size)
+
+    def _check(self, name: str, place: Any, value: Any, batch: tuple[int, ...]) -> None:
+        """Refuse what would be broadcast, or read as something else."""
+        spaces = self._parts.agent.spaces
+        if name == keys.OBS:
+            for key in spaces.obs:
+                seen = value.get(key.name, None) if isinstance(value, TensorDictBase) else None
+                dtype = torch.uint8 if key.kind == "image" else None
+                _require(f"{place}, {key.name}", seen, (*batch, *key.shape), dtype)
+        elif name in (keys.IS_FIRST, *_FLAGS):
+            _require(place, value, batch, torch.bool)
+        elif name == keys.REWARD:
+            _require(place, value, batch)
+        elif name == keys.ACTION:
+            _require(place, value, (*batch, spaces.action_size))
 
     def _weighed(self, each: dict[str, Tensor]) -> TensorDict:
         scales = self._parts.agent.scales
@@ -148,6 +172,17 @@ class DreamerLossModule(LossModule):  # type: ignore[misc]  # torchrl has no typ
             {f"loss_{name}": scales[name] * each[name].mean() for name in self._names()},
             batch_size=[],
         )
+
+
+def _require(
+    place: Any, value: Any, shape: tuple[int, ...], dtype: torch.dtype | None = None
+) -> None:
+    """Refuse what is not a tensor of this shape, and type where one is named."""
+    wanted = f"{dtype or 'a tensor'} {list(shape)}"
+    if not isinstance(value, Tensor):
+        raise UsageError(f"{place} is {type(value).__name__}, but must be {wanted}")
+    if tuple(value.shape) != shape or dtype not in (None, value.dtype):
+        raise UsageError(f"{place} is {value.dtype} {list(value.shape)}, but must be {wanted}")
 
 
 class WorldModelLoss(DreamerLossModule):
@@ -210,11 +245,7 @@ class ActorCriticLoss(DreamerLossModule):
         self.convert_to_functional(
             Network(behavior.critic), "critic_network", create_target_params=True
         )
-        slow = TensorDict.from_module(Network(behavior.slow.copy))
-        target = self._modules["target_critic_network_params"].data
-        target.update_(slow.data)
-        for key in slow.keys(True, True):
-            slow[key].data = target[key]  # what moves the target moves the agent's slow critic
+        self._tie()
         self.return_norm, self.value_norm = behavior.return_norm, behavior.value_norm
         self.advantage_norm = behavior.advantage_norm
 
@@ -227,6 +258,18 @@ class ActorCriticLoss(DreamerLossModule):
     @in_keys.setter
     def in_keys(self, values: Any) -> None:
         raise AttributeError("in_keys follow from set_keys")
+
+    def _tie(self) -> None:
+        """What moves the target moves the agent's slow critic: both lie in the agent's memory."""
+        slow = TensorDict.from_module(Network(self._parts.agent.behavior.slow.copy))
+        target = self._modules["target_critic_network_params"]
+        for key in slow.keys(True, True):
+            target.get(key).data = slow[key].data
+
+    def _apply(self, fn: Callable[[Tensor], Tensor]) -> ActorCriticLoss:
+        super()._apply(fn)
+        self._tie()
+        return self
 
     def _names(self) -> list[str]:
         return [n for n in ("policy", "value", "repval") if n in self._parts.agent.scales]
@@ -255,9 +298,6 @@ class ActorCriticLoss(DreamerLossModule):
             self.advantage_norm,
             self._parts.agent.behavior.settings,
         )
-
-
-_FLAGS = (keys.IS_LAST, keys.IS_TERMINAL)
 
 
 class DreamerLoss(DreamerLossModule):

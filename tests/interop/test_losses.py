@@ -70,6 +70,38 @@ def test_keys_can_be_renamed():
     assert "posterior" in other.keys()
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("is_terminal", lambda x: x.byte(), r"torch.uint8 \[3, 6\], but must be torch.bool"),
+        ("is_last", lambda x: x.float(), "but must be torch.bool"),
+        ("is_first", lambda x: x[..., None], r"torch.bool \[3, 6, 1\], but must be .* \[3, 6\]"),
+        ("reward", lambda x: x[..., None], r"reward is .* \[3, 6, 1\], but must be"),
+        ("action", lambda x: x.argmax(-1), r"action is torch.int64 \[3, 6\], but must .* 5\]"),
+        (("obs", "image"), lambda x: x / 255, "obs, image is torch.float32 .* must be torch.uint8"),
+        (("obs", "image"), lambda x: x.movedim(-1, 2), r"\[3, 6, 3, 48, 48\], but must be"),
+        ("obs", lambda x: x["vector"], "obs, image is NoneType, but must be"),
+    ],
+)
+def test_what_would_be_read_as_something_else_is_refused(name, change, words):
+    batch = tiny.image_batch()
+    batch[name] = change(batch[name])
+    with pytest.raises(UsageError, match=words):
+        DreamerLoss(tiny.image_agent())(batch)
+
+
+def test_a_second_loss_and_a_cast_keep_the_target_the_agents_slow_critic():
+    agent = tiny.agent()
+    losses = [DreamerLoss(agent).double().actor_critic, ActorCriticLoss(agent)]
+    for loss in losses:
+        updater = SoftUpdate(loss, tau=1.0)
+        tiny.disturb(agent.behavior.critic)
+        updater.step()
+        for name, param in agent.behavior.critic.named_parameters():
+            slow = agent.behavior.slow.copy.get_parameter(name)
+            assert slow.dtype == torch.float64 and torch.equal(slow, param), name
+
+
 def test_a_batch_that_lacks_a_key_is_told_which():
     loss = DreamerLoss(tiny.agent())
     batch = tiny.batch().rename_key_("reward", "r")
