@@ -397,7 +397,7 @@ class Agent(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Agent:
         """Moves the generator along, which is no module."""
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self.generator.device != self.device:
             saved = self.generator.get_state().cpu()
             self.generator = torch.Generator(self.device)

@@ -14,6 +14,7 @@ e3f0224.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,6 @@ from torch import Tensor
 from torchrl.data import ReplayBuffer
 from torchrl.data.replay_buffers.samplers import Sampler
 from torchrl.data.replay_buffers.storages import Storage
-from torchrl.data.replay_buffers.writers import Writer
 
 from dreamer_plugin import keys
 from dreamer_plugin.data.episodes import Episodes, episodes_bytes
@@ -34,82 +34,14 @@ from dreamer_plugin.data.fields import ENV, record_fields
 from dreamer_plugin.data.segments import OnDisk, in_memory
 from dreamer_plugin.data.storage import SegmentStorage, dump, load, segment_length
 from dreamer_plugin.data.windows import Windows, line_bytes
+from dreamer_plugin.data.writer import RecordWriter
 from dreamer_plugin.errors import CheckpointError, UsageError, choose
 from dreamer_plugin.spaces import Spaces
 
 Line = Windows | Episodes
+_FACTS = "facts.json"
 # Starts at the end of an episode that are left out; None: episodes are not looked at.
 SAMPLINGS = {"windows": None, "episodes": 0, "inner_episodes": 1}
-
-
-class RecordWriter(Writer):  # type: ignore[misc]  # torchrl has no types
-    """Checks records and appends them to their envs' streams."""
-
-    _storage: SegmentStorage
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._write_count = 0
-        self._known: set[str] | None = None
-
-    def add(self, data: TensorDictBase) -> Tensor:
-        """Append one record `[]`; returns its position."""
-        return self.extend(data.unsqueeze(0))[0]
-
-    def extend(self, data: TensorDictBase) -> Tensor:
-        """Append records `[M]`, of the envs under `env` or else of 0 to M-1; their positions."""
-        if self._known is None:
-            self._check_keys(data)
-        envs = self._envs(data)
-        rows = [field.read(data) for field in self._storage.fields]
-        positions = self._storage.append(envs, rows)
-        self._write_count += len(envs)
-        return torch.from_numpy(positions)
-
-    @property
-    def written(self) -> int:
-        """Records ever appended."""
-        return self._write_count
-
-    def _envs(self, data: TensorDictBase) -> list[int]:
-        given = data.get(ENV, None)
-        count, num_envs = data.batch_size[0], self._storage.num_envs
-        envs = list(range(count)) if given is None else given.reshape(-1).tolist()
-        if len(envs) != count or (envs and not 0 <= min(envs) <= max(envs) < num_envs):
-            raise UsageError(
-                f"{count} records for envs {envs}, but the replay has {num_envs} streams"
-            )
-        if given is None and count != num_envs:
-            raise UsageError(f"{count} records for {num_envs} envs: say whose they are with env=")
-        return envs
-
-    def _check_keys(self, data: TensorDictBase) -> None:
-        """Refuse keys that would be dropped silently; once, since a caller's keys do not change."""
-        known = {field.key for field in self._storage.fields} | {ENV, keys.INDEX}
-        extra = [key for key in data.keys(True, True) if key not in known]
-        if extra:
-            raise UsageError(f"the replay does not keep {extra}; drop these keys before extend")
-        self._known = {str(key) for key in known}
-
-    def _empty(self, empty_write_count: bool = True) -> None:
-        if empty_write_count:
-            self._write_count = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """The number of records written."""
-        return {"write_count": self._write_count}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The inverse of `state_dict`."""
-        self._write_count = state_dict["write_count"]
-
-    def dumps(self, path: Path) -> None:
-        """Write the state into a folder."""
-        dump(self.state_dict(), path)
-
-    def loads(self, path: Path) -> None:
-        """Read what `dumps` wrote."""
-        self.load_state_dict(load(path))
 
 
 class WindowSampler(Sampler):  # type: ignore[misc]  # torchrl has no types
@@ -225,6 +157,51 @@ class RecordReplay(ReplayBuffer):  # type: ignore[misc]  # torchrl has no types
     def reseed(self, words: Sequence[int]) -> None:
         """Draw other windows from here on."""
         self._sampler.reseed(words)
+
+    def state_dict(self) -> dict[str, Any]:
+        """As of any buffer, and what it is a state of."""
+        return super().state_dict() | {"facts": self.facts()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The inverse of `state_dict`; raises as `load_rb_state` does."""
+        self.refuse_other(state_dict["facts"], state_dict["_sampler"])
+        super().load_state_dict(state_dict)
+
+    def dumps(self, path: str | Path) -> None:
+        """Write the state into a folder, as of any buffer, and what it is a state of."""
+        super().dumps(path)
+        (Path(path) / _FACTS).write_text(json.dumps(self.facts()))
+
+    def loads(self, path: str | Path) -> None:
+        """Read what `dumps` wrote; raises as `load_rb_state` does."""
+        facts = json.loads((Path(path) / _FACTS).read_text())
+        self.refuse_other(facts, load(Path(path) / "sampler"))
+        super().loads(path)
+
+    def refuse_other(self, facts: dict[str, Any], sampler: dict[str, Any]) -> None:
+        """Raise where a state does not fit this replay.
+
+        Args:
+            facts: of the replay that it is of. sampler: the state of that one's sampler.
+
+        Raises:
+            CheckpointError: naming what differs, or that it holds more windows than this one may.
+        """
+        saved, ours = {"sampling": "windows"} | facts, self.facts()
+        odd = [name for name in ours if saved.get(name) != ours[name]]
+        if odd:
+            name = odd[0]
+            raise CheckpointError(
+                f"the saved replay has {name}={saved.get(name)}, this run has {ours[name]}; "
+                "continue with the settings of the saved run"
+            )
+        line = self._sampler.windows
+        held = line.held(sampler)
+        if held > line.capacity:
+            raise CheckpointError(
+                f"the saved replay holds {held:,} {line.unit}, this run keeps {line.capacity:,}; "
+                f"continue with replay.capacity={held} or more"
+            )
 
     def facts(self) -> dict[str, Any]:
         """What another replay must share with this one to take its state; JSON-able.
@@ -373,21 +350,7 @@ def load_rb_state(rb: RecordReplay, state: dict[str, Any]) -> None:
         CheckpointError: when the state is of another kind of replay, naming what differs, or holds
             more windows than this one may.
     """
-    saved, ours = {"sampling": "windows"} | state["facts"], rb.facts()
-    odd = [name for name in ours if saved.get(name) != ours[name]]
-    if odd:
-        name = odd[0]
-        raise CheckpointError(
-            f"the saved replay has {name}={saved.get(name)}, this run has {ours[name]}; "
-            "continue with the settings of the saved run"
-        )
-    line = rb.sampler.windows
-    held = line.held(state["sampler"])
-    if held > line.capacity:
-        raise CheckpointError(
-            f"the saved replay holds {held:,} {line.unit}, this run keeps {line.capacity:,}; "
-            f"continue with replay.capacity={held} or more"
-        )
+    rb.refuse_other(state["facts"], state["sampler"])
     rb.storage.load_state_dict(state["storage"])
     rb.sampler.load_state_dict(state["sampler"])
     rb.writer.load_state_dict(state["writer"])

@@ -265,6 +265,25 @@ def test_a_restored_replay_draws_the_same(make: Any, records: Any, tmp_path: Pat
             expected = batch
 
 
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [((2, 5, 4), "holds 54 windows, this run keeps 5"), ((1, 60, 4), "num_envs=2, this run has 1")],
+)
+def test_a_state_of_another_replay_is_refused_by_torchrls_words_too(
+    make: Any, records: Any, tmp_path: Path, other: Any, words: str
+) -> None:
+    rb = make(2, 60, 4)
+    for i in range(30):
+        rb.extend(records([2 * i, 2 * i + 1], is_first=i == 0))
+    rb.dumps(tmp_path / "rb")
+    for load in (
+        lambda: make(*other).load_state_dict(rb.state_dict()),
+        lambda: make(*other).loads(tmp_path / "rb"),
+    ):
+        with pytest.raises(CheckpointError, match=words):
+            load()
+
+
 def test_full_segments_are_saved_without_a_copy(make: Any, records: Any) -> None:
     rb = make(1, 640, 4)
     for i in range(35):
