@@ -8,7 +8,7 @@ One call resets some rows and steps the others. TorchRL's batched envs leave a r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -28,7 +28,15 @@ from torchrl.data import (
     TensorSpec,
     Unbounded,
 )
-from torchrl.envs import EnvBase, SerialEnv, TransformedEnv
+from torchrl.envs import (
+    CatFrames,
+    Compose,
+    EnvBase,
+    SerialEnv,
+    TimeMaxPool,
+    Transform,
+    TransformedEnv,
+)
 from torchrl.envs.batched_envs import BatchedEnvBase
 from torchrl.envs.utils import step_mdp
 
@@ -38,6 +46,8 @@ from dreamer_plugin.errors import UsageError, nearest
 
 # What TorchRL's transforms add for their own use: StepCounter, RewardSum, InitTracker, collectors.
 BOOKKEEPING = frozenset({"episode_reward", "is_init", "reward_sum", "step_count", "traj_ids"})
+ROW_MEMORY = (CatFrames, TimeMaxPool)  # forget a row's frames where others are stepped without it
+LEAST_SIDE = 16  # of an image
 Bools = NDArray[np.bool_]
 
 
@@ -58,6 +68,12 @@ class TorchRLVector(VectorEnv):
     def __init__(self, env: EnvBase, seed: int, obs_keys: Sequence[str] | None = None) -> None:
         self.env = _batched(env)
         self.num_envs = self.env.batch_size[0]
+        reward = self.env.reward_spec.shape
+        if reward.numel() != self.num_envs:
+            raise UsageError(
+                f"the env {_name(env)} has the reward {list(reward)}: one number of each row, "
+                f"[{self.num_envs}, 1], is what can be learned from"
+            )
         self.ids = [f"{_name(env)} {row}" for row in range(self.num_envs)]
         self.can_save = False
         self._seeds = [None] * self.num_envs
@@ -136,6 +152,7 @@ def _batched(env: EnvBase) -> EnvBase:
     while isinstance(inner, TransformedEnv):
         inner = inner.base_env
     if isinstance(inner, BatchedEnvBase) and len(env.batch_size) == 1:
+        _refuse_memory(env)
         return env
     if env.batch_size.numel() == 1 and not env.batch_size:
         return SerialEnv(1, [lambda: env])
@@ -143,6 +160,25 @@ def _batched(env: EnvBase) -> EnvBase:
         f"the env {_name(env)} steps {list(env.batch_size)} rows together: its episodes must be "
         "able to end one by one, as in a SerialEnv or ParallelEnv of single envs"
     )
+
+
+def _refuse_memory(env: EnvBase) -> None:
+    """Refuse transforms of all rows that one row's end would make forget the others' frames."""
+    while isinstance(env, TransformedEnv):
+        for each in _flat(env.transform):
+            if isinstance(each, ROW_MEMORY) and env.batch_size.numel() > 1:
+                name = type(each).__name__
+                raise UsageError(
+                    f"{name} around {list(env.batch_size)} rows forgets a row's frames when "
+                    f"another one begins anew: put {name} into each env of the {_name(env)}"
+                )
+        env = env.base_env
+
+
+def _flat(transform: Transform) -> Iterator[Transform]:
+    """A transform, or all that it is composed of."""
+    parts = list(transform) if isinstance(transform, Compose) else []
+    yield from (inner for part in parts for inner in _flat(part)) if parts else (transform,)
 
 
 def _name(env: EnvBase) -> str:
@@ -183,10 +219,11 @@ def _obs_space(name: str, spec: TensorSpec) -> gym.Space[Any]:
         return gym.spaces.MultiDiscrete(np.full(shape or (1,), spec.space.n))
     if spec.dtype == torch.uint8 and len(shape) == 3 and shape[-1] <= 4:
         return gym.spaces.Box(0, 255, shape, np.uint8)
-    if len(shape) == 3 and shape[0] <= 4:
+    if len(shape) == 3 and (shape[0] <= 4 or sorted(shape)[1] >= LEAST_SIDE):
         raise UsageError(
             f"observation {name!r} is {spec.dtype} {list(shape)}: images must be uint8 [H, W, C] "
-            "here; leave ToTensorImage and Permute out of the env's transforms"
+            "with up to 4 channels here; leave ToTensorImage, Permute and CatFrames of images out "
+            "of the env's transforms"
         )
     if spec.dtype.is_floating_point or spec.dtype in (torch.uint8, torch.int64, torch.int32):
         return gym.spaces.Box(-np.inf, np.inf, shape or (1,), np.float32)
@@ -195,6 +232,11 @@ def _obs_space(name: str, spec: TensorSpec) -> gym.Space[Any]:
 
 def _action(spec: TensorSpec) -> tuple[gym.Space[Any], Callable[[Any], Tensor]]:
     """The agent's space of actions, and the function from there to the env's tensor."""
+    if isinstance(spec, OneHot) and len(spec.shape) != 1:
+        raise UsageError(
+            f"the action is one-hot {list(spec.shape)}, of several agents: say "
+            "categorical_actions=True where the env is made, or give each agent a key of its own"
+        )
     if isinstance(spec, MultiOneHot):  # which is an OneHot too
         sizes = [box.n for box in spec.space.boxes]
         return gym.spaces.MultiDiscrete(sizes), lambda a: torch.cat(

@@ -710,6 +710,15 @@ def test_a_limit_is_no_end_and_a_missing_last_frame_is_the_one_before():
     assert torch.equal(batch.actions[first][0], torch.tensor([0.0, 0.0, 1.0]))
 
 
+def test_what_replay_would_cut_to_zeros_is_refused():
+    images = ReplayBuffer((8, 8, 3), action_dim=2, discrete=True, seq_len=2, buffer_size=50)
+    images.add(np.full((8, 8, 3), 7.0), 1, 0.0, done=False)
+    with pytest.raises(UsageError, match=r"this one has 0.7 to 0.7: add\(obs \* 255\)"):
+        images.add(np.full((8, 8, 3), 0.7), 1, 0.0, done=False)
+    with pytest.raises(UsageError, match="action 2 is none of 0 to 1"):
+        images.add(np.zeros((8, 8, 3), np.uint8), 2, 0.0, done=False)
+
+
 def test_sample_states_needs_a_model_and_keeps_no_graph():
     model = world()
     states = filled(model, sampling="windows").sample_states()

@@ -10,7 +10,11 @@ hydra = pytest.importorskip("hydra")
 
 import torchrl.trainers.algorithms.configs as nodes  # noqa: E402  stores TorchRL's nodes
 from hydra.core.config_store import ConfigStore  # noqa: E402
-from hydra.errors import ConfigCompositionException, HydraException  # noqa: E402
+from hydra.errors import (  # noqa: E402
+    ConfigCompositionException,
+    HydraException,
+    InstantiationException,  # noqa: E402
+)
 from torchrl.trainers import Trainer  # noqa: E402
 from torchrl.trainers.algorithms.configs import trainers as torchrl_nodes  # noqa: E402
 
@@ -58,6 +62,13 @@ def small():
 def test_registering_twice_is_registering_once(registered):
     assert {f"trainer/{name}" for name in ours.AGENTS} | {"dreamer", "toy/*"} <= set(registered)
     assert dreamer_plugin.register() == registered
+
+
+def test_keys_of_a_pipelines_env_are_refused_beside_one_of_ours(registered):
+    with pytest.raises(
+        InstantiationException, match="obs_keys=.*'image'.* is for envs of create_env_fn"
+    ):
+        built("trainer=dreamer", "trainer.env_id=toy/catch", "trainer.obs_keys=[image]")
 
 
 def test_another_packages_node_is_never_replaced(registered, monkeypatch):

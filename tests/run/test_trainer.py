@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import gymnasium as gym
@@ -10,13 +11,22 @@ import pytest
 import torch
 from tensordict import NonTensorData, TensorDict
 from torchrl.checkpoint import Checkpoint, CheckpointRotation, StateDictCheckpointAdapter
-from torchrl.envs import GymEnv, GymWrapper, SerialEnv, StepCounter, TransformedEnv
+from torchrl.data import MultiOneHot, OneHot, Unbounded
+from torchrl.envs import (
+    CatFrames,
+    Compose,
+    GymEnv,
+    GymWrapper,
+    SerialEnv,
+    StepCounter,
+    TransformedEnv,
+)
 from torchrl.record.loggers import CSVLogger
 from torchrl.trainers import CountFramesLog, Trainer
 
 from dreamer_plugin.config import load_config
 from dreamer_plugin.errors import UsageError
-from dreamer_plugin.interop.vector import TorchRLVector
+from dreamer_plugin.interop.vector import TorchRLVector, _action, _obs_space
 from dreamer_plugin.run.envs import source_of
 from dreamer_plugin.run.evaluate import evaluate_run
 from dreamer_plugin.run.loop import train
@@ -319,6 +329,39 @@ def test_rows_of_a_torchrl_env_end_one_by_one(categorical):
     vector.close()
     expected = [[step % (n + 1) for n in lengths] for step in range(20)]
     assert seen == expected
+
+
+def test_frames_are_stacked_in_each_env_and_not_around_them():
+    """Around several rows a stack would be begun anew wherever another row begins an episode."""
+    stack = partial(CatFrames, N=3, dim=-1, in_keys=["observation"])
+
+    def make(length):
+        return GymWrapper(Counting(length), categorical_action_encoding=True)
+
+    around = TransformedEnv(SerialEnv(2, [lambda: make(2), lambda: make(9)]), Compose(stack()))
+    with pytest.raises(UsageError, match="put CatFrames into each env of the SerialEnv"):
+        TorchRLVector(around, 0)
+    inside = [lambda n=n: TransformedEnv(make(n), stack()) for n in (2, 9)]
+    vector, reset = TorchRLVector(SerialEnv(2, inside), 0), np.ones(2, bool)
+    for _ in range(5):
+        frames = vector.step([np.array([1, 2])] * 2, reset)
+        reset = frames.is_last.copy()
+    vector.close()
+    assert frames.obs["observation"][1].tolist() == [2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("read", "words"),
+    [
+        (lambda: _action(OneHot(3, shape=(2, 3))), r"one-hot \[2, 3\], of several agents"),
+        (lambda: _action(MultiOneHot((2, 3), shape=(2, 5))), r"one-hot \[2, 5\], of several"),
+        (lambda: _obs_space("o", Unbounded((9, 64, 64))), r"'o' is .* \[9, 64, 64\]: images must"),
+        (lambda: _obs_space("o", Unbounded((64, 64, 9), dtype=torch.uint8)), "up to 4 channels"),
+    ],
+)
+def test_what_would_be_one_action_or_a_vector_is_refused(read, words):
+    with pytest.raises(UsageError, match=words):
+        read()
 
 
 def test_a_folder_of_another_run_is_refused_before_training(tiny, tmp_path):

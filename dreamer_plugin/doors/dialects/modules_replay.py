@@ -161,10 +161,19 @@ class ReplayBuffer:
         return {"deter": deter.flatten(0, 1), "stoch": stoch.flatten(0, 1)}
 
     def _frame(self, obs: Any) -> TensorDict:
-        return TensorDict({"obs": torch.as_tensor(obs, dtype=self._dtype)[None]}, [1])
+        given = torch.as_tensor(obs).detach()
+        kept = given.to(self._dtype)
+        if self._dtype == torch.uint8 and not torch.equal(kept.to(given.dtype), given):
+            raise UsageError(
+                "images are kept as whole numbers from 0 to 255; this one has "
+                f"{given.min():.3g} to {given.max():.3g}: add(obs * 255) where it goes from 0 to 1"
+            )
+        return TensorDict({"obs": kept[None]}, [1])
 
     def _action(self, action: Any) -> Tensor:
         given = torch.as_tensor(action).detach()
         if self._actions and given.ndim == 0:
+            if not 0 <= given < self._actions:
+                raise UsageError(f"action {given} is none of 0 to {self._actions - 1}")
             given = F.one_hot(given.long(), self._actions)
         return given.float().reshape(1, -1)

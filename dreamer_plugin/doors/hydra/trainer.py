@@ -48,6 +48,11 @@ def make_trainer(**node: Any) -> DreamerTrainer:
     presets = [node["agent"], *node["config"]]
     env_id = node.get("env_id") or options.pop("env.id", "")
     if env_id:
+        if node["obs_keys"]:
+            raise UsageError(
+                f"obs_keys={list(node['obs_keys'])} is for envs of create_env_fn, and env_id is "
+                f"{env_id}: leave one of them out."
+            )
         cfg = resolve(env_id, config=presets, options=options).config
         source = source_of(cfg)
     else:
