@@ -260,12 +260,13 @@ def _parse_override(text: str) -> tuple[str, Any, str]:
 
 
 def _layer(source: str, values: dict[str, Any]) -> Layer:
-    """Settings from one place; of a saved run's, the length of its replay is fitted anew.
+    """Settings from one place; of a saved run, a replay that was cut to its steps is fitted anew.
 
-    A machine cuts the replay to the steps of a run, and a run that is continued gets more of them.
+    A run that is continued gets more steps. What was cut to the memory stays, however much is free
+    now: it holds that many, and with another number the run would go another way.
     """
     origins = _origins(source)
-    if origins.get(CAPACITY) == MACHINE:
+    if origins.get(CAPACITY) == MACHINE and values[CAPACITY] >= values.get("run.steps", 0):
         values = {key: value for key, value in values.items() if key != CAPACITY}
     return Layer(source, values, origins)
 

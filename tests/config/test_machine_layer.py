@@ -154,6 +154,15 @@ def test_the_replay_of_a_continued_run_is_fitted_anew(tmp_path):
     assert chosen.config.replay.capacity == 7000
 
 
+def test_a_replay_cut_to_the_memory_stays_as_it_is_in_a_continued_run(tmp_path):
+    first = plan(LAPTOP)
+    save_config(first.config, tmp_path / "config.yaml")
+    first.report.save(tmp_path)
+    for free in (5 * GB, 7 * GB):
+        later = plan(replace(LAPTOP, free=free), env="", config=[tmp_path])
+        assert later.config.replay.capacity == first.config.replay.capacity == 263_736
+
+
 def test_envs_that_are_no_processes_need_no_cores():
     assert plan(LAPTOP, "gym/CartPole-v1").config.env.num_envs == 4
     assert plan(Machine(1, 6 * GB), "dmc/walker-walk").config.env.num_envs == 1
