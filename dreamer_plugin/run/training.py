@@ -25,7 +25,7 @@ from dreamer_envs.errors import EnvError
 from dreamer_plugin.config import Config
 from dreamer_plugin.data.collect import EpisodeStats
 from dreamer_plugin.data.replay import write_back
-from dreamer_plugin.errors import NotFiniteError, NotFiniteUpdate, UsageError
+from dreamer_plugin.errors import CheckpointError, NotFiniteError, NotFiniteUpdate, UsageError
 from dreamer_plugin.run import checkpoint, snapshot
 from dreamer_plugin.run.display import NONE_YET, RECENT, Display, Progress
 from dreamer_plugin.run.evaluate import evaluate
@@ -373,7 +373,16 @@ class Training:
             self._save_best(sum(returns) / len(returns), measure, final=len(returns) == RECENT)
 
     def _save_best(self, value: float, measure: str, final: bool = True) -> None:
-        if self._saver is None or value <= self.progress.best:
+        if self._saver is None or value <= max(self.progress.best, self._kept(measure)):
             return
         self.progress.best = value if final else NONE_YET
         self._saver.save_best(snapshot.take_best(self.state, value, measure))
+
+    def _kept(self, measure: str) -> float:
+        """The best on the disk by this measure: the run may have been further than it is now."""
+        best = checkpoint.best(self.folder.checkpoints) if self.folder else None
+        try:
+            facts = checkpoint.meta(best) if best else {}
+        except CheckpointError:  # damaged, so any is better
+            return NONE_YET
+        return float(facts["value"]) if facts.get("measure") == measure else NONE_YET

@@ -10,9 +10,12 @@ import pytest
 from dreamer_plugin.config import load_config
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run import checkpoint
+from dreamer_plugin.run.envs import source_of
 from dreamer_plugin.run.folder import RunFolder, find_run
 from dreamer_plugin.run.loop import train
 from dreamer_plugin.run.metrics import read_metrics
+from dreamer_plugin.run.parts import build_parts
+from dreamer_plugin.run.training import Training
 
 
 def test_a_run_ends_by_itself_and_leaves_its_folder(tiny, quiet):
@@ -151,3 +154,15 @@ def test_a_run_without_updates_says_so_and_names_steps_that_learn(tiny, quiet):
 def test_a_wrong_device_is_one_line(tiny, quiet, option):
     with pytest.raises(UsageError, match="evice"):
         train(tiny(**option), console=quiet)
+
+
+def test_a_better_agent_on_the_disk_is_kept_when_a_run_goes_on_from_before_it(tiny):
+    cfg, measure = tiny(), "mean of 2 evaluation episodes"
+    found = []
+    for values in ((10.0, 50.0), (20.0,), (60.0,)):  # a process each
+        folder = RunFolder(cfg.run.logdir)
+        with Training(cfg, build_parts(cfg, source_of(cfg)), folder) as training:
+            for value in values:
+                training._save_best(value, measure)
+        found.append(checkpoint.meta(checkpoint.best(folder.checkpoints))["value"])
+    assert found == [50.0, 50.0, 60.0]
