@@ -157,9 +157,11 @@ class VectorCollector:
 
     def _send(self) -> None:
         decode = self.aligner.spaces.decode_action
-        pairs = zip(self.actions, self._reset, strict=True)
+        # Should anything fail before its records are kept, the envs are ahead of them.
+        resets, self._reset = self._reset, np.ones_like(self._reset)
+        pairs = zip(self.actions, resets, strict=True)
         actions = [None if reset else decode(action) for action, reset in pairs]
-        self.vector.send(actions, self._reset)
+        self.vector.send(actions, resets)
 
     def _act(self, frames: Frames) -> None:
         device = self.policy.device

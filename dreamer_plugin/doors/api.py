@@ -197,10 +197,11 @@ class Dreamer:
         if deterministic is None:
             deterministic = self.config.behavior.eval_mode
         source = self._envs()
-        report = evaluate(self.agent, source, episodes, seed, deterministic, num_envs)
-        if not source.fresh and self._training is not None:
-            self._training.restart_envs()
-        return report
+        try:
+            return evaluate(self.agent, source, episodes, seed, deterministic, num_envs)
+        finally:
+            if not source.fresh and self._training is not None:
+                self._training.restart_envs()
 
     def save(self, path: str | Path, replay: bool = True) -> None:
         """Write the agent to a folder, as a run that `load` and the command line read.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -98,6 +99,23 @@ def empty_replay(spaces: Spaces, num_envs: int) -> RecordReplay:
 
 def stream(rb: RecordReplay, env: int, count: int) -> TensorDict:
     return rb[torch.arange(count) + env * STREAM]
+
+
+@pytest.mark.parametrize("place", ["act", "extend"])
+def test_episodes_end_where_a_step_failed_before_it_was_recorded(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The envs are a step ahead of the records then; a window over it would tell of one step."""
+    loop, rb = build("toy/catch", 2)
+    for _ in range(3):
+        loop.step()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        owner = loop.policy if place == "act" else rb
+        patch.setattr(owner, place, Mock(side_effect=KeyboardInterrupt))
+        loop.step()
+    loop.step()
+    for env in range(2):
+        assert stream(rb, env, 4)["is_first"].tolist() == [True, False, False, True]
 
 
 # The two loops.

@@ -309,6 +309,23 @@ def test_one_object_is_not_stepped_as_several_envs():
         agent.evaluate(3, num_envs=3)
 
 
+def test_training_begins_new_episodes_after_an_evaluation_that_was_cut(monkeypatch):
+    """It played on the one object that there is."""
+    agent = small(cartpole()).learn(5, progress=False)
+    act = agent.agent.act
+
+    def cut(*given, **words):
+        monkeypatch.setattr(agent.agent, "act", act)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(agent.agent, "act", cut)
+    with pytest.raises(KeyboardInterrupt):
+        agent.evaluate(2)
+    agent.learn(1, progress=False)
+    records = agent._training.parts.replay.storage.get(np.arange(6)[None])[0]
+    assert records["is_first"].tolist() == [True, False, False, False, False, True]
+
+
 def test_saving_waits_for_the_checkpoint_that_is_being_written(tmp_path, monkeypatch):
     """Both freeze the replay, which can only be frozen once."""
     frozen, freeze, write = [], SegmentStorage.freeze, Snapshot.write
