@@ -126,7 +126,8 @@ class SegmentStorage(Storage):  # type: ignore[misc]  # torchrl has no types
         """Records by position.
 
         Args:
-            index: one position, `[N]` of them, or windows `[B, L]` of neighbours along L.
+            index: one position, `[N]` of them, windows `[B, L]` of neighbours along L, or a slice
+                of all records, env after env.
 
         Returns:
             TensorDict of the same batch shape, copied, with the positions under `index`.
@@ -134,6 +135,8 @@ class SegmentStorage(Storage):  # type: ignore[misc]  # torchrl has no types
         Raises:
             IndexError: for a record that is not, or no longer, there.
         """
+        if isinstance(index, slice):
+            index = self._positions()[index]
         index = torch.as_tensor(index, dtype=torch.int64)
         starts, length = (
             (index[:, 0], index.shape[1]) if index.ndim == 2 else (index.reshape(-1), 1)
@@ -175,6 +178,10 @@ class SegmentStorage(Storage):  # type: ignore[misc]  # torchrl has no types
         """Whether the record at a position is there."""
         env, record = divmod(int(item), STREAM)
         return 0 <= env < self.num_envs and self.tails[env] <= record < self.heads[env]
+
+    def _positions(self) -> Int64:
+        ends = enumerate(zip(self.tails, self.heads, strict=True))
+        return np.concatenate([np.arange(tail, head) + env * STREAM for env, (tail, head) in ends])
 
     def _read(self, starts: list[int], length: int) -> list[np.ndarray]:
         out = [field.empty(len(starts), length) for field in self.fields]

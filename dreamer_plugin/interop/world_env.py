@@ -4,7 +4,8 @@
     step    action -> prior of the next state     -> reward and continuation heads, next feat
 
 The state travels in the TensorDict, so a rollout can begin in any replayed state: give `reset` a
-TensorDict with `deter` and `stoch`. Nothing is trained here, and nothing has a graph.
+TensorDict with `deter` and `stoch`, as they are or as replay stores them. Nothing is trained here,
+and nothing has a graph.
 """
 
 from __future__ import annotations
@@ -98,7 +99,10 @@ class WorldModelEnv(EnvBase):  # type: ignore[misc]  # torchrl has no types
         """The states that dreams begin in: the caller's where a whole reset names them."""
         given = tensordict is not None and keys.DETER in tensordict
         if given and tensordict is not None and tensordict.get("_reset", None) is None:
-            return tensordict
+            latent = self.world.rssm.latent
+            if tensordict[keys.STOCH].shape[1:] == latent.shape:
+                return tensordict
+            return tensordict.copy().set(keys.STOCH, latent.from_storage(tensordict[keys.STOCH]))
         if self._starts is not None:
             return self._starts(self.batch_size[0])
         with torch.no_grad():

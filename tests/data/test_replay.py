@@ -386,6 +386,8 @@ def test_user_transforms_and_torchrl_calls_work(make: Any, records: Any) -> None
     batch, info = rb.sample(return_info=True)
     assert torch.equal(info["index"], batch["index"])
     assert rb[5]["reward"] == 10  # the record at position 5 of env 0
+    assert rb[:]["reward"].tolist() == [0, 2, 4, 6, 8, 10, 1, 3, 5, 7, 9, 11]
+    assert rb[5:8]["reward"].tolist() == [10, 1, 3]
     rb.append_transform(lambda td: td.set("twice", td["reward"] * 2))
     rb.append_transform(ToTensorImage(in_keys=[("obs", "image")], out_keys=["pixels"]))
     batch = next(iter(rb))

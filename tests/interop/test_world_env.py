@@ -62,6 +62,13 @@ def test_a_rollout_is_the_worlds_own_dream_from_a_given_state():
     assert out["next", "truncated"][:, :, 0].tolist() == [[False] * 3 + [True]] * 2
 
 
+def test_a_dream_begins_in_what_replay_stores():
+    _, env = made("move", num_envs=2)
+    stored = torch.tensor([[0, 1, 2, 3], [3, 2, 1, 0]], dtype=torch.uint8)
+    start = env.reset(TensorDict({"deter": torch.zeros(2, 16), "stoch": stored}, [2]))
+    assert torch.equal(start["stoch"].argmax(-1), stored.long())
+
+
 def test_a_dream_ends_where_the_world_expects_no_more():
     agent, env = made("tool", num_envs=2)
     expect(agent.world, -1e3)
