@@ -27,7 +27,6 @@ from dreamer_plugin.doors import (
 from dreamer_plugin.doors.cli_import import EnvImport
 from dreamer_plugin.doors.cli_usage import OneLineGroup
 from dreamer_plugin.doors.dialects import words_cli
-from dreamer_plugin.doors.run_paths import require_run
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.pretrained import place
 
@@ -114,7 +113,7 @@ Overrides = Annotated[
     typer.Argument(metavar="KEY=VALUE", help="Any setting; env.<option>= for those of the env."),
 ]
 Suite = Annotated[Text, typer.Option("--suite", hidden=True)]  # `--env dmc/walker-walk` says both
-Which = Annotated[str, typer.Option(metavar="best|latest|STEP", help="Which checkpoint.")]
+Which = Annotated[Text, typer.Option(metavar="best|latest|STEP", help="Which checkpoint.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -227,15 +226,17 @@ def import_weights(
 
 @app.command("export-weights", help=cli_help.EXPORT)
 def export_weights(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run folder, or a checkpoint in one.")
+    ],
     file: Annotated[Path, typer.Argument(metavar="FILE.npz", help="The file to make.")],
-    which: Which = "best",
+    which: Which = None,
 ) -> None:
     """Write the weights of a run with official names."""
-    run = require_run(run)
+    path = cli_evaluate.chosen(run, None, which)
     from dreamer_plugin.run.official import export_run
 
-    checkpoint, count = export_run(run, file, which)
+    checkpoint, count = export_run(path, file, which or "best")
     typer.echo(f"{count:,} weights of {checkpoint.name} written to {file}")
 
 

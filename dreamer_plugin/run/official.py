@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from dreamer_plugin.config import Config, LayersReport, load_config, save_config
+from dreamer_plugin.config import Config, LayersReport, save_config
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.interop.weights import export_official, import_official, read_official
 from dreamer_plugin.run import snapshot
 from dreamer_plugin.run.envs import source_of
-from dreamer_plugin.run.evaluate import find_checkpoint, load_agent
-from dreamer_plugin.run.folder import RunFolder, find_run, new_folder
+from dreamer_plugin.run.evaluate import choose, load_agent
+from dreamer_plugin.run.folder import new_folder
 from dreamer_plugin.run.parts import build_parts
 from dreamer_plugin.run.training import Training
 
@@ -61,8 +61,8 @@ def export_run(run_dir: str | Path, file: str | Path, which: str = "latest") -> 
     """Write the weights of a run's agent with official names.
 
     Args:
-        run_dir: run folder. file: npz to make; it must not exist.
-        which: `"latest"`, `"best"` or the step of a checkpoint.
+        run_dir: run folder, or one checkpoint in it. file: npz to make; it must not exist.
+        which: `"latest"`, `"best"` or the step of a checkpoint, when `run_dir` is not one.
 
     Returns:
         The checkpoint they are of, and how many numbers were written.
@@ -71,11 +71,8 @@ def export_run(run_dir: str | Path, file: str | Path, which: str = "latest") -> 
         UsageError: when there is no run or checkpoint, the file exists or cannot be written, or
             the agent has a part that the official code lacks.
     """
-    run = find_run(run_dir)
-    if run is None:
-        raise UsageError(f"{run_dir} is not a run folder: it has no config.yaml.")
-    checkpoint = find_checkpoint(RunFolder(run), which)
-    agent, _ = load_agent(load_config(RunFolder(run).config_path), checkpoint, "cpu")
+    chosen = choose(run_dir, which)
+    agent, _ = load_agent(chosen.cfg, chosen.path, "cpu")
     arrays = export_official(agent)
     try:
         with open(file, "xb") as stream:
@@ -84,4 +81,4 @@ def export_run(run_dir: str | Path, file: str | Path, which: str = "latest") -> 
         raise UsageError(f"{file} exists already: name another file, or remove it.") from error
     except OSError as error:
         raise UsageError(f"Cannot write {str(file)!r}: {error.strerror}.") from error
-    return checkpoint, sum(array.size for array in arrays.values())
+    return chosen.path, sum(array.size for array in arrays.values())

@@ -83,14 +83,19 @@ def read_run(path: str | Path) -> RunRecord:
     """Read a run.
 
     Args:
-        path: of its folder, or of a checkpoint inside.
+        path: of its folder.
 
     Raises:
-        UsageError: when there is no run, or it has logged nothing.
+        UsageError: when there is no run, it has logged nothing, or one checkpoint of it is meant.
     """
     folder = find_run(path)
     if folder is None:
         raise UsageError(f"{path} is not a run folder: it has no config.yaml.")
+    if checkpoint.is_checkpoint(Path(path)):  # what is logged is of no single one
+        raise UsageError(
+            f"{path} is one checkpoint, and a whole run is read here: name {folder}; "
+            "`dreamer-plugin evaluate` looks at one checkpoint."
+        )
     if not (folder / JSONL).is_file():
         raise UsageError(
             f"{folder} has no {JSONL}: nothing was trained in it yet, or it was "

@@ -139,6 +139,12 @@ def test_training_goes_on_from_them(official):
         moved = max(np.abs(trained[name] - arrays[name]).max() for name in learned)
     # Some 40 updates move a weight by about the rate each; fresh weights would differ by over 0.1.
     assert 0 < moved < 1e-3
+    said = call("export-weights", "run/checkpoints/step-000000000", "first.npz").stdout
+    assert "weights of step-000000000 written" in said
+    with np.load("first.npz", allow_pickle=False) as first:  # not of `best`, which is step 80
+        assert all(np.array_equal(first[name], arrays[name]) for name in arrays)
+    twice = ("export-weights", "run/checkpoints/best", "x.npz", "--which", "latest")
+    assert "is a checkpoint already: leave out --which latest." in refused(*twice)
     best = json.loads(Path("run/checkpoints/best/best.json").read_text())
     assert best["step"] == 80 and best["value"] == 4.0  # no longer the imported ones
 

@@ -15,6 +15,7 @@ from dreamer_plugin.config import compose, save_config
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.loop import train
 from dreamer_plugin.study.difference import difference
+from dreamer_plugin.study.doctor import examine
 from dreamer_plugin.study.published_curves import curves, published
 from dreamer_plugin.study.report import report
 from dreamer_plugin.study.run_record import read_run, read_runs, running_mean
@@ -189,6 +190,13 @@ def test_a_run_without_numbers_is_refused(tmp_path):
     (tmp_path / "config.yaml").write_text("{}")
     with pytest.raises(UsageError, match=r"has no metrics.jsonl: nothing was trained"):
         read_run(tmp_path)
+
+
+def test_one_checkpoint_is_no_run(catch):
+    step = catch / "checkpoints" / "step-000000064"
+    for read in (read_run, examine, lambda path: report([path], episodes=1)):
+        with pytest.raises(UsageError, match=f"is one checkpoint, .*: name {catch}; "):
+            read(step)
 
 
 def test_where_two_runs_part(tmp_path):
