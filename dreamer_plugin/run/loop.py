@@ -63,6 +63,8 @@ def train(
     folder = resumed_folder(cfg, resume) if resume is not None else None
     resumed = folder is not None
     if folder is not None:
+        if str(resume) != "auto":  # which looks in the logdir
+            _check_logdir(cfg, folder)
         _check_steps(cfg, folder)
         _check_changes(cfg, folder, allow_config_change, console)
     if folder is None and resume is not None:
@@ -88,6 +90,16 @@ def train(
             result = training.run(cfg.run.steps, display, signals)
     _conclude(result, cfg, console)
     return result
+
+
+def _check_logdir(cfg: Config, folder: RunFolder) -> None:
+    """Refuse another folder than that of the run; the one that it was moved from may be saved."""
+    logdir, saved = cfg.run.logdir, load_config(folder.config_path).run.logdir
+    if logdir not in ("", saved) and Path(logdir).resolve() != folder.path.resolve():
+        raise UsageError(
+            f"run.logdir={logdir} with --resume {folder.path}: a run goes on in its own folder. "
+            "Leave run.logdir out, or copy the folder first."
+        )
 
 
 def _check_steps(cfg: Config, folder: RunFolder) -> None:

@@ -333,6 +333,8 @@ def test_a_refused_resume_leaves_the_runs_own_settings(tiny, quiet):
     cfg = tiny(**{"run.steps": 90, "env.num_envs": 3})
     with pytest.raises(CheckpointError, match="envs"):
         train(cfg, resume=run, console=quiet, allow_config_change=True)
+    with pytest.raises(UsageError, match="a run goes on in its own folder. Leave run.logdir out"):
+        train(tiny(name="other", **{"run.steps": 90}), resume=run, console=quiet)
     assert (run / "config.yaml").read_text() == before
     with pytest.raises(UsageError, match="is at step 80.*for 30 more say --steps 110"):
         train(tiny(**{"run.steps": 30}), resume=run, console=quiet)
