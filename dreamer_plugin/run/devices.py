@@ -6,6 +6,8 @@ import torch
 
 from dreamer_plugin.errors import UsageError
 
+TYPES = ("cpu", "cuda", "mps")
+
 
 def choose_device(name: str) -> torch.device:
     """`auto` is the GPU when there is one.
@@ -17,9 +19,13 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"Unknown device {name!r}. Use auto, cpu, cuda or cuda:N.") from error
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in TYPES:  # torch knows some that hold no numbers
+        raise UsageError(f"Unknown device {name!r}. Use auto, cpu, cuda, cuda:N or mps.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
         raise UsageError(f"Device {name!r} is not here ({count} CUDA devices). Use auto or cpu.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError(f"Device {name!r} is not here. Use auto or cpu.")
     return device

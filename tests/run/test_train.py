@@ -10,6 +10,7 @@ import pytest
 from dreamer_plugin.config import load_config
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run import checkpoint
+from dreamer_plugin.run.devices import choose_device
 from dreamer_plugin.run.envs import source_of
 from dreamer_plugin.run.folder import RunFolder, find_run
 from dreamer_plugin.run.loop import train
@@ -166,3 +167,17 @@ def test_a_better_agent_on_the_disk_is_kept_when_a_run_goes_on_from_before_it(ti
                 training._save_best(value, measure)
         found.append(checkpoint.meta(checkpoint.best(folder.checkpoints))["value"])
     assert found == [50.0, 50.0, 60.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("gpu", "Unknown device 'gpu'. Use auto, cpu, cuda"),
+        ("meta", "Unknown device 'meta'. Use auto, cpu, cuda"),
+        ("mps", "Device 'mps' is not here. Use auto or cpu."),
+    ],
+)
+def test_a_device_that_no_agent_can_run_on(monkeypatch, name, told):
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    with pytest.raises(UsageError, match=told):
+        choose_device(name)
