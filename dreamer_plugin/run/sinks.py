@@ -58,7 +58,7 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path, resumed_at: int | None) -> None:
-        purge = resumed_at + 1 if resumed_at else None
+        purge = None if resumed_at is None else resumed_at + 1
         self._events = SummaryWriter(log_dir=str(folder), purge_step=purge)
 
     def row(self, step: int, values: Mapping[str, float], axes: Mapping[str, float]) -> None:

@@ -82,6 +82,15 @@ def test_tensorboard_reads_numbers_and_films(tmp_path):
     assert image.encoded_image_string == (tmp_path / "x.gif").read_bytes()
 
 
+def test_tensorboard_begins_anew_with_a_run_that_had_no_checkpoint(tmp_path):
+    for steps in ((10, 20), (12,)):
+        log = MetricsLog(tmp_path, resumed_at=0, sinks=[TensorBoard])
+        for step in steps:
+            log.write(step, {"loss": 0.5})
+        log.close()
+    assert [scalar.step for scalar in events(tmp_path).Scalars("loss")] == [12]
+
+
 def test_a_run_writes_what_it_is_told_to(tiny, quiet):
     cfg = tiny("toy/catch", **{"run.csv": True, "run.tensorboard": False, "run.video_every": 40})
     folder = train(cfg, console=quiet).run_dir
