@@ -180,20 +180,22 @@ def resumed_folder(cfg: Config, resume: str | Path) -> RunFolder | None:
         None when `auto` finds nothing to continue.
 
     Raises:
-        UsageError: when the path is no run.
+        UsageError: when the path is no run, or the run was shared.
     """
     if str(resume) == "auto":
         alike = partial(_is_alike, cfg)
         found = find_run(cfg.run.logdir) if cfg.run.logdir else find_run(RUNS, alike)
-        return RunFolder(found) if found else None
-    found = find_run(resume)
-    if found is None:
-        raise UsageError(f"{resume} is not a run folder: it has no config.yaml.")
+        if found is None:
+            return None
+    else:
+        found = find_run(resume)
+        if found is None:
+            raise UsageError(f"{resume} is not a run folder: it has no config.yaml.")
     folder = RunFolder(found)
     if folder.is_shared():
         raise UsageError(
-            f"{resume} was shared without optimiser and replay, so nothing can go on exactly: "
-            f'Dreamer.load("{resume}").learn(N) trains its agent further, in Python.'
+            f"{found} was shared without optimiser and replay, so nothing can go on exactly: "
+            f'Dreamer.load("{found}").learn(N) trains its agent further, in Python.'
         )
     return folder
 

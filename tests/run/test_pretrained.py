@@ -91,9 +91,11 @@ def test_a_folder_of_that_name_goes_first(tmp_path, monkeypatch):
     assert choose("pretrained/cartpole").cfg.env.id == "gym/Pendulum-v1"
 
 
-def test_nothing_goes_on_in_the_package():
-    error = call("train", "--resume", "pretrained/cartpole", code=2).stderr
-    assert "was shared without optimiser and replay" in error and "Dreamer.load" in error
+def test_nothing_goes_on_in_the_package(tmp_path):
+    theirs = shutil.copytree(pretrained.FOLDER / "cartpole", tmp_path / "theirs")
+    for words in (["pretrained/cartpole"], ["auto", "--logdir", theirs]):
+        error = call("train", "--resume", *words, code=2).stderr
+        assert "was shared without optimiser and replay" in error and "Dreamer.load" in error
 
 
 @pytest.mark.parametrize("which", ["best", "latest", "80000"])
