@@ -26,11 +26,15 @@ from dreamer_plugin.study.evaluation import Evaluation
 from dreamer_plugin.study.quality import Quality
 
 EXTRA = "pip install 'dreamer-plugin[plot]'"
+NAMES = (
+    *("evaluation.json", "episodes.csv", "open_loop.csv", "evaluation.png"),
+    *("episode-*.gif", "open_loop-*.gif"),
+)
 SHOWN = (0, 1, 2, 5, 10, 20, 45)  # frames ahead
 
 
 def write(found: Evaluation, folder: Path, video: bool = False) -> list[Path]:
-    """Write everything that was found.
+    """Write everything that was found, in place of what an earlier evaluation left there.
 
     Args:
         found: the evaluation. folder: where to; made if needed.
@@ -43,6 +47,9 @@ def write(found: Evaluation, folder: Path, video: bool = False) -> list[Path]:
         UsageError: when films are asked for of an agent that sees no images; all else is there.
     """
     require_folder(folder)
+    for name in NAMES:  # of another evaluation, to which this one would seem to belong
+        for file in folder.glob(name):
+            file.unlink()
     files = [folder / "evaluation.json", folder / "episodes.csv"]
     files[0].write_text(json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n")
     write_rows(files[1], ("policy", "episode", "return", "length", "success"), _episodes(found))

@@ -67,6 +67,8 @@ def test_everything_is_printed_and_written(catch, tmp_path):
 
 def test_without_matplotlib_the_rest_is_written(catch, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluation_files, "has_matplotlib", lambda: False)
+    for name in ("evaluation.png", "episode-image.gif", "open_loop-x.gif"):  # of another one
+        (tmp_path / name).touch()
     words = (catch, "--which", "latest", "--episodes", 1, "--save-dir", tmp_path)
     assert "pip install 'dreamer-plugin[plot]'" in call(*words).stderr
     names = sorted(path.name for path in tmp_path.iterdir())
