@@ -15,10 +15,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from dreamer_plugin.errors import CheckpointError, UsageError
+from dreamer_plugin.run.machine import FILE as MACHINES
+from dreamer_plugin.run.metrics import JSONL
+from dreamer_plugin.run.shared import EVALUATION
 
 SCHEME = "hf://"
 SERVER = "HF_ENDPOINT"  # the client reads it when it is imported, we when we ask
 EXTRA = "pip install 'dreamer-plugin[hub]'"
+# Of an earlier push: a shared run holds one checkpoint, and what this one lacks would not be of it.
+REPLACED = ["checkpoints/**", EVALUATION, JSONL, MACHINES]
 _PLACE = re.compile(
     r"([A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95})(?:@([A-Za-z0-9._/-]{1,100}))?"
 )
@@ -64,7 +69,7 @@ def upload(folder: Path, place: str, private: bool) -> str:
             repo_id=repository,
             folder_path=folder,
             commit_message="Push a run with dreamer-plugin",
-            delete_patterns=["checkpoints/**"],  # a shared run holds one checkpoint
+            delete_patterns=REPLACED,
         )
     except Exception as error:  # its client has other errors with every version
         raise UsageError(f"The hub did not take {place}: {_line(error)}") from error

@@ -66,11 +66,14 @@ def test_a_changed_file_is_noticed(hub, run, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_second_push_replaces_the_checkpoint(hub, run):
+def test_a_second_push_replaces_what_the_first_left(hub, run):
     push(run, "hf://me/cart", "latest", QUICK)
-    hub.repositories["me/cart"]["checkpoints/step-000000007/agent.json"] = b"{}"
+    files = hub.repositories["me/cart"]
+    before, kept = set(files), "notes.txt"
+    old = ("evaluation.json", "metrics.jsonl", "checkpoints/step-000000007/agent.json")
+    files.update(dict.fromkeys((*old, kept), b"{}"))
     push(run, "hf://me/cart", "latest", QUICK)
-    assert not [name for name in hub.repositories["me/cart"] if "000000007" in name]
+    assert set(hub.repositories["me/cart"]) == before | {kept}
 
 
 def test_what_the_hub_says_is_one_line(hub, run, tmp_path):
