@@ -191,9 +191,9 @@ class Dreamer:
             seed: of envs and noise.
             num_envs: side by side; as many as in training by default.
         """
-        for name, value, least in (("seed", seed, 0), ("num_envs", num_envs, 1)):
-            if value is not None and value < least:
-                raise UsageError(f"{name}={value}: must be at least {least}.")
+        check_values({"seed": seed}, {"seed": "evaluate"})
+        if num_envs is not None and num_envs < 1:
+            raise UsageError(f"num_envs={num_envs}: must be at least 1.")
         if deterministic is None:
             deterministic = self.config.behavior.eval_mode
         source = self._envs()

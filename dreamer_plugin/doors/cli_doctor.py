@@ -10,6 +10,7 @@ import typer
 
 from dreamer_plugin.doors.cli_import import EnvImport, EnvPython
 from dreamer_plugin.doors.cli_meter import metered
+from dreamer_plugin.doors.cli_seed import Seed
 from dreamer_plugin.doors.run_paths import require_run
 
 ABOUT = """Examine a run: evidence, likely cause and remedy of what goes wrong.
@@ -31,7 +32,7 @@ def doctor(
     episodes: Annotated[
         int, typer.Option(metavar="N", min=0, help="To play; 0 looks at the logs alone.")
     ] = 3,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the episodes.")] = 0,
+    seed: Seed = 0,
     allow_env_import: EnvImport = None,
     allow_env_python: EnvPython = None,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda.")] = "auto",

@@ -10,6 +10,7 @@ import typer
 
 from dreamer_plugin.doors.cli_import import EnvImport, EnvPython
 from dreamer_plugin.doors.cli_meter import metered
+from dreamer_plugin.doors.cli_seed import Seed
 from dreamer_plugin.doors.dialects import words_cli
 from dreamer_plugin.doors.run_paths import require_run, run_of
 from dreamer_plugin.errors import UsageError
@@ -30,7 +31,7 @@ def evaluate(
     ] = None,
     env: Hidden = None,
     suite: Hidden = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of envs and noise.")] = 0,
+    seed: Seed = 0,
     deterministic: Annotated[
         bool | None,
         typer.Option(

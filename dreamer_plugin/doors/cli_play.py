@@ -15,6 +15,7 @@ import typer
 from dreamer_plugin.doors import cli_evaluate
 from dreamer_plugin.doors.cli_import import EnvImport, EnvPython
 from dreamer_plugin.doors.cli_meter import metered
+from dreamer_plugin.doors.cli_seed import Seed
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.pretrained import beside
 
@@ -59,7 +60,7 @@ def play(
     which: Annotated[
         str | None, typer.Option(metavar="best|latest|STEP", help="Which checkpoint of the run.")
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of env and noise.")] = 0,
+    seed: Seed = 0,
     deterministic: Annotated[
         bool | None,
         typer.Option(

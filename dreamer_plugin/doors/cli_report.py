@@ -10,6 +10,7 @@ import typer
 
 from dreamer_plugin.doors.cli_import import EnvImport, EnvPython
 from dreamer_plugin.doors.cli_meter import metered
+from dreamer_plugin.doors.cli_seed import Seed
 from dreamer_plugin.doors.run_paths import require_run
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.pretrained import beside
@@ -44,7 +45,7 @@ def report(
         int,
         typer.Option(metavar="N", min=0, help="Play so many, to show the world model; 0: none."),
     ] = 3,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of these episodes.")] = 0,
+    seed: Seed = 0,
     allow_env_import: EnvImport = None,
     allow_env_python: EnvPython = None,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda.")] = "auto",

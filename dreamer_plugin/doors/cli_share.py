@@ -11,6 +11,7 @@ import typer
 from dreamer_plugin.doors import cli_evaluate
 from dreamer_plugin.doors.cli_import import EnvImport
 from dreamer_plugin.doors.cli_meter import metered
+from dreamer_plugin.doors.cli_seed import Seed
 from dreamer_plugin.doors.run_paths import require_run
 
 ABOUT_PUSH = """Share a run: one checkpoint, settings, numbers and a model card; no replay.
@@ -51,7 +52,7 @@ def push(
     episodes: Annotated[
         int, typer.Option(metavar="N", min=0, help="To play for the card; 0: none.")
     ] = 20,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of these episodes.")] = 0,
+    seed: Seed = 0,
     licence: Annotated[
         str, typer.Option("--license", metavar="NAME", help="Of the weights, such as apache-2.0.")
     ] = "",

@@ -45,6 +45,10 @@ MISTAKES = {
     "evaluate nowhere": "There is no run folder 'nowhere'.",
     "evaluate . --episodes few": "Invalid value for '--episodes'",
     "evaluate . --episodes 0": "greater than or equal to 1, but it is '0'. See ",
+    **{
+        f"{command} --seed 4294967296": "less than or equal to 4294967295, but it is '4294967296'"
+        for command in ("evaluate .", "play .", "report .", "doctor .", "push . there")
+    },
     "play . --port 99999": "less than or equal to 65535, but it is '99999'. See ",
     "report": "Missing argument 'RUN...'",
     "report nowhere": "There is no run folder 'nowhere'.",

@@ -584,7 +584,10 @@ def test_settings_that_contradict_what_was_passed_are_refused():
     with pytest.raises(UsageError, match="an env of TorchRL: pass an id"):
         small(GymEnv("CartPole-v1"))
     agent = small(cartpole)
-    for words, message in (({"seed": -1}, "seed=-1"), ({"num_envs": 0}, "num_envs=0: must be at")):
+    for words, message in (
+        ({"seed": 2**32}, "seed is 4294967296"),
+        ({"num_envs": 0}, "num_envs=0: must be at"),
+    ):
         with pytest.raises(UsageError, match=message):
             agent.evaluate(1, **words)
 
