@@ -61,6 +61,10 @@ VALUES = {
     "behavior.return_lambda=1.5": "behavior.return_lambda is 1.5, but must be at most 1",
     "behavior.return_norm.high=101": "must be at most 100",
     "run.steps=100000000000000000": "must be at most 1099511627776",
+    "world.encoder.layers=-2": "world.encoder.layers is -2, but must be at least 0",
+    "world.core.layers=-1": "world.core.layers is -1, but must be at least 0",
+    "behavior.actor.layers=-1": "behavior.actor.layers is -1, but must be at least 0",
+    "behavior.actor.min_std=-0.1": "behavior.actor.min_std is -0.1, but must be at least 0",
     "seed=4294967296": "seed is 4294967296, but must be at most 4294967295",
 }
 
