@@ -187,6 +187,16 @@ def test_predicted_rewards_are_clipped_in_symlog_space(output: str) -> None:
             assert head.loss(target).item() == pytest.approx((math.log(2) - mean) ** 2, rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("section", "output"), [("world__reward", "twohot"), ("world__cont", "symlog_twohot")]
+)
+def test_one_bin_is_refused_of_two_hot_outputs(section: str, output: str) -> None:
+    change = tiny.setting(**{f"{section}__bins": 1, f"{section}__output": output})
+    told = f"{section.replace('__', '.')}.bins is 1, but output={output} needs 2 or more"
+    with pytest.raises(UsageError, match=told):
+        tiny.agent(change)
+
+
 def test_a_clip_that_reaches_no_prediction_is_refused() -> None:
     with pytest.raises(
         UsageError, match=r"world\.reward_clip is 2, but world\.reward\.output=twohot"

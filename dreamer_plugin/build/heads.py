@@ -68,6 +68,8 @@ def make_head(
         "normal": NormalLayer,
     }
     layer = choose(layers, part.output, f"{section}.output")
+    if part.output.endswith("twohot") and part.bins < 2:
+        raise UsageError(f"{section}.bins is {part.bins}, but output={part.output} needs 2 or more")
     style = make_style(cfg)
     mlp = MLP(feat, part.layers, cfg.model.units, style)
     return Head(mlp, layer(mlp.out_features, outscale=part.outscale, fan=style.fan))
