@@ -35,7 +35,7 @@ def run(
     def resolved(env: str) -> Any:
         options = {"device": device, "precision": precision}
         given = {name: value for name, value in options.items() if value != "auto"}
-        return resolve(env, options=given).config
+        return resolve(env, overrides=overrides, options=given).config
 
     with Teller(Console(stderr=True)) as tell:
         report = bench(

@@ -38,7 +38,7 @@ def bench(
 
     Args:
         workload: its name, see `workloads.py`.
-        resolve: env id -> settings of a run on it, for the part `envs`.
+        resolve: env id -> settings of a run on it, for the part `envs`; `overrides` in them.
         tell: hears what is done now, and how much of it.
         parts: what to measure, of `PARTS`.
         device, precision: `auto` or as in the configuration.

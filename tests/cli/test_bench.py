@@ -23,6 +23,15 @@ def test_json_is_all_there_is_on_stdout():
     assert "bench: updates" in result.stderr
 
 
+def test_settings_reach_the_runs_on_envs_too(monkeypatch):
+    monkeypatch.setattr(
+        "dreamer_plugin.study.bench_envs.measure_envs",
+        lambda resolve, tell: [{"env": "toy/catch", "skipped": str(resolve("toy/catch").seed)}],
+    )
+    words = ("--workload", "tiny", "--only", "envs", "--device", "cpu", "--json", "seed=7")
+    assert json.loads(call(*words).stdout)["envs"][0]["skipped"] == "7"
+
+
 REPORT = {
     "workload": "proprio1m",
     "device": "cpu",
