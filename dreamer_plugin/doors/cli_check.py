@@ -25,6 +25,7 @@ from dreamer_plugin.run.telling import counted, tell
 
 SB3, INSTALL = "stable_baselines3", "stable-baselines3"
 GAP, PAPER = 2, 255  # pixels between the frames of the picture, and their white
+ENDINGS = (".png", ".jpg", ".jpeg")
 LEAST_SIDE = 192  # small frames are enlarged to at least so many pixels
 # What others' checkers complain of: words of theirs -> grade, what it is, and what helps.
 FINE = "nothing is wrong with the env"
@@ -59,7 +60,10 @@ def run(env_id: str, options: dict[str, Any], steps: int, picture: Path | None) 
 
     Raises:
         EnvsError: the env cannot be made.
+        UsageError: the picture cannot be written.
     """
+    if picture is not None:
+        _require_picture(picture)
     make = dreamer_envs.maker(env_id, **options)
     report = examine(make, steps, tell=tell)
     if all(fault.check != "frames" for fault in report.faults):  # or each would stumble over it
@@ -86,6 +90,15 @@ def _see(report: Report) -> None:
             report.add("DreamerV3", "fault", says, fix)
         else:
             report.add("DreamerV3", "ok", f"it takes images of {height}x{width}")
+
+
+def _require_picture(path: Path) -> None:
+    """Refuse a place where no picture can be written, before anything is examined."""
+    from dreamer_plugin.study.evaluation_files import require_folder
+
+    if path.suffix.lower() not in ENDINGS or path.is_dir():
+        raise UsageError(f"{path} is no picture: name a file that ends in {ENDINGS[0]}.")
+    require_folder(path.parent)
 
 
 def _draw(report: Report, env_id: str, path: Path) -> None:
@@ -134,7 +147,6 @@ def save_picture(pictures: dict[str, list[np.ndarray]], path: Path) -> None:
     rows = [_row(frames) for frames in pictures.values()]
     width = max(row.shape[1] for row in rows)
     wide = [_padded(row, GAP, width - row.shape[1]) for row in rows]
-    path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.concatenate(wide)).save(path)
 
 

@@ -111,6 +111,16 @@ def test_mistakes(words, message):
     assert message in call("check-env", *words, code=2).output
 
 
+@pytest.mark.parametrize("name", ["frames", "frames.pgn", "folder.png", "file/frames.png"])
+def test_a_picture_that_cannot_be_is_refused_before_anything_is_made(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(cli_check, "examine", lambda *args, **options: 1 / 0)
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "file").touch()
+    words = ("toy/catch", "--picture", tmp_path / name)
+    told = "Cannot write into" if "/" in name else "name a file that ends in .png."
+    assert told in call("check-env", *words, code=2).stderr
+
+
 def test_a_package_that_the_env_lacks_is_its_fault():
     """A checker that is missing is a note; what the env itself cannot import is not."""
 
