@@ -18,7 +18,7 @@ class Recorder:
 
     Args:
         records: to keep in all, the same number of each env.
-        film: to keep of the first env at least.
+        film: to keep of the first episode of the first env at least.
     """
 
     def __init__(self, records: int, film: int = 0) -> None:
@@ -30,7 +30,7 @@ class Recorder:
     def extend(self, data: TensorDict) -> None:
         """Take one record `[N]` of each of N envs, fewer with their numbers under `env`."""
         envs = data[ENV].tolist() if ENV in data.keys() else list(range(len(data)))
-        each = -(-self.records // (max([*self._length, *envs], default=0) + 1))
+        each = self._of_each(max([*self._length, *envs], default=0) + 1)
         rows = [
             row
             for row, env in enumerate(envs)
@@ -43,11 +43,24 @@ class Recorder:
 
     def episodes(self) -> list[TensorDict]:
         """Records `[T]` of each episode in the order of the envs; the last of an env may be cut."""
+        streams = self._streams()
+        each = self._of_each(len(streams))
+        return [episode for stream in streams for episode in _split(stream[:each])]
+
+    def filmed(self) -> TensorDict:
+        """Records `[T]` of the first episode of the first env, as far as they were kept."""
+        return _split(self._streams()[0])[0]
+
+    def _of_each(self, envs: int) -> int:
+        """Records of each of so many envs."""
+        return -(-self.records // max(envs, 1))
+
+    def _streams(self) -> list[TensorDict]:
+        """What was kept of each env, `[T]`."""
         if not self._kept:
             return []
         records, row = torch.cat(self._kept), np.concatenate(self._rows)
-        streams = [records[torch.from_numpy(row == env)] for env in range(row.max() + 1)]
-        return [episode for stream in streams for episode in _split(stream)]
+        return [records[torch.from_numpy(row == env)] for env in range(row.max() + 1)]
 
 
 def _split(stream: TensorDict) -> list[TensorDict]:

@@ -81,7 +81,7 @@ def evaluate_fully(
     if both:
         source, modes = source_of(chosen.cfg), first.report.deterministic
         other = replace(evaluate(agent, source, episodes, seed, not modes), **chosen.facts)
-    found = Evaluation(first.report, other, episode=played[0][:FILM])
+    found = Evaluation(first.report, other, episode=first.filmed)
     if not quality or max(map(len, played)) < context:
         return found
     return replace(

@@ -73,14 +73,14 @@ def look(chosen: Chosen, episodes: int = 3, seed: int = 0, device: str = "auto")
     """
     found = play_recorded(chosen, episodes, seed, device, film=FRAMES)
     played, world = found.episodes, found.agent.world
-    longest = max(played, key=len)[:FRAMES]
+    longest = max([*played, found.filmed], key=len)[:FRAMES]
     generator = torch.Generator(found.agent.device).manual_seed(seed)
     seen = observe(world, [longest], generator)
     outputs, ahead = _outputs(world, seen), _imagined(world, seen, generator)
     all_seen = observe(world, played, generator)
     return Look(
         report=found.report,
-        quality=measure(world, played, seed=seed) if len(longest) >= CONTEXT else None,
+        quality=measure(world, played, seed=seed) if max(map(len, played)) >= CONTEXT else None,
         films={name: _gif(film) for name, film in panels(seen, outputs, ahead).items()},
         traces=_traces(seen, outputs, ahead),
         usage=_usage(all_seen.stoch),

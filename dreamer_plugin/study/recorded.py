@@ -19,12 +19,15 @@ class Recorded:
     """What was played.
 
     Args:
-        agent: that played. report: of the returns. episodes: records `[T]` of each.
+        agent: that played. report: of the returns.
+        episodes: records `[T]` of each, from the same number of frames of every env.
+        filmed: records of the first one, `film` of them where it is so long.
     """
 
     agent: Agent
     report: EvalReport
     episodes: list[TensorDict]
+    filmed: TensorDict
 
 
 def play_recorded(
@@ -40,11 +43,12 @@ def play_recorded(
     Args:
         chosen: the checkpoint. episodes: how many. seed: of envs and noise. device: of the agent.
         deterministic: as of `run.evaluate.evaluate_run`.
-        film: frames to keep of the first env at least.
+        film: frames to keep of the first episode at least, to look at.
     """
     agent, _ = load_agent(chosen.cfg, chosen.path, device)
     modes = chosen.cfg.behavior.eval_mode if deterministic is None else deterministic
     recorder = Recorder(RECORDS, film)
     source = source_of(chosen.cfg)
     report = evaluate(agent, source, episodes, seed, modes, records=recorder)
-    return Recorded(agent, replace(report, **chosen.facts), recorder.episodes())
+    report = replace(report, **chosen.facts)
+    return Recorded(agent, report, recorder.episodes(), recorder.filmed()[:film])
