@@ -53,8 +53,8 @@ def require(options: Mapping[str, Any]) -> None:
     for name, value in options.items():
         if _holds_hidden(value):
             raise UsageError(
-                f"env.{name} is a secret and was not saved with the run: pass env.{name}=... "
-                "again, or in Python the env itself (Dreamer.load(run, env=...))."
+                f"env.{name} is a secret and was not saved with the run: only train --resume takes "
+                f"env.{name}=... again; else pass the env in Python: Dreamer.load(run, env=...)."
             )
 
 

@@ -52,7 +52,9 @@ def test_nothing_written_or_shown_has_it(told, tmp_path):
 def test_a_saved_run_asks_for_it_again(told, tmp_path):
     save_config(told.config, tmp_path / "config.yaml")
     saved = load_config(tmp_path)
-    with pytest.raises(UsageError, match=r"env\.api_key is a secret and was not saved"):
+    with pytest.raises(
+        UsageError, match=r"env\.api_key is a secret and .* only train --resume takes"
+    ):
         require(saved.env.options)
     again = compose(config=[tmp_path], overrides=[f"env.api_key={SECRET}"]).config
     require(again.env.options)
