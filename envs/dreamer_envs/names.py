@@ -29,17 +29,21 @@ def fold(text: str) -> str:
     return re.sub(r"[^a-z0-9]", "", text.lower())
 
 
-def match_task(suite: SuiteSpec, text: str) -> str | None:
-    """Task of a suite that a text spells, or `None`."""
+def match_tasks(suite: SuiteSpec, text: str) -> list[str]:
+    """Tasks of a suite that a text may spell: one where it is clear, none where it is none."""
     if suite.match is not None:
         found: str | None = load(suite.match)(text)
-        return found
-    names = {fold(task): task for task in suite.task_names()}
+        return [found] if found is not None else []
+    tasks = suite.task_names()
     for pattern, replacement in (("$", ""), (r"-v0$", ""), *suite.spellings):
-        task = names.get(fold(re.sub(pattern, replacement, text)))
-        if task is not None:
-            return task
-    return None
+        spelled = re.sub(pattern, replacement, text)
+        if spelled in tasks:  # `c+` and `level-1-1` are not `c` and `level-11`
+            return [spelled]
+        wanted = fold(spelled)
+        alike = [task for task in tasks if fold(task) == wanted]
+        if alike:
+            return alike
+    return []
 
 
 def resolve(text: str, suites: Suites) -> tuple[SuiteSpec, str]:
@@ -84,29 +88,32 @@ def _without_suite(name: str, suites: Suites) -> tuple[SuiteSpec, str] | None:
     exact = [(suite, task) for suite, task in hits if task == name and suites[suite].match]
     found = exact or list(hits)
     if len(found) > 1:
-        ids = " or ".join(repr(f"{suites[suite].name}/{task}") for suite, task in found)
-        raise EnvIdError(f"Env id {name!r} is ambiguous: write {ids}; {LIST_SUITES}.")
+        raise _ambiguous(name, [f"{suites[suite].name}/{task}" for suite, task in found])
     suite_name, task = found[0]
     return suites[suite_name], task
+
+
+def _ambiguous(text: str, ids: list[str]) -> EnvIdError:
+    written = " or ".join(map(repr, ids))
+    return EnvIdError(f"Env id {text!r} is ambiguous: write {written}; {LIST_SUITES}.")
 
 
 def _hits(name: str, suites: Suites) -> Iterator[tuple[str, str]]:
     for suite in suites.values():
         if suite.bare:
-            task = match_task(suite, name)
-            if task is not None:
-                yield suite.name, task
+            yield from ((suite.name, task) for task in match_tasks(suite, name))
         for prefix in (suite.name, *suite.aliases):
             if re.match(rf"(?i){re.escape(prefix)}[-_]", name):
-                task = match_task(suite, name[len(prefix) + 1 :])
-                if task is not None:
-                    yield suite.name, task
+                rest = name[len(prefix) + 1 :]
+                yield from ((suite.name, task) for task in match_tasks(suite, rest))
 
 
 def _task_or_error(suite: SuiteSpec, task_text: str, text: str) -> str:
-    task = match_task(suite, task_text)
-    if task is not None:
-        return task
+    found = match_tasks(suite, task_text)
+    if len(found) > 1:
+        raise _ambiguous(text, [f"{suite.name}/{task}" for task in found])
+    if found:
+        return found[0]
     known = suite.task_names()
     close = nearest(task_text, {task: task for task in known})
     hint = f" Did you mean '{suite.name}/{close}'?" if close else ""
@@ -125,8 +132,8 @@ def _unknown_suite(text: str, head: str, rest: str, suites: Suites) -> tuple[Sui
     close = nearest(head, known)
     hint = f" Did you mean suite {close!r}?" if close else ""
     if close:
-        task = match_task(suites[close], rest)
-        hint = f" Did you mean '{close}/{task}'?" if task else hint
+        tasks = match_tasks(suites[close], rest)
+        hint = f" Did you mean '{close}/{tasks[0]}'?" if tasks else hint
     raise EnvIdError(f"Unknown suite {head!r} in {text!r}.{hint} {LIST_SUITES}.")
 
 

@@ -248,6 +248,18 @@ def test_register(clean_registry):
         dreamer_envs.register(dreamer_envs.SuiteSpec("ale", "", make_recall, ()))
 
 
+def test_an_exact_task_beats_those_that_are_spelled_alike(clean_registry):
+    tasks = ("level-1-1", "level-11", "c", "c+", "c++")
+    dreamer_envs.register(dreamer_envs.SuiteSpec("mine", "", make_recall, tasks))
+    for task in tasks:
+        for text in (f"mine/{task}", task, f"{task}-v0"):
+            assert dreamer_envs.canonical(text) == f"mine/{task}"
+    alike = "ambiguous: write 'mine/level-1-1' or 'mine/level-11'"
+    for text in ("mine/Level_11", "Level_11", "mine-Level_11"):
+        with pytest.raises(EnvIdError, match=alike):
+            dreamer_envs.canonical(text)
+
+
 class Entry:
     def __init__(self, name, value):
         self.name, self.value, self.dist = name, value, None
