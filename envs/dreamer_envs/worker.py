@@ -29,14 +29,17 @@ OK, FAILED = b"k", b"e"
 _SIGNAL_AT_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of Linux' prctl
 
 
-def work(pipe: Connection, maker: Make, row: int) -> None:
+def work(pipe: Connection, maker: Make, row: int, environment: dict[str, str]) -> None:
     """Life of a worker: build the env, meet the parent, answer until told to close.
 
     Args:
         pipe: the worker's end.
         maker: builds the env.
         row: this worker's row in the shared arrays.
+        environment: the parent's variables now; the fork server has those of its own start.
     """
+    os.environ.clear()
+    os.environ.update(environment)
     _detach()
     try:
         env = maker()

@@ -84,7 +84,8 @@ class ProcessVector(VectorEnv):
         context.set_forkserver_preload(["dreamer_envs.worker"])
         with _main_script_hidden(self._need_main):
             ours, theirs = context.Pipe()
-            process = context.Process(target=work, args=(theirs, self._makers[i], i), daemon=True)
+            given = (theirs, self._makers[i], i, dict(os.environ))
+            process = context.Process(target=work, args=given, daemon=True)
             try:
                 process.start()
             except BaseException:

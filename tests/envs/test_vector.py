@@ -276,6 +276,19 @@ def test_workers_hold_neither_torch_nor_the_main_script(odd_envs, monkeypatch):
         assert vector.step([None], [True]).obs["vector"].tolist() == [[0.0, 0.0]]
 
 
+def test_workers_see_the_environment_of_their_start(odd_envs, monkeypatch):
+    monkeypatch.setenv("ASKED_FOR", "")
+    with ProcessVector([odd_envs.asking]):  # the fork server runs from now on at the latest
+        monkeypatch.setenv("ASKED_FOR", "raise")
+    with ProcessVector([odd_envs.asking]) as vector:
+        vector.step([None], [True])
+        with pytest.raises(EnvError, match="fell through the floor"):
+            vector.step([3], [False])
+    monkeypatch.delenv("ASKED_FOR")
+    with pytest.raises(EnvError, match="KeyError: 'ASKED_FOR'"):
+        ProcessVector([odd_envs.asking])
+
+
 def test_closing_ends_the_processes_and_may_be_repeated():
     vector = ProcessVector([dreamer_envs.maker("toy/catch")] * 2)
     processes = list(vector._processes)

@@ -101,6 +101,11 @@ def unbuildable() -> gym.Env:
     raise FileNotFoundError("no ROM called left_shoe")
 
 
+def asking() -> gym.Env:
+    """Needs a variable of the environment."""
+    return dreamer_envs.wrap(Plain(os.environ["ASKED_FOR"]))
+
+
 def unwrapped() -> gym.Env:
     return Plain()
 
