@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from numbers import Real
 from typing import Any, cast
 
 import gymnasium as gym
@@ -105,7 +106,7 @@ def maker(id: str, /, **options: Any) -> Maker:
     python = options.pop("python", None)
     if not python:
         _require_package(suite, canonical_id)
-    _check_options(suite, canonical_id, options)
+    options = _checked_options(suite, canonical_id, options)
     if python:
         return Maker(canonical_id, suite, task, options, python=find_python(str(python)))
     return Maker(
@@ -279,27 +280,46 @@ def _require_package(suite: SuiteSpec, id: str) -> None:
     raise MissingPackageError(f"{id} needs the package {package!r}: {remedy}{own}{apt}.")
 
 
-def _check_options(suite: SuiteSpec, id: str, given: dict[str, Any]) -> None:
+def _checked_options(suite: SuiteSpec, id: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, of the kinds that a suite of ours has as defaults."""
+    checked = dict(given)
     declared = _parameters(suite)
     takes_any = any(p.kind is p.VAR_KEYWORD for p in declared.values())
     for option, value in given.items():
         if option in declared and suite in BUILTIN:
-            _check_number(id, option, value, declared[option].default)
+            checked[option] = _checked_value(id, option, value, declared[option].default)
         elif option not in declared and not takes_any:
             close = names.nearest(option, {name: name for name in declared})
             hint = f" Did you mean {close!r}?" if close else ""
             message = f"{id} has no option {option!r}.{hint} It has: {', '.join(declared)}."
             raise UnknownOptionError(message, option)
+    return checked
 
 
-def _check_number(id: str, option: str, value: Any, default: Any) -> None:
-    """A whole number where the default is one; no picture has less than one row."""
-    if isinstance(default, bool) or not isinstance(default, int):
-        return
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise EnvOptionError(f"{option} is {value!r} for {id}; it must be a whole number.")
+def _checked_value(id: str, option: str, value: Any, default: Any) -> Any:
+    """A value of the default's kind; no picture has less than one row."""
+    if isinstance(default, bool):
+        right, kind = isinstance(value, bool), "true or false"
+    elif isinstance(default, int):
+        right, kind = isinstance(value, int) and not isinstance(value, bool), "a whole number"
+    elif isinstance(default, float):
+        value = _number(value)
+        right, kind = isinstance(value, Real) and not isinstance(value, bool), "a number"
+    else:
+        return value
+    if not right:
+        raise EnvOptionError(f"{option} is {value!r} for {id}; it must be {kind}.")
     if option == "size" and value < 1:
         raise EnvOptionError(f"size is {value} for {id}; it must be at least 1.")
+    return value
+
+
+def _number(value: Any) -> Any:
+    """The number that a text is: YAML reads `1e-1`, without a point, as text."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _parameters(suite: SuiteSpec) -> dict[str, inspect.Parameter]:

@@ -169,12 +169,21 @@ def test_options_lists_defaults_of_the_suite():
         ("CartPole-v1", {"obs": "pixels", "size": 0}, ["size is 0 for gym/CartPole-v1", "least 1"]),
         ("CartPole-v1", {"obs": "pixels", "size": "big"}, ["size is 'big'", "whole number"]),
         ("pinpad/three", {"length": True}, ["length is True", "whole number"]),
+        ("CartPole-v1", {"gray": "no"}, ["gray is 'no' for gym/CartPole-v1", "true or false"]),
+        ("atari/Pong", {"sticky": "often"}, ["sticky is 'often' for atari/Pong", "a number"]),
+        ("atari/Pong", {"sticky": True}, ["sticky is True"]),
     ],
 )
 def test_wrong_option(text, options, words):
     with pytest.raises(EnvOptionError) as error:
         dreamer_envs.make(text, **options)
     assert all(word in str(error.value) for word in words), error.value
+
+
+def test_numbers_that_yaml_reads_as_text_are_numbers():
+    options = dreamer_envs.maker("atari/Pong", sticky="1e-1").options
+    assert options["sticky"] == 0.1
+    assert dreamer_envs.maker("atari/Pong", sticky=0).options["sticky"] == 0
 
 
 def test_a_missing_package_of_another_suite_is_named(clean_registry):
