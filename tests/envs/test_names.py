@@ -172,6 +172,8 @@ def test_options_lists_defaults_of_the_suite():
         ("CartPole-v1", {"gray": "no"}, ["gray is 'no' for gym/CartPole-v1", "true or false"]),
         ("atari/Pong", {"sticky": "often"}, ["sticky is 'often' for atari/Pong", "a number"]),
         ("atari/Pong", {"sticky": True}, ["sticky is True"]),
+        ("FrozenLake-v1", {"map_name": "9x9"}, ["gym/FrozenLake-v1", "map_name='9x9'"]),
+        ("CartPole-v1", {"max_episode_steps": 0}, ["max_episode_steps=0", "positive"]),
     ],
 )
 def test_wrong_option(text, options, words):

@@ -12,7 +12,7 @@ from gymnasium.envs.registration import get_env_id, parse_env_id
 from gymnasium.utils import RecordConstructorArgs
 
 from dreamer_envs import names
-from dreamer_envs.errors import EnvIdError, EnvOptionError, MissingPackageError
+from dreamer_envs.errors import EnvIdError, EnvOptionError, EnvsError, MissingPackageError
 from dreamer_envs.observations import is_image
 from dreamer_envs.suites import rendering
 from dreamer_envs.transforms import ActionRepeat, RenderObs, Resize, check_declared
@@ -157,11 +157,13 @@ def _make(task: str, render_mode: str | None, kwargs: dict[str, Any]) -> gym.Env
     except (gym.error.DependencyNotInstalled, ImportError) as error:
         remedy = f": pip install 'dreamer-plugin[{extra}]'" if (extra := _extra(task)) else ""
         raise MissingPackageError(f"gym/{task} needs a package{remedy} ({error}).") from error
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
+    except (TypeError, KeyError, ValueError, gym.error.Error) as error:
+        asked = kwargs or "unexpected keyword argument" in str(error)
+        if isinstance(error, EnvsError) or not asked:  # an error of the env itself
             raise
+        given = ", ".join(f"{name}={value!r}" for name, value in {**mode, **kwargs}.items())
         raise EnvOptionError(
-            f"gym/{task} does not take one of {sorted(kwargs)}: {error}."
+            f"gym/{task} cannot be made with {given} ({type(error).__name__}: {error})."
         ) from error
 
 
