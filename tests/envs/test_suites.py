@@ -271,6 +271,7 @@ def test_control_suite_pixels(renderer):
         ({"render_mode": "x"}, "'x'"),
         ({"obs": "pixels", "camera": 99}, "camera is 99 for dmc/walker-walk; it has 2, counted"),
         ({"obs": "pixels", "camera": -2}, "camera is -2"),
+        ({"obs": "pixels", "camera": "side"}, "camera is 'side'"),
         ({"obs": "pixels", "size": 999}, "size is 999 for dmc/walker-walk; it draws at most 480"),
     ],
 )
@@ -288,6 +289,17 @@ def test_crafter_ends():
     env.reset()
     env.unwrapped._world._player.health = 0
     assert env.step(0)[2:4] == (True, False)
+
+
+@pytest.mark.parametrize("option, least", [("size", 18), ("area", 1), ("length", 0)])
+def test_crafter_options_are_checked(option, least):
+    pytest.importorskip("crafter")
+    env = dreamer_envs.make("crafter/reward", **{"area": 16, option: least})
+    env.reset(seed=0)
+    env.unwrapped._world._player.inventory["wood"] = 9
+    env.step(0)
+    with pytest.raises(EnvOptionError, match=f"{option} is {least - 1} .* at least {least}"):
+        dreamer_envs.make("crafter/reward", **{option: least - 1})
 
 
 def test_crafter_without_reward():

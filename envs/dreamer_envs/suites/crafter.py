@@ -9,8 +9,11 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from dreamer_envs.errors import EnvOptionError
 from dreamer_envs.images import Image
 from dreamer_envs.suites.rendering import check_render_mode
+
+SMALLEST = 18  # two pixels for each of the 9 cells of a row: the numbers in them have one at least
 
 
 class Crafter(gym.Env[Image, Any]):
@@ -20,8 +23,11 @@ class Crafter(gym.Env[Image, Any]):
         task: `reward` for achievements and health, `noreward` for a reward of 0 throughout.
         size: rows and columns of the image.
         area: rows and columns of the world; a smaller one is built faster.
-        length: steps after which an episode is truncated.
+        length: steps after which an episode is truncated; 0 for never.
         render_mode: `rgb_array` or `None`.
+
+    Raises:
+        EnvOptionError: a bad value.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
@@ -36,6 +42,12 @@ class Crafter(gym.Env[Image, Any]):
         render_mode: str | None = None,
     ) -> None:
         check_render_mode(render_mode, f"crafter/{task}")
+        least = {"size": (size, SMALLEST), "area": (area, 1), "length": (length, 0)}
+        for name, (value, bound) in least.items():
+            if value < bound:
+                raise EnvOptionError(
+                    f"{name} is {value} for crafter/{task}; it must be at least {bound}."
+                )
         self.render_mode = render_mode
         self._settings = {
             "size": (size, size),

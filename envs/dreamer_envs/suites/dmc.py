@@ -144,10 +144,10 @@ class ControlSuite(gym.Env[dict[str, Any], Any]):
     def _check_picture(self) -> None:
         """Raises `EnvOptionError` where the model has no such camera or no room for the image."""
         model, who = self._sim.physics.model, f"dmc/{self._domain}-{self._task}"
-        if not -1 <= self._camera < model.ncam:
+        if not (isinstance(self._camera, int) and -1 <= self._camera < model.ncam):
             raise EnvOptionError(
-                f"camera is {self._camera} for {who}; it has {model.ncam}, counted from 0, and the "
-                "free one, -1."
+                f"camera is {self._camera!r} for {who}; it has {model.ncam}, counted from 0, and "
+                "the free one, -1."
             )
         room = min(model.vis.global_.offheight, model.vis.global_.offwidth)
         if self._size > room:
