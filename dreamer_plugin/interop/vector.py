@@ -40,8 +40,9 @@ from torchrl.envs import (
 from torchrl.envs.batched_envs import BatchedEnvBase
 from torchrl.envs.utils import step_mdp
 
+from dreamer_envs.errors import UnsupportedSpaceError
 from dreamer_envs.frames import Frames, VectorEnv, env_seed
-from dreamer_envs.transforms import rescale
+from dreamer_envs.transforms import native_action
 from dreamer_plugin.errors import UsageError, nearest
 
 # What TorchRL's transforms add for their own use: StepCounter, RewardSum, InitTracker, collectors.
@@ -267,6 +268,8 @@ def _continuous(spec: TensorSpec) -> tuple[gym.Space[Any], Callable[[Any], Tenso
     low, high = np.full(shape, -np.inf, np.float32), np.full(shape, np.inf, np.float32)
     if isinstance(spec, Bounded):
         low, high = (end.cpu().float().expand(shape).numpy() for end in (spec.low, spec.high))
-    return gym.spaces.Box(-1.0, 1.0, shape, np.float32), lambda a: torch.as_tensor(
-        rescale(a, low, high), dtype=spec.dtype
-    )
+    try:
+        space, convert = native_action(gym.spaces.Box(low, high, shape, np.float32))
+    except UnsupportedSpaceError as error:
+        raise UsageError(str(error)) from error
+    return space, lambda a: torch.as_tensor(convert(a), dtype=spec.dtype)

@@ -312,6 +312,14 @@ class Counting(gym.Env):
         return np.full(1, self.steps, np.float32), 1.0, self.steps >= self.length, False, {}
 
 
+@pytest.mark.parametrize("low, high", [(0.0, np.inf), (-3.4e38, 3.4e38)])
+def test_bounds_that_no_action_can_be_scaled_to_are_refused(low, high):
+    env = Counting(3)
+    env.action_space = gym.spaces.Box(low, high, (1,), np.float32)
+    with pytest.raises(UsageError, match=r"action space Box.* has the bounds"):
+        TorchRLVector(GymWrapper(env), 0)
+
+
 @pytest.mark.parametrize("categorical", [False, True])
 def test_rows_of_a_torchrl_env_end_one_by_one(categorical):
     """Lengths 3, 5 and 50: after its reset a row goes on while no other one is reset."""
