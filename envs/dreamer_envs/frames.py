@@ -184,6 +184,7 @@ class VectorEnv(ABC):
             self._arrived = self._finish()
         return {
             "seeds": list(self._seeds),
+            "anew": self._anew,
             "running": self._running.tolist(),
             "envs": self._get_states(),
             "arrived": None if self._arrived is None else vars(self._arrived.copy()),
@@ -204,6 +205,7 @@ class VectorEnv(ABC):
         self._sent = self._arrived = None
         self._set_states(saved["envs"])
         self._seeds = list(saved["seeds"])
+        self._anew = saved.get("anew", 0)  # not in older states
         self._running = np.array(saved["running"], np.bool_)
         if saved.get("arrived") is not None:  # not in older states
             self._arrived = Frames(**saved["arrived"])

@@ -54,6 +54,7 @@ class SupervisedVector(ProcessVector):
         self._docket = Docket(self.supervision, self.ids)
         self._up = [True] * self.num_envs
         self._proved = np.zeros(self.num_envs, np.bool_)  # made a step
+        self._fallen = [0] * self.num_envs  # faults, also of the run that a state is from
         self._due: dict[int, float] = {}  # down -> when to start it
         self._late: dict[int, float] = {}  # starting -> when to stop waiting
         self._cut: set[int] = set()  # failed since their last row, which must be shown as absent
@@ -69,6 +70,15 @@ class SupervisedVector(ProcessVector):
     def envs_left(self) -> int:
         """Envs that are not given up."""
         return self._docket.gone.count(False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """As of `VectorEnv`, with how often each env has failed."""
+        return {**super().state_dict(), "fallen": list(self._fallen)}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """As of `VectorEnv`; an env that is restarted later does not play what it played before."""
+        super().load_state_dict(saved)
+        self._fallen = list(saved.get("fallen", self._fallen))  # not in older states
 
     def _begin(self, actions: Sequence[Any], reset: Bools) -> None:
         self._check_open()
@@ -169,8 +179,8 @@ class SupervisedVector(ProcessVector):
         if fault.pause is not None:
             self._due[i] = now + fault.pause
         # What an episode was seeded with must not bring the same failure about again.
-        count = sum(other.env == i for other in self.faults)
-        self._seeds[i] = env_seed(self._seed, i, count, self._anew)
+        self._fallen[i] += 1
+        self._seeds[i] = env_seed(self._seed, i, self._fallen[i], self._anew)
         _log.warning("%s", fault)
 
     def _bring_back(self) -> None:

@@ -192,6 +192,28 @@ def test_a_restarted_env_does_not_play_the_same_episode_again():
         assert not np.array_equal(frames.obs["vector"][1], first.obs["vector"][1])
 
 
+def test_restarted_envs_play_new_episodes_after_a_resumption_too():
+    makers = [dreamer_envs.maker("CartPole-v1")] * 2
+
+    def first_after_a_fault(vector):
+        os.kill(vector._processes[1].pid, signal.SIGKILL)
+        return until_back(vector, step(vector, 0))[0].obs["vector"][1].tolist()
+
+    with SupervisedVector(makers, 0, QUICK) as vector:
+        vector.reseed(7)
+        step(vector, None, reset=True)
+        step(vector, 0)
+        earlier = first_after_a_fault(vector)
+        step(vector, 0)
+        saved = vector.state_dict()
+        whole = first_after_a_fault(vector)
+    with SupervisedVector(makers, 0, QUICK) as vector:
+        vector.load_state_dict(saved)
+        step(vector, 0)
+        resumed = first_after_a_fault(vector)
+    assert earlier != whole == resumed
+
+
 def test_pauses_grow_to_a_limit_and_old_faults_are_forgotten():
     rules = Supervision(pause=0.1, longest=1.0, window=100.0, budget=5)
     docket = Docket(rules, ["a", "b"])
