@@ -106,6 +106,23 @@ def test_a_seed_starts_the_program_anew(play):
     assert env.reset()[0]["vector"][1] == 5
 
 
+def test_any_seed_starts_a_program_anew_that_has_played(monkeypatch):
+    starts = []
+    about = SimpleNamespace(
+        observation_specs=[SimpleNamespace(shape=(2,))],
+        action_spec=SimpleNamespace(continuous_size=1, discrete_branches=()),
+    )
+    program = SimpleNamespace(reset=lambda: None, close=lambda: None)
+    monkeypatch.setattr(unity.Scene, "_start", lambda self: starts.append(self._seed) or program)
+    monkeypatch.setattr(unity.Scene, "_only_behavior", lambda self: ("Walker", about))
+    monkeypatch.setattr(unity.Scene, "_await", lambda self: ([1], []))
+    monkeypatch.setattr(unity.Scene, "_look", lambda self, steps: {})
+    scene = unity.Scene("Walker")
+    for seed in (0, None, 0, 5, 5):
+        scene.reset(seed=seed)
+    assert starts == [0, 0, 5, 5]  # the first reset finds the program as it started
+
+
 @with_mlagents
 def test_a_program_that_ends_is_an_error(play):
     env = play(branches=[2], dies_at=2, options={"patience": 20})

@@ -70,6 +70,7 @@ class Scene(gym.Env[Any, Any]):
         self._time_scale, self._graphics, self._patience = time_scale, graphics, patience
         self._seed = 0
         self._unity = self._start()
+        self._fresh = True  # nothing was played since the program started
         self._behavior, spec = self._only_behavior()
         self._cameras = [i for i, part in enumerate(spec.observation_specs) if _is_camera(part)]
         if self._cameras and not graphics:
@@ -90,10 +91,11 @@ class Scene(gym.Env[Any, Any]):
             EnvError: the agent asks for no decision, or the program is gone.
         """
         super().reset(seed=seed)
-        if seed is not None and seed % SEED_LIMIT != self._seed:
+        if seed is not None and (seed % SEED_LIMIT, True) != (self._seed, self._fresh):
             self._seed = seed % SEED_LIMIT
             self.close()
             self._unity = self._start()
+        self._fresh = False
         self._ask(self._unity.reset)
         decision, _ = self._await()
         if len(decision) == 0:  # it ended in the moment it began
