@@ -148,6 +148,23 @@ def test_gym_tasks_are_the_newest_versions_without_ours():
     assert not any(task.startswith(("atari", "dmc", "pinpad", "toy", "ALE")) for task in tasks)
 
 
+def _raise_flag():
+    """An env of a user, whose name sounds like those that Gymnasium refuses with."""
+
+
+@pytest.mark.parametrize("entry", ["minigrid_mine:MyEnv", "metaworlds.own:_raise_it", _raise_flag])
+def test_modules_that_sound_like_those_of_suites_are_a_users_own(entry, monkeypatch):
+    monkeypatch.setitem(gym.registry, "Own-v3", gym.envs.registration.EnvSpec("Own-v3", entry))
+    assert dreamer_envs.canonical("Own-v3") == "gym/Own-v3"
+
+
+@pytest.mark.parametrize("entry", ["minigrid.envs:MyEnv", "nle.env:NLE", "dreamer_envs.registry:x"])
+def test_ids_of_other_suites_are_not_gymnasiums(entry, monkeypatch):
+    monkeypatch.setitem(gym.registry, "Own-v3", gym.envs.registration.EnvSpec("Own-v3", entry))
+    assert "Own-v3" not in dreamer_envs.tasks("gym")
+    assert "Reacher-v2" not in dreamer_envs.tasks("gym")  # Gymnasium's own, which only raises
+
+
 def test_options_lists_defaults_of_the_suite():
     assert dreamer_envs.options("atari")["size"] == 96
     small = dreamer_envs.options("atari100k/Pong")

@@ -19,7 +19,7 @@ from dreamer_envs.transforms import ActionRepeat, RenderObs, Resize, check_decla
 
 OBS = ("vector", "pixels", "both")
 # Packages that register ids with Gymnasium and have suites of their own here.
-OTHER_SUITES = ("ale_py", "metaworld", "minigrid", "nle.")
+OTHER_SUITES = ("ale_py", "metaworld", "minigrid", "nle")
 
 
 def make(
@@ -122,8 +122,14 @@ def match(text: str) -> str | None:
 
 def _foreign(gym_id: str) -> bool:
     """Whether an id belongs to another suite of ours, or only raises an error that says so."""
-    entry = str(gym.registry[gym_id].entry_point)
-    return entry.startswith(("dreamer_envs.registry:", *OTHER_SUITES)) or "_raise_" in entry
+    entry: Any = gym.registry[gym_id].entry_point
+    if isinstance(entry, str):
+        module, _, name = entry.partition(":")
+    else:
+        module, name = (getattr(entry, part, "") for part in ("__module__", "__name__"))
+    package = module.partition(".")[0]
+    raises = package == "gymnasium" and name.startswith("_raise_")
+    return module == "dreamer_envs.registry" or package in OTHER_SUITES or raises
 
 
 def _from_module(module: str, text: str) -> str:
