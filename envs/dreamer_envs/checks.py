@@ -143,7 +143,7 @@ def _failure(error: Exception) -> tuple[str, str]:
 
 def _walk(env: Env, steps: int, seed: int, tell: Callable[[str, float, float], None]) -> _Walk:
     env.action_space.seed(seed)
-    walk = _Walk(obs=[env.reset(seed=seed)[0]], lengths=[])
+    walk = _Walk(obs=[_kept(env.reset(seed=seed)[0])], lengths=[])
     length = 0
     began = time.perf_counter()
     for _ in range(steps):
@@ -153,7 +153,7 @@ def _walk(env: Env, steps: int, seed: int, tell: Callable[[str, float, float], N
         walk.steps += 1
         walk.rewards.add(float(reward))
         if len(walk.obs) < COMPARED:
-            walk.obs.append({key: np.array(value) for key, value in obs.items()})
+            walk.obs.append(_kept(obs))
         _fits(env, obs)
         if terminated or truncated:
             walk.both += terminated and truncated
@@ -168,6 +168,11 @@ def _walk(env: Env, steps: int, seed: int, tell: Callable[[str, float, float], N
     walk.seconds = max(time.perf_counter() - began, 1e-9)
     tell(STEPS, steps, steps)
     return walk
+
+
+def _kept(frame: Obs) -> Obs:
+    """A copy: an env may fill the same arrays at each step."""
+    return {key: np.array(value) for key, value in frame.items()}
 
 
 def _fits(env: Env, obs: Obs) -> None:
@@ -275,13 +280,13 @@ def _judge_seeds(report: Report, env: Env, twin: Env, seed: int) -> None:
 
 def _episode(env: Env, seed: int) -> list[Obs]:
     env.action_space.seed(seed)
-    frames = [env.reset(seed=seed)[0]]
+    frames = [_kept(env.reset(seed=seed)[0])]
     for _ in range(PAIRED):
         obs, reward, terminated, truncated, _ = env.step(env.action_space.sample())
-        frames.append({**obs, "reward": np.float64(reward), "ends": (terminated, truncated)})
+        frames.append(_kept({**obs, "reward": reward, "ends": (terminated, truncated)}))
         if terminated or truncated:
-            frames.append(env.reset()[0])
-    return [{key: np.array(value) for key, value in frame.items()} for frame in frames]
+            frames.append(_kept(env.reset()[0]))
+    return frames
 
 
 def _first_difference(one: list[Obs], two: list[Obs]) -> str | None:
