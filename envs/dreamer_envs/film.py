@@ -57,10 +57,11 @@ class Film(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
                 "A film needs imageio-ffmpeg: pip install 'dreamer-plugin[video]'."
             )
         self._draws = env.render_mode == "rgb_array"
-        if not self._draws and IMAGE not in getattr(env.observation_space, "spaces", {}):
+        shown = getattr(env.observation_space, "spaces", {}).get(IMAGE)
+        if not self._draws and (shown is None or shown.dtype != np.uint8):
             raise EnvOptionError(
                 f"There is nothing to film: render_mode is {env.render_mode!r} and no observation "
-                f"is named {IMAGE!r}; make the env with render_mode='rgb_array'."
+                f"named {IMAGE!r} is uint8; make the env with render_mode='rgb_array'."
             )
         self._folder, self._every = Path(folder), every
         self._fps = fps or int(env.metadata.get("render_fps") or FALLBACK_FPS)

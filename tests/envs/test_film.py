@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ import dreamer_envs
 from dreamer_envs import film as films
 from dreamer_envs.errors import EnvOptionError, MissingPackageError
 from dreamer_envs.film import film
+from tests.envs.test_transforms import Fake
 
 needs_ffmpeg = pytest.mark.skipif(
     importlib.util.find_spec("imageio_ffmpeg") is None, reason="imageio-ffmpeg is not installed"
@@ -65,6 +67,9 @@ def test_an_env_that_draws_is_filmed_as_it_draws(tmp_path):
 def test_nothing_to_film_is_told(tmp_path):
     with pytest.raises(EnvOptionError, match="make the env with render_mode='rgb_array'"):
         film(dreamer_envs.make("gym/CartPole-v1"), tmp_path)
+    numbers = gym.spaces.Dict(image=gym.spaces.Box(0, 1, (8, 8, 3), np.float32))
+    with pytest.raises(EnvOptionError, match="no observation named 'image' is uint8"):
+        film(Fake(numbers), tmp_path)
     with pytest.raises(EnvOptionError, match="every is 0"):
         film(dreamer_envs.make("pinpad/three"), tmp_path, every=0)
 
