@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 import types
 import weakref
 from collections.abc import Iterator, Sequence
@@ -233,8 +234,10 @@ def _end_workers(pipes: list[Connection], processes: list[Any], blocks: list[Any
     for pipe in pipes:
         with suppress(OSError):  # it is gone already
             pipe.send_bytes(CLOSE)
+    end = time.monotonic() + PATIENCE  # for all together
     for process in processes:
-        process.join(PATIENCE)
+        process.join(max(end - time.monotonic(), 0))
+    for process in processes:
         if process.is_alive():
             kill(process)
     for opened in (*pipes, *blocks):

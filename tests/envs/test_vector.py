@@ -15,7 +15,7 @@ import pytest
 from gymnasium import spaces
 
 import dreamer_envs
-from dreamer_envs import shared, state
+from dreamer_envs import shared, state, workers
 from dreamer_envs.errors import EnvError, StateError
 from dreamer_envs.frames import env_seed, told_success
 from dreamer_envs.vector import Frames, ProcessVector, SerialVector
@@ -297,6 +297,16 @@ def test_closing_ends_the_processes_and_may_be_repeated():
     assert not any(process.is_alive() for process in processes)
     with pytest.raises(EnvError, match="closed"):
         vector.step([None] * 2, [True] * 2)
+
+
+def test_closing_waits_once_for_all_that_hang(monkeypatch):
+    monkeypatch.setattr(workers, "PATIENCE", 3.0)
+    vector = ProcessVector([dreamer_envs.maker("toy/catch")] * 4)
+    for process in vector._processes:
+        os.kill(process.pid, signal.SIGSTOP)
+    began = time.monotonic()
+    vector.close()
+    assert 3.0 <= time.monotonic() - began < 9.0  # twelve, one after the other
 
 
 SCRIPT = """
