@@ -294,6 +294,9 @@ class RenderObs(gym.ObservationWrapper[Any, Any, Any], RecordConstructorArgs):
         size: rows and columns of the image.
         gray: whether to keep the luma only.
         keep: whether to keep the env's own observation too, named as by `wrap`.
+
+    Raises:
+        EnvOptionError: the env's own observation is named `image` too.
     """
 
     state_attributes: ClassVar[tuple[str, ...]] = ()
@@ -305,7 +308,13 @@ class RenderObs(gym.ObservationWrapper[Any, Any, Any], RecordConstructorArgs):
         parts: dict[str, AnySpace] = {"image": image_space((size, size, 1 if gray else 3))}
         if keep:
             own = env.observation_space
-            parts |= own.spaces if isinstance(own, spaces.Dict) else {single_name(own): own}
+            named = own.spaces if isinstance(own, spaces.Dict) else {single_name(own): own}
+            if "image" in named:
+                raise EnvOptionError(
+                    f"{type(env.unwrapped).__name__} has an observation named 'image' already: use "
+                    "obs=vector for its own, or obs=pixels for what it draws, not both."
+                )
+            parts |= named
         self.observation_space = spaces.Dict(parts)
 
     def observation(self, observation: Any) -> Any:

@@ -302,6 +302,13 @@ def test_what_is_drawn_is_checked():
         env.observation(None)
 
 
+def test_what_is_drawn_replaces_no_observation_of_its_name():
+    own = spaces.Dict(image=spaces.Box(0, 1, (3,)), place=spaces.Discrete(2))
+    with pytest.raises(EnvOptionError, match="Fake has an observation named 'image' already"):
+        RenderObs(Fake(own), 16, keep=True)
+    assert list(RenderObs(Fake(own), 16).observation_space) == ["image"]
+
+
 @pytest.mark.parametrize("name", ["observation_space", "action_space"])
 def test_an_env_without_a_space_is_refused(name):
     env = Fake(spaces.Box(0, 1, (3,)))
