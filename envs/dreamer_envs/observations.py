@@ -2,6 +2,7 @@
 
     space of the env                     common form              refused, with the key's name
     Box uint8 [H, W, C] or [C, H, W]     uint8 [H, W, C]          another dtype or shape
+    Box uint8 [T, H, W, C]               none: a stack of images is refused
     Box, MultiBinary                     float32                  another shape, nan, inf
     Discrete, MultiDiscrete              int64 from 0             a value outside of the space
 
@@ -86,11 +87,15 @@ def is_image(space: AnySpace) -> bool:
     """Whether an observation space is a picture in any of the layouts that are understood."""
     if not isinstance(space, spaces.Box) or space.dtype != np.uint8:
         return False
-    if len(space.shape) == 2:
-        return min(space.shape) >= SMALLEST_IMAGE
-    if len(space.shape) != 3:
+    return _is_picture(space.shape)
+
+
+def _is_picture(shape: tuple[int, ...]) -> bool:
+    if len(shape) == 2:
+        return min(shape) >= SMALLEST_IMAGE
+    if len(shape) != 3:
         return False
-    return _is_channels_first(space.shape) or min(space.shape[:2]) >= SMALLEST_IMAGE
+    return _is_channels_first(shape) or min(shape[:2]) >= SMALLEST_IMAGE
 
 
 def single_name(space: AnySpace) -> str:
@@ -139,6 +144,11 @@ def _leaf(space: AnySpace, name: str, lead: int) -> tuple[AnySpace, Convert]:
         raise UnsupportedSpaceError(
             f"Observation {name!r} has the space {space}, which is not supported: use Box, "
             "Discrete, MultiDiscrete, MultiBinary, or leave it out of the observation."
+        )
+    if space.dtype == np.uint8 and len(space.shape) == 4 and _is_picture(space.shape[1:]):
+        raise UnsupportedSpaceError(
+            f"Observation {name!r} is a stack of images {space.shape}: leave FrameStackObservation "
+            "out, for the agent remembers what it saw, or join the frames along the colours."
         )
     return _image(space, name, lead) if is_image(space) else _vector(space, name, lead)
 

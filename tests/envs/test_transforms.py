@@ -155,6 +155,11 @@ def test_values_of_observations():
         (spaces.Discrete(2), spaces.Box(0, 5, (2,), np.int64), "action.*int64"),
         (spaces.Discrete(2), spaces.Tuple([spaces.Discrete(2)]), "action.*Tuple.*use Box"),
         (spaces.Discrete(2), spaces.MultiDiscrete([[2, 3]]), "MultiDiscrete of one axis"),
+        (
+            spaces.Box(0, 255, (4, 64, 64, 3), np.uint8),
+            spaces.Discrete(2),
+            "'vector' is a stack of images .* leave FrameStackObservation out",
+        ),
         (spaces.Graph(spaces.Box(0, 1), None), spaces.Discrete(2), "observation.*Graph.*use Box"),
     ],
 )
