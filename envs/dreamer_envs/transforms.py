@@ -107,7 +107,7 @@ def native_action(space: AnySpace, name: str = "action") -> tuple[AnySpace, Conv
     if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
         _check_bounds(space, name)
         agent_space = spaces.Box(-1.0, 1.0, space.shape, np.float32)
-        return agent_space, _scaler(space.low, space.high)
+        return agent_space, scaler(space.low, space.high)
     raise UnsupportedSpaceError(
         f"{name} space {space} is not supported: use Box of floats, Discrete, MultiDiscrete of "
         "one axis, MultiBinary, or a Dict of these."
@@ -129,22 +129,16 @@ def _check_bounds(space: spaces.Box, name: str) -> None:
         )
 
 
-def rescale(action: Any, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Clips to [-1, 1] and maps to `[low, high]` where both are finite.
+def scaler(low: np.ndarray, high: np.ndarray) -> Callable[[Any], np.ndarray]:
+    """What clips actions to [-1, 1] and maps them to `[low, high]` where both are finite.
 
     Args:
-        action: array of the shape of `low`, any real values.
         low: lower bounds of the env, `-inf` allowed.
         high: upper bounds of the env, `inf` allowed.
 
     Returns:
-        The env's action, of the dtype of `low`, inside of the bounds.
+        From an array of the shape of `low`, any real values, to the env's action, of its dtype.
     """
-    return _scaler(low, high)(action)
-
-
-def _scaler(low: np.ndarray, high: np.ndarray) -> Callable[[Any], np.ndarray]:
-    """`rescale` for fixed bounds; what depends on them alone is computed once, not at each step."""
     finite, kind = np.isfinite(low) & np.isfinite(high), low.dtype
     bottom, top = np.where(finite, low, -1.0), np.where(finite, high, 1.0)
     span = top - bottom

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dreamer_envs import images, wrap
 from dreamer_envs.errors import EnvOptionError, FrameError, UnsupportedSpaceError
 from dreamer_envs.images import Resizer, grayscale, resize
-from dreamer_envs.transforms import ActionRepeat, NormalizeAction, RenderObs, Resize, rescale
+from dreamer_envs.transforms import ActionRepeat, NormalizeAction, RenderObs, Resize, scaler
 
 U8 = np.uint8
 
@@ -70,7 +70,7 @@ def test_actions_inside_a_dict(golden):
 
 def test_bounds_of_one_cost_no_bit():
     tiny = np.array([1e-8, -3e-8, 0.3, -0.7], np.float32)
-    np.testing.assert_array_equal(rescale(tiny, -np.ones(4), np.ones(4)), tiny)
+    np.testing.assert_array_equal(scaler(-np.ones(4), np.ones(4))(tiny), tiny)
 
 
 @given(

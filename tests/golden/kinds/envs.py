@@ -12,7 +12,7 @@ import dreamer_envs
 from dreamer_envs.suites import minecraft_logic as minecraft
 from dreamer_envs.suites.atari import preprocess
 from dreamer_envs.suites.pinpad import PinPad
-from dreamer_envs.transforms import rescale
+from dreamer_envs.transforms import scaler
 from dreamer_envs.vector import Frames
 from dreamer_plugin.build import build_rssm
 from dreamer_plugin.config.schema import Config, ModelConfig
@@ -28,7 +28,7 @@ VECTOR = gym.spaces.Dict({"vector": gym.spaces.Box(-1, 1, (1,), np.float32)})
 
 def action_wrappers(g: Golden) -> None:
     """Clipping and scaling of actions."""
-    g.check("env_action", rescale(g.array("policy_action"), g.array("low"), g.array("high")))
+    g.check("env_action", scaler(g.array("low"), g.array("high"))(g.array("policy_action")))
 
 
 def atari_preprocessing(g: Golden) -> None:
