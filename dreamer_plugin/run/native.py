@@ -99,23 +99,34 @@ class _SpacesOnly(gym.Env[Any, Any]):
 def _rows(space: Space, value: Any, name: str) -> list[Any]:
     """The rows of a batch, nothing when `value` is a single one."""
     if isinstance(space, spaces.Dict):
-        missing = set(space.spaces) - set(value)
-        if missing:
-            raise UsageError(f"The {name} lacks {', '.join(sorted(missing))}.")
-        columns = {key: _rows(sub, value[key], f"{name} {key!r}") for key, sub in space.items()}
-        counts = {key: len(rows) for key, rows in columns.items()}
-        if len(set(counts.values())) > 1:
-            raise UsageError(f"The {name} has as many rows in each part as {counts}.")
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        parts = _parts(dict(space.items()), value, name)
+        return [dict(zip(parts, row, strict=True)) for row in zip(*parts.values(), strict=True)]
     if isinstance(space, spaces.Tuple):
-        parts = zip(space.spaces, value, strict=True)
-        return list(zip(*(_rows(sub, item, name) for sub, item in parts), strict=True))
-    shape, array = tuple(space.shape or ()), np.asarray(value)
+        given = dict(enumerate(value)) if isinstance(value, (tuple, list)) else value
+        parts = _parts(dict(enumerate(space)), given, name)
+        return list(zip(*parts.values(), strict=True))
+    shape = tuple(space.shape or ())
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise UsageError(f"The {name} is ragged: one has shape {shape}.") from error
     if array.shape == shape:
         return []
     if array.shape[1:] == shape and array.ndim == len(shape) + 1:
         return list(array)
     raise UsageError(f"The {name} has shape {array.shape}; one has {shape}, a batch (N, *{shape}).")
+
+
+def _parts(known: Mapping[Any, Space], value: Any, name: str) -> dict[Any, list[Any]]:
+    """The rows of each part of a nested value."""
+    if not isinstance(value, Mapping) or set(known) - set(value):
+        found = f"has {list(value)}" if isinstance(value, Mapping) else f"is {value!r:.60}"
+        raise UsageError(f"The {name} {found}; one has the parts {list(known)}.")
+    columns = {key: _rows(sub, value[key], f"{name} {key!r}") for key, sub in known.items()}
+    counts = {key: len(rows) for key, rows in columns.items()}
+    if len(set(counts.values())) > 1:
+        raise UsageError(f"The {name} has as many rows in each part as {counts}.")
+    return columns
 
 
 def _stack(rows: list[Any]) -> Any:

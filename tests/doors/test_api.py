@@ -560,11 +560,33 @@ def test_saving_where_a_file_is_is_refused(tmp_path):
         small(cartpole()).save(tmp_path / "a")
 
 
+@pytest.mark.parametrize(
+    ("obs", "words"),
+    [
+        (7, r"observation is 7; one has the parts \[0, 1\]"),
+        ((np.zeros(3),), r"observation has \[0\]; one has the parts \[0, 1\]"),
+        ((np.zeros(3), 4), r"observation 1 is 4; one has the parts \['z'\]"),
+        ((np.zeros((2, 3)), {"z": 1}), r"as many rows in each part as \{0: 2, 1: 0\}"),
+    ],
+)
+def test_predict_names_the_part_of_a_nested_observation_that_does_not_fit(obs, words):
+    inner = gym.spaces.Dict(z=gym.spaces.Discrete(2))
+    agent = small(lambda: Sees(gym.spaces.Tuple((gym.spaces.Box(-1, 1, (3,)), inner))))
+    with pytest.raises(UsageError, match=words):
+        agent.predict(obs)
+
+
 def test_predict_names_rows_and_states_that_do_not_fit():
     mixed = gym.spaces.Dict(x=gym.spaces.Box(-1, 1, (3,)), y=gym.spaces.Discrete(2))
     agent = small(lambda: Sees(mixed))
     with pytest.raises(UsageError, match="as many rows in each part as {'x': 2, 'y': 0}"):
         agent.predict({"x": np.zeros((2, 3), np.float32), "y": 1})
+    with pytest.raises(
+        UsageError, match=r"observation has \['x'\]; one has the parts \['x', 'y'\]"
+    ):
+        agent.predict({"x": np.zeros(3, np.float32)})
+    with pytest.raises(UsageError, match=r"observation 'x' is ragged: one has shape \(3,\)"):
+        agent.predict({"x": [[1.0], [1.0, 2.0]], "y": 1})
     one = {"x": np.zeros(3, np.float32), "y": 1}
     with pytest.raises(UsageError, match=r"episode_start has shape \(2,\), and obs 1 rows"):
         agent.predict(one, episode_start=np.ones(2))
