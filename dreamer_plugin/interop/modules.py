@@ -20,6 +20,7 @@ from torchrl.envs.utils import ExplorationType, exploration_type
 from dreamer_plugin import keys
 from dreamer_plugin.agent import Agent
 from dreamer_plugin.data.noise import NoiseStreams
+from dreamer_plugin.errors import UsageError
 from dreamer_plugin.spaces import Spaces
 
 _MODES = (ExplorationType.DETERMINISTIC, ExplorationType.MODE)
@@ -30,6 +31,9 @@ class DreamerPolicy(TensorDictModuleBase):  # type: ignore[misc]
 
     Under `set_exploration_type(DETERMINISTIC)` or `MODE` it takes modes of posterior and policy;
     otherwise it samples, with the noise of one stream per env.
+
+    Its `state_dict` is the agent's, for policies of any number of envs; what an exact resume needs
+    on top is `noise.state_dict()`.
 
     Args:
         agent: decides; its weights are shared, not copied.
@@ -53,7 +57,13 @@ class DreamerPolicy(TensorDictModuleBase):  # type: ignore[misc]
 
         Returns:
             The same TensorDict with the `out_keys`, on its own device.
+
+        Raises:
+            UsageError: of steps in time, `[N, T]`: it decides one at a time.
         """
+        if tensordict.batch_dims > 1:
+            shape = list(tensordict.batch_size)
+            raise UsageError(f"the policy decides for [N] envs at a time, not for {shape}")
         single = not tensordict.batch_dims
         rows = tensordict.unsqueeze(0) if single else tensordict
         action, after = self._act(rows.to(self.agent.device))

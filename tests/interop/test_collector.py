@@ -126,6 +126,15 @@ def test_what_would_pad_or_falsify_the_replay_is_refused(made):
         torchrl_collector(None, None, None, Aligner(1, several), 1, init_random_frames=1)
 
 
+@pytest.mark.parametrize("made", ["gym/CartPole-v1"], indirect=True)
+def test_a_policy_refuses_steps_in_time(made):
+    agent, spaces, make = made
+    policy = DreamerPolicy(agent, spaces, NoiseStreams(0, 2, agent.noise_size))
+    rollout = dreamer_env([make] * 2, agent, spaces, SEED).rollout(3)
+    with pytest.raises(UsageError, match=r"for \[N\] envs at a time, not for \[2, 3\]"):
+        policy(rollout)
+
+
 def test_modes_ignore_the_noise(made):
     agent, spaces, make = made
     actions = []
