@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dreamer_plugin.errors import UsageError
+
 
 class NoiseStreams:
     """Uniform numbers in [0, 1), one generator per env.
@@ -35,7 +37,14 @@ class NoiseStreams:
 
         Returns:
             `[N, size]`, zeros in the other rows, whose streams do not move.
+
+        Raises:
+            UsageError: for more or fewer envs than streams.
         """
+        if len(rows) != len(self._streams):
+            raise UsageError(
+                f"{len(rows)} envs, but noise of {len(self._streams)}: make them alike"
+            )
         noise = np.zeros((len(self._streams), self.size), np.float32)
         for row in np.flatnonzero(rows):
             self._streams[row].random(dtype=np.float32, out=noise[row])

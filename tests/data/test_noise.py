@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 
 from dreamer_plugin.data.noise import NoiseStreams
+from dreamer_plugin.errors import UsageError
 
 
 def test_an_env_draws_the_same_whoever_else_is_there() -> None:
@@ -43,3 +45,9 @@ def test_values_are_uniform() -> None:
     assert noise.dtype == np.float32 and noise.min() >= 0 and noise.max() < 1
     # Standard error of the mean of 10,000 uniforms: 0.2887 / 100; five of them.
     assert abs(noise.mean() - 0.5) < 0.015
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_envs_without_a_stream_of_their_own_are_refused(count: int) -> None:
+    with pytest.raises(UsageError, match=f"{count} envs, but noise of 2"):
+        NoiseStreams(0, 2, 4).draw(np.ones(count, bool))
