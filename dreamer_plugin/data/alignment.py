@@ -131,7 +131,7 @@ class Aligner:
         Raises:
             UsageError: when a collector has padded them.
         """
-        if ("collector", "mask") in transitions.keys(True):
+        if transitions.get(("collector", "mask"), None) is not None:
             raise UsageError("transitions are padded: leave split_trajs out of the collector")
         steps = transitions.unsqueeze(-1) if transitions.ndim == 1 else transitions
         steps = steps.cpu()

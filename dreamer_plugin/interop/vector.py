@@ -42,13 +42,13 @@ from torchrl.envs.utils import step_mdp
 
 from dreamer_envs.errors import UnsupportedSpaceError
 from dreamer_envs.frames import Frames, VectorEnv, env_seed
+from dreamer_envs.observations import SMALLEST_IMAGE
 from dreamer_envs.transforms import native_action
 from dreamer_plugin.errors import UsageError, nearest
 
 # What TorchRL's transforms add for their own use: StepCounter, RewardSum, InitTracker, collectors.
 BOOKKEEPING = frozenset({"episode_reward", "is_init", "reward_sum", "step_count", "traj_ids"})
 ROW_MEMORY = (CatFrames, TimeMaxPool)  # forget a row's frames where others are stepped without it
-LEAST_SIDE = 16  # of an image
 Bools = NDArray[np.bool_]
 
 
@@ -220,7 +220,7 @@ def _obs_space(name: str, spec: TensorSpec) -> gym.Space[Any]:
         return gym.spaces.MultiDiscrete(np.full(shape or (1,), spec.space.n))
     if spec.dtype == torch.uint8 and len(shape) == 3 and shape[-1] <= 4:
         return gym.spaces.Box(0, 255, shape, np.uint8)
-    if len(shape) == 3 and (shape[0] <= 4 or sorted(shape)[1] >= LEAST_SIDE):
+    if len(shape) == 3 and (shape[0] <= 4 or sorted(shape)[1] >= SMALLEST_IMAGE):
         raise UsageError(
             f"observation {name!r} is {spec.dtype} {list(shape)}: images must be uint8 [H, W, C] "
             "with up to 4 channels here; leave ToTensorImage, Permute and CatFrames of images out "

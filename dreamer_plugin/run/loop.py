@@ -63,10 +63,11 @@ def train(
     folder = resumed_folder(cfg, resume) if resume is not None else None
     resumed = folder is not None
     if folder is not None:
+        saved = load_config(folder.config_path)
         if str(resume) != "auto":  # which looks in the logdir
-            _check_logdir(cfg, folder)
+            _check_logdir(cfg, saved, folder)
         _check_steps(cfg, folder)
-        _check_changes(cfg, folder, allow_config_change, console)
+        _check_changes(cfg, saved, folder, allow_config_change, console)
     if folder is None and resume is not None:
         console.print("Nothing to continue: a new run begins.")
     folder = folder or new_folder(cfg)
@@ -92,10 +93,10 @@ def train(
     return result
 
 
-def _check_logdir(cfg: Config, folder: RunFolder) -> None:
+def _check_logdir(cfg: Config, saved: Config, folder: RunFolder) -> None:
     """Refuse another folder than that of the run; the one that it was moved from may be saved."""
-    logdir, saved = cfg.run.logdir, load_config(folder.config_path).run.logdir
-    if logdir not in ("", saved) and Path(logdir).resolve() != folder.path.resolve():
+    logdir = cfg.run.logdir
+    if logdir not in ("", saved.run.logdir) and Path(logdir).resolve() != folder.path.resolve():
         raise UsageError(
             f"run.logdir={logdir} with --resume {folder.path}: a run goes on in its own folder. "
             "Leave run.logdir out, or copy the folder first."
@@ -112,9 +113,11 @@ def _check_steps(cfg: Config, folder: RunFolder) -> None:
         )
 
 
-def _check_changes(cfg: Config, folder: RunFolder, allowed: bool, console: Console) -> None:
+def _check_changes(
+    cfg: Config, saved: Config, folder: RunFolder, allowed: bool, console: Console
+) -> None:
     """Show what differs from the settings that a run began with, and refuse it unless allowed."""
-    found = changes(load_config(folder.config_path), cfg)
+    found = changes(saved, cfg)
     if found and not allowed:
         raise UsageError(
             f"{folder.path} began with other settings ({'; '.join(found)}). Continue it with its "

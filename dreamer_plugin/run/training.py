@@ -373,7 +373,7 @@ class Training:
             self._save_best(sum(returns) / len(returns), measure, final=len(returns) == RECENT)
 
     def _save_best(self, value: float, measure: str, final: bool = True) -> None:
-        if self._saver is None or value <= max(self.progress.best, self._kept(measure)):
+        if self._saver is None or value <= self.progress.best or value <= self._kept(measure):
             return
         self.progress.best = value if final else NONE_YET
         self._saver.save_best(snapshot.take_best(self.state, value, measure))
