@@ -199,8 +199,11 @@ def _plan(asked: _Asked) -> tuple[Reproduction, dict[str, Config]]:
     for part in dict.fromkeys(part for words in asked.without for part in parts_of(words)):
         config = [asked.preset, ABLATIONS[part].preset]
         without = compose(curve.env, config=config, overrides=asked.overrides).config
-        if without == plain or not ABLATIONS[part].there(plain):
-            raise UsageError(f"--without {part}: {asked.preset} has no such part to leave out.")
+        if without == plain or not ABLATIONS[part].there(plain, curve):
+            raise UsageError(
+                f"--without {part}: {asked.preset} has no such part to leave out on {curve.env}"
+                f"{f' from {curve.seen}' if curve.seen else ''}."
+            )
     resolved = {name: _resolve(asked, curve, steps, some) for name, some in variants.items()}
     configs = {name: each.config for name, each in resolved.items()}
     full = resolved[parts.FULL]

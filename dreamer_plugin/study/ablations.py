@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dreamer_plugin.config import Config
 from dreamer_plugin.errors import UsageError, choose
+from dreamer_plugin.study.published_curves import Curve
 
 SEPARATOR = "+"  # between parts that are left out together
 _FIGURE = "Figure 6a of arXiv:2301.04104v2, mean over 14 tasks"
@@ -18,12 +19,13 @@ class Ablation:
 
     Args:
         preset: of the shelf `ablation`. claim: what the paper says of leaving it out.
-        there: whether an agent has it, where the preset would change others too.
+        there: whether an agent has it that is to reach a curve, where the preset would change its
+            settings all the same.
     """
 
     preset: str
     claim: str
-    there: Callable[[Config], bool] = lambda cfg: True
+    there: Callable[[Config, Curve], bool] = lambda cfg, curve: True
 
 
 ABLATIONS = {
@@ -35,15 +37,17 @@ ABLATIONS = {
     "return-norm": Ablation(
         "without_return_norm",
         f"contributes most after the KL objective; advantages are normalised instead ({_FIGURE})",
-        lambda cfg: cfg.behavior.return_norm.kind != "none",
+        lambda cfg, curve: cfg.behavior.return_norm.kind != "none",
     ),
     "two-hot": Ablation(
         "without_two_hot",
         f"contributes most after these two; a Huber loss takes its place ({_FIGURE})",
-        lambda cfg: "twohot" in f"{cfg.world.reward.output} {cfg.behavior.critic.output}",
+        lambda cfg, curve: "twohot" in f"{cfg.world.reward.output} {cfg.behavior.critic.output}",
     ),
     "symlog": Ablation(
-        "without_symlog", f"of observations: contributes on average, on some tasks ({_FIGURE})"
+        "without_symlog",
+        f"of observations: contributes on average, on some tasks ({_FIGURE})",
+        lambda cfg, curve: curve.sees_numbers,
     ),
     "unimix": Ablation(
         "without_unimix",

@@ -16,6 +16,7 @@ PRESETS = {"v1": "v1", "v2": "v2", "v3": "v3_2024"}
 # They were run before the later agent was written: docs/adr/0009.
 EARLIER = {"dmc_proprio": "v3_2023"}
 PIXELS, VISION = "pixels", "dmc_vision"
+NUMBERS = ("dmc_proprio",)  # suites whose agents see vectors; those of all others, images alone
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class Curve:
     def seen(self) -> str:
         """What its agent saw: `pixels` where the suite can be seen in two ways, else nothing."""
         return PIXELS if self.suite == VISION else ""
+
+    @property
+    def sees_numbers(self) -> bool:
+        """Whether its agent saw vectors."""
+        return self.suite in NUMBERS
 
     @property
     def presets(self) -> list[str]:

@@ -374,6 +374,7 @@ def test_a_shelf_is_looked_at_before_training(toy, page):
         (["--agent", "v2", "--without", "two-hot"], "--without two-hot: v2 has no such part"),
         (["--agent", "v1", "--without", "return-norm"], "--without return-norm: v1 has no such"),
         (["--agent", "v2", "--without", "kl-balance+symlog"], "--without symlog: v2 has no such"),
+        (["--without", "symlog"], "has no such part to leave out on dmc/walker-walk from pixels."),
     ],
 )
 def test_what_would_count_for_nothing_is_refused(words, told):
@@ -519,7 +520,7 @@ def test_a_command_trains_compares_goes_on_and_survives_a_failure(repo, toy, mon
 def test_a_part_that_an_agent_has_not_cannot_be_left_out(repo, toy):
     line = ["reproduce", "toy/reach", "--config", "v1", "--without", "unimix", "--out", toy]
     message = call(*line, code=2).stderr
-    assert "--without unimix: v1 has no such part to leave out." in message
+    assert "--without unimix: v1 has no such part to leave out on toy/reach." in message
 
 
 def test_curves_are_listed():
