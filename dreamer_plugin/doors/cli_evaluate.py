@@ -42,7 +42,9 @@ def evaluate(
     quality: Annotated[
         bool, typer.Option("--quality/--no-quality", help="Measure the world model too.")
     ] = True,
-    horizon: Annotated[int, typer.Option(metavar="N", min=1, help="Frames that it foresees.")] = 45,
+    horizon: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Frames that it foresees; 45 by default.")
+    ] = None,
     save_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write JSON, CSV and a picture there.")
     ] = None,
@@ -57,8 +59,11 @@ def evaluate(
     require_env(path, words_cli.env_id(env, suite))
     if video and save_dir is None:
         raise UsageError("--video needs a place: add --save-dir DIR.")
+    if horizon is not None and not quality:
+        raise UsageError("--horizon is of the world model's measures: leave out --no-quality.")
     from dreamer_plugin.study.evaluation import evaluate_fully
     from dreamer_plugin.study.evaluation_files import require_folder
+    from dreamer_plugin.study.quality import HORIZON
 
     if save_dir is not None:
         require_folder(save_dir)
@@ -72,7 +77,7 @@ def evaluate(
             both=both,
             device=device,
             quality=quality,
-            horizon=horizon,
+            horizon=horizon or HORIZON,
         )
     report = found.to_dict()
     typer.echo(json.dumps(report) if as_json else text(report))

@@ -80,7 +80,8 @@ class Training:
         judge: says what is wrong after an evaluation, from its first frames.
 
     Raises:
-        UsageError: when evaluation is due on envs that exist only once.
+        UsageError: when evaluation is due on envs that exist only once, or films of an env that
+            shows no images.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Training:
         if cfg.run.eval_every and not parts.source.fresh:
             message = "run.eval_every needs envs of its own: pass an id, a class or a function."
             raise UsageError(message)
+        _check_films(cfg, parts)
         self.cfg, self.parts, self.folder = cfg, parts, folder
         self.callbacks = list(callbacks)
         self.progress = Progress(
@@ -386,3 +388,13 @@ class Training:
         except CheckpointError:  # damaged, so any is better
             return NONE_YET
         return float(facts["value"]) if facts.get("measure") == measure else NONE_YET
+
+
+def _check_films(cfg: Config, parts: Parts) -> None:
+    """Refuse films of what is not seen in images."""
+    shown = parts.native.spaces.obs
+    if cfg.run.video_every and not any(key.kind == "image" for key in shown):
+        raise UsageError(
+            f"run.video_every={cfg.run.video_every} films images that an agent sees, and here it "
+            f"sees {', '.join(key.name for key in shown)}, no image; set run.video_every=0."
+        )

@@ -178,6 +178,7 @@ def test_evaluate(played, run_folder, words, path, which):
         ("train --env catch --suite tyo", "Unknown suite 'tyo'"),
         ("evaluate RUN --checkpoint RUN", "not both"),
         ("evaluate RUN --video", "--video needs a place: add --save-dir DIR."),
+        ("evaluate RUN --no-quality --horizon 9", "--horizon is of the world model's measures"),
         (
             "evaluate RUN/checkpoints/best --which best",
             "is a checkpoint already: leave out --which",

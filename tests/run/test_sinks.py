@@ -103,6 +103,11 @@ def test_a_run_writes_what_it_is_told_to(tiny, quiet):
     assert films == ["step-000000018-image.gif", "step-000000072-image.gif"]
 
 
+def test_films_of_what_is_not_seen_in_images_are_refused(tiny, quiet):
+    with pytest.raises(UsageError, match=r"video_every=40 films .*sees vector, no image"):
+        train(tiny("gym/CartPole-v1", **{"run.video_every": 40}), console=quiet)
+
+
 def test_films_change_nothing_of_a_run(tiny, quiet):
     def losses(name, **options):
         folder = train(tiny("toy/catch", name, **options), console=quiet).run_dir
