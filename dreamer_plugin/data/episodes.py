@@ -72,8 +72,11 @@ class Episodes:
         """What is not there while nothing can be drawn."""
         return f"no complete episode of more than {self.length} yet"
 
-    def add(self, position: int) -> int | None:
+    def add(self, position: int, tail: int) -> int | None:
         """Register a record, and the episode that it completes.
+
+        Args:
+            position: of the record. tail: number of the oldest record of its env that is there.
 
         Returns:
             Position of the last record of its env that is not needed any more; None where nothing
@@ -81,6 +84,8 @@ class Episodes:
         """
         env, record = divmod(position, STREAM)
         is_first, is_last = self._flags(position)
+        if record == tail:  # nothing before it is there, or ever was
+            self._heads[env] = self._tails[env] = self._opens[env] = record
         if is_first:
             self._close(env)  # an episode that a reset cut short
         self._heads[env] = record + 1

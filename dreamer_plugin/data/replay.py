@@ -33,7 +33,7 @@ from dreamer_plugin.data.episodes import Episodes, episodes_bytes
 from dreamer_plugin.data.fields import ENV, record_fields
 from dreamer_plugin.data.segments import OnDisk, in_memory
 from dreamer_plugin.data.storage import SegmentStorage, dump, load, segment_length
-from dreamer_plugin.data.windows import Windows, line_bytes
+from dreamer_plugin.data.windows import STREAM, Windows, line_bytes
 from dreamer_plugin.data.writer import RecordWriter
 from dreamer_plugin.errors import CheckpointError, UsageError, choose
 from dreamer_plugin.spaces import Spaces
@@ -71,7 +71,7 @@ class WindowSampler(Sampler):  # type: ignore[misc]  # torchrl has no types
     def extend(self, index: Tensor) -> None:
         """Register the windows that new records complete."""
         for position in index.tolist():
-            gone = self.windows.add(position)
+            gone = self.windows.add(position, self._storage.tails[position // STREAM])
             if gone is not None:
                 self._storage.release(gone)
 

@@ -62,11 +62,13 @@ class SegmentStorage(Storage):  # type: ignore[misc]  # torchrl has no types
         self.segment = segment_length(capacity, num_envs, length)
         self._flags = [i for i, f in enumerate(self.fields) if f.key in _FLAGS]
         self._make = allocate
+        self.heads = [0] * self.num_envs  # the record that comes next
         self._empty()
 
     def _empty(self) -> None:
-        self.heads = [0] * self.num_envs  # records ever appended
-        self.tails = [0] * self.num_envs  # the first that still lives
+        # Numbers go on, at the next segment: a position that was given out means no other record.
+        self.heads = [-(-head // self.segment) * self.segment for head in self.heads]
+        self.tails = list(self.heads)  # the first that still lives
         self._segments: list[dict[int, Segment]] = [{} for _ in range(self.num_envs)]
         self._free: list[Segment] = []
         self._frozen: FrozenStreams | None = None
@@ -167,7 +169,7 @@ class SegmentStorage(Storage):  # type: ignore[misc]  # torchrl has no types
         for row, start in enumerate(index[:, 0].tolist()):
             env, record = divmod(start, STREAM)
             gone = min(max(self.tails[env] - record, 0), index.shape[1])
-            there = min(index.shape[1], self.heads[env] - record)  # fewer after `empty`
+            there = min(index.shape[1], self.heads[env] - record)  # fewer than before a `load`
             for at, segment, part in self._pieces(start + gone, max(there - gone, 0)):
                 if self._frozen is not None:
                     self._frozen.before_write(segment, part)

@@ -66,20 +66,23 @@ class Windows:
         """What is not there while nothing can be drawn."""
         return f"no window of {self.length} yet"
 
-    def add(self, position: int) -> int | None:
+    def add(self, position: int, tail: int) -> int | None:
         """Register the window that the record at `position` completes, if there is one.
+
+        Args:
+            position: of the record. tail: number of the oldest record of its env that is there.
 
         Returns:
             Position at which the window starts that had to go, so of the last record of its env
             that is not needed any more; None when none had to.
         """
-        record = position % STREAM
+        record = position % STREAM - tail
         if record < self.length - 1:
             return None
         start = position - self.length + 1
         gone = self._drop_first() if len(self) == self.capacity else None
         self._append(start)
-        if self.online and record % self.length == 0:
+        if self.online and position % STREAM % self.length == 0:
             self._queue.append(start)
         return gone
 

@@ -356,10 +356,23 @@ def test_what_is_taken_is_less_than_what_was_said(
     assert told["per_record"] == 105
 
 
+def test_what_comes_after_emptying_is_held_as_from_the_start(episodic: Any, records: Any) -> None:
+    fresh, used = episodic(2, 30, 2), episodic(2, 30, 2)
+    for step in range(9):
+        used.extend(records([step, step], step == 4, False))
+    used.empty()
+    for step in range(60):
+        for rb in (fresh, used):
+            rb.extend(records([step, 100 + step], step % 7 == 0, step % 7 == 6))
+        assert (len(used), used.windows) == (len(fresh), fresh.windows)
+        assert used[:]["reward"].tolist() == fresh[:]["reward"].tolist()
+    assert used.sample()["reward"].tolist() == fresh.sample()["reward"].tolist()
+
+
 def test_the_line_is_long_enough_for_the_shortest_episodes() -> None:
     every = Episodes(2, 10, 1, 0, lambda position: (position % 3 == 0, position % 3 == 2))
     for position in range(40):
-        every.add(position)
+        every.add(position, 0)
         starts = every.state_dict()["line"].tolist()
         complete = [start for start in range(0, position - 1, 3)]
         assert starts == complete[-len(starts) :] if starts else not complete

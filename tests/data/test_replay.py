@@ -504,3 +504,8 @@ def test_what_was_emptied_takes_no_latents(make: Any, records: Any) -> None:
     latents = {key: batch[key] for key in ("deter", "stoch")}
     rb.write_back(batch["index"], TensorDict(latents, batch_size=batch.batch_size))
     assert len(rb) == 0
+    for step in range(12):  # other records, under positions of their own
+        rb.extend(records([step]))
+    latents["deter"] = torch.full_like(latents["deter"], -1.0)
+    rb.write_back(batch["index"], TensorDict(latents, batch_size=batch.batch_size))
+    assert rb.windows == 9 and not (rb[:]["deter"] == -1).any()

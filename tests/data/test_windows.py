@@ -29,7 +29,7 @@ def test_it_is_a_first_in_first_out_list(
     for count, env in enumerate(adds):
         record = heads[env]
         heads[env] += 1
-        gone = windows.add(env * STREAM + record)
+        gone = windows.add(env * STREAM + record, 0)
         dropped = None
         if record >= length - 1:
             if len(line) == capacity:
@@ -58,7 +58,7 @@ def test_a_long_line_of_many_blocks_is_that_list_too(monkeypatch: pytest.MonkeyP
     for count in range(4000):
         # Bursts of one env, as files are filled, beside envs in step.
         env = count % 5 if count % 1000 < 500 else count // 1000
-        windows.add(env * STREAM + heads[env])
+        windows.add(env * STREAM + heads[env], 0)
         heads[env] += 1
         if heads[env] >= length:
             line = [*line, env * STREAM + heads[env] - length][-capacity:]
@@ -88,7 +88,7 @@ def test_the_line_takes_about_a_byte_per_window() -> None:
 def test_drawing_is_uniform_with_replacement() -> None:
     windows = Windows(2, 8, online=False, num_envs=1)
     for record in range(20):
-        windows.add(record)
+        windows.add(record, 0)
     drawn = windows.draw(8000, np.random.default_rng(0))
     counts = np.unique(drawn, return_counts=True)
     # The last 8 of 19 windows; 1000 each, standard deviation 29.6, five of them.
@@ -99,11 +99,11 @@ def test_drawing_is_uniform_with_replacement() -> None:
 def test_a_saved_line_goes_on() -> None:
     windows = Windows(3, 7, online=True, num_envs=1)
     for record in range(11):
-        windows.add(record)
+        windows.add(record, 0)
     again = Windows(3, 7, online=True, num_envs=1)
     again.load_state_dict(windows.state_dict())
     for record in range(11, 40):
-        assert windows.add(record) == again.add(record)
+        assert windows.add(record, 0) == again.add(record, 0)
         ours = windows.draw(2, np.random.default_rng(record))
         theirs = again.draw(2, np.random.default_rng(record))
         assert ours.tolist() == theirs.tolist()
