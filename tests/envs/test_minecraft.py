@@ -178,8 +178,8 @@ def test_a_game_that_cannot_be_told_to_end_is_an_error_all_the_same(play, monkey
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"size": 8}, "size is 8 for minecraft/diamond; use 16 or more"),
-        ({"length": 0}, "length is 0 for minecraft/diamond; use 1 or more"),
+        ({"size": 8}, "size is 8 for minecraft/diamond; it must be at least 16"),
+        ({"length": 0}, "length is 0 for minecraft/diamond; it must be at least 1"),
         ({"break_speed": 0.0}, "break_speed is 0.0"),
         ({"port": 70_000}, "port is 70000"),
         ({"sticky_jump": -1}, "Sticky jump is -1"),

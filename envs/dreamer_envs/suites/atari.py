@@ -15,6 +15,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from dreamer_envs import values
 from dreamer_envs.errors import EnvOptionError
 from dreamer_envs.images import Image, Resizer
 from dreamer_envs.names import fold
@@ -83,8 +84,17 @@ class Atari(gym.Env[Image, Any]):
         lives: str = "unused",
         render_mode: str | None = None,
     ) -> None:
-        _check_choices(task, actions=(actions, ACTIONS), lives=(lives, LIVES))
-        _check(task, sticky, action_repeat, pool, noops, length, render_mode)
+        values.one_of(task, actions=(actions, ACTIONS), lives=(lives, LIVES))
+        values.at_least(
+            task,
+            action_repeat=(action_repeat, 1),
+            pool=(pool, 1),
+            noops=(noops, 0),
+            length=(length, 1),
+        )
+        values.drawing(task, render_mode)
+        if not 0.0 <= sticky <= 1.0:
+            raise EnvOptionError(f"sticky is {sticky} for {task}; it is a probability.")
         self.action_repeat = action_repeat
         self.render_mode = render_mode
         self._sticky = sticky
@@ -180,30 +190,3 @@ def _rom_path(task: str) -> Any:
     if fold(task) not in ids:
         raise EnvOptionError(f"ale-py has no game {task!r}; `dreamer-plugin envs atari` lists all.")
     return roms.get_rom_path(ids[fold(task)])
-
-
-def _check_choices(task: str, **options: tuple[str, tuple[str, ...]]) -> None:
-    """Raises `EnvOptionError` for the first value that is none of its choices."""
-    for name, (value, choices) in options.items():
-        if value not in choices:
-            raise EnvOptionError(f"{name} is {value!r} for {task}; choose one of {choices}.")
-
-
-def _check(
-    task: str,
-    sticky: float,
-    repeat: int,
-    pool: int,
-    noops: int,
-    length: int,
-    render_mode: str | None,
-) -> None:
-    """Raises `EnvOptionError` for the first value out of range."""
-    if not 0.0 <= sticky <= 1.0:
-        raise EnvOptionError(f"sticky is {sticky} for {task}; it is a probability.")
-    least = {"action_repeat": (repeat, 1), "pool": (pool, 1), "noops": (noops, 0)}
-    for name, (value, limit) in {**least, "length": (length, 1)}.items():
-        if value < limit:
-            raise EnvOptionError(f"{name} is {value} for {task}; it must be at least {limit}.")
-    if render_mode not in (None, "rgb_array"):
-        raise EnvOptionError(f"render_mode is {render_mode!r} for {task}; it can be 'rgb_array'.")

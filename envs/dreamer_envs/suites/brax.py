@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from dreamer_envs.errors import EnvOptionError
+from dreamer_envs import values
 from dreamer_envs.suites.jax_form import JaxEnv, of_physics, on_cpu
 from dreamer_envs.transforms import ActionRepeat
 
@@ -29,10 +29,8 @@ def make(
     Raises:
         EnvOptionError: a bad value.
     """
-    if backend not in BACKENDS:
-        raise EnvOptionError(f"backend is {backend!r} for brax/{task}; choose one of {BACKENDS}.")
-    if length < 1:
-        raise EnvOptionError(f"length is {length} for brax/{task}; use at least 1.")
+    values.one_of(f"brax/{task}", backend=(backend, BACKENDS))
+    values.at_least(f"brax/{task}", length=(length, 1))
     on_cpu()
     from brax import envs
 

@@ -8,7 +8,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from dreamer_envs.errors import EnvOptionError, MissingPackageError
+from dreamer_envs import values
+from dreamer_envs.errors import MissingPackageError
 from dreamer_envs.images import Image
 from dreamer_envs.suites.jax_form import JaxEnv, on_cpu
 from dreamer_envs.transforms import shrink
@@ -27,8 +28,7 @@ def make(task: str, size: int = 64, length: int = 0) -> gym.Env[Any, Any]:
     Raises:
         EnvOptionError: a negative length.
     """
-    if length < 0:
-        raise EnvOptionError(f"length is {length} for craftax/{task}; use 0 (the game's) or more.")
+    values.at_least(f"craftax/{task}", length=(length, 0))
     on_cpu()
     from craftax import craftax_env
 

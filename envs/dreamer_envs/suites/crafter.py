@@ -9,9 +9,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from dreamer_envs.errors import EnvOptionError
+from dreamer_envs import values
 from dreamer_envs.images import Image
-from dreamer_envs.suites.rendering import check_render_mode
 
 SMALLEST = 18  # two pixels for each of the 9 cells of a row: the numbers in them have one at least
 
@@ -41,13 +40,9 @@ class Crafter(gym.Env[Image, Any]):
         length: int = 10_000,
         render_mode: str | None = None,
     ) -> None:
-        check_render_mode(render_mode, f"crafter/{task}")
-        least = {"size": (size, SMALLEST), "area": (area, 1), "length": (length, 0)}
-        for name, (value, bound) in least.items():
-            if value < bound:
-                raise EnvOptionError(
-                    f"{name} is {value} for crafter/{task}; it must be at least {bound}."
-                )
+        who = f"crafter/{task}"
+        values.drawing(who, render_mode)
+        values.at_least(who, size=(size, SMALLEST), area=(area, 1), length=(length, 0))
         self.render_mode = render_mode
         self._settings = {
             "size": (size, size),

@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from dreamer_envs import values
 from dreamer_envs.errors import EnvOptionError, MissingPackageError
 from dreamer_envs.images import Image
 from dreamer_envs.suites import rendering
@@ -51,7 +52,10 @@ class ControlSuite(gym.Env[dict[str, Any], Any]):
         fast_render: bool = False,
         render_mode: str | None = None,
     ) -> None:
-        _check(task, obs, action_repeat, render_mode)
+        who = f"dmc/{task}"
+        values.one_of(who, obs=(obs, OBS))
+        values.at_least(who, action_repeat=(action_repeat, 1))
+        values.drawing(who, render_mode)
         self.action_repeat = action_repeat
         self.render_mode = render_mode
         self._domain, _, self._task = task.partition("-")
@@ -183,15 +187,6 @@ def _full_signature() -> int:
     import mujoco
 
     return int(mujoco.mjtState.mjSTATE_INTEGRATION)
-
-
-def _check(task: str, obs: str, repeat: int, render_mode: str | None) -> None:
-    """Raises `EnvOptionError` for the first bad value."""
-    if obs not in OBS:
-        raise EnvOptionError(f"obs is {obs!r} for dmc/{task}; choose one of {', '.join(OBS)}.")
-    if repeat < 1:
-        raise EnvOptionError(f"action_repeat is {repeat} for dmc/{task}; it must be at least 1.")
-    rendering.check_render_mode(render_mode, f"dmc/{task}")
 
 
 def _import_suite(draws: bool, who: str) -> Any:

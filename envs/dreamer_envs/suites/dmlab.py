@@ -18,10 +18,9 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from dreamer_envs.errors import EnvOptionError
+from dreamer_envs import values
 from dreamer_envs.images import Image
 from dreamer_envs.names import fold
-from dreamer_envs.suites.rendering import check_render_mode
 from dreamer_envs.suites.task_names import DMLAB
 
 Floats = NDArray[np.float32]
@@ -83,8 +82,10 @@ class Lab(gym.Env[Any, Any]):
         renderer: str = "software",
         render_mode: str | None = None,
     ) -> None:
-        _check(task, action_repeat, actions, renderer)
-        check_render_mode(render_mode, f"dmlab/{task}")
+        who = f"dmlab/{task}"
+        values.at_least(who, action_repeat=(action_repeat, 1))
+        values.one_of(who, actions=(actions, ACTIONS), renderer=(renderer, RENDERERS))
+        values.drawing(who, render_mode)
         self.render_mode, self.action_repeat = render_mode, action_repeat
         self._words = task.startswith("language") if words is None else words
         self._actions = [np.array(action, np.intc) for action in ACTIONS[actions]]
@@ -171,17 +172,3 @@ def _start(level: str, seen: list[str], config: dict[str, str], renderer: str) -
     import deepmind_lab
 
     return deepmind_lab.Lab(level, seen, config=config, renderer=renderer)
-
-
-def _check(task: str, action_repeat: int, actions: str, renderer: str) -> None:
-    if action_repeat < 1:
-        raise EnvOptionError(
-            f"action_repeat is {action_repeat} for dmlab/{task}; use 1 or more, 4 as published."
-        )
-    for option, value, known in (
-        ("actions", actions, tuple(ACTIONS)), ("renderer", renderer, RENDERERS)
-    ):  # fmt: skip
-        if value not in known:
-            raise EnvOptionError(
-                f"{option} is {value!r} for dmlab/{task}; choose one of {', '.join(known)}."
-            )

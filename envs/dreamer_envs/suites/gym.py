@@ -11,7 +11,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import get_env_id, parse_env_id
 from gymnasium.utils import RecordConstructorArgs
 
-from dreamer_envs import names
+from dreamer_envs import names, values
 from dreamer_envs.errors import EnvIdError, EnvOptionError, EnvsError, MissingPackageError
 from dreamer_envs.observations import is_image
 from dreamer_envs.suites import rendering
@@ -52,8 +52,7 @@ def make(
         EnvOptionError: a bad value.
         MissingPackageError: the env needs a package or library that is not there.
     """
-    if obs not in OBS:
-        raise EnvOptionError(f"obs is {obs!r} for gym/{task}; choose one of {', '.join(OBS)}.")
+    values.one_of(f"gym/{task}", obs=(obs, OBS))
     drawn = obs != "vector"
     _prepare_headless()
     if drawn and render_mode not in (None, "rgb_array"):

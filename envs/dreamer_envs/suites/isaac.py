@@ -17,10 +17,10 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from dreamer_envs import values
 from dreamer_envs.errors import EnvOptionError
 from dreamer_envs.images import Image
 from dreamer_envs.seeds import SEED_LIMIT
-from dreamer_envs.suites.rendering import check_render_mode
 
 SIMULATORS: list[Any] = []  # the one that a process may start
 
@@ -47,7 +47,7 @@ class Robot(gym.Env[Any, Any]):
         cameras: bool = False,
         render_mode: str | None = None,
     ) -> None:
-        check_render_mode(render_mode, f"isaac/{task}")
+        values.drawing(f"isaac/{task}", render_mode)
         self.render_mode = render_mode
         self._env = _make(task, device, cameras or render_mode is not None, render_mode)
         core = self._env.unwrapped

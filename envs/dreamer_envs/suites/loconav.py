@@ -15,6 +15,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from dreamer_envs import values
 from dreamer_envs.errors import EnvOptionError, MissingPackageError
 from dreamer_envs.images import Image
 from dreamer_envs.suites import rendering
@@ -83,12 +84,11 @@ def make(
         EnvOptionError: a bad value, or pixels of the ant.
         MissingPackageError: no OpenGL library, where something is drawn.
     """
-    if obs not in OBS:
-        raise EnvOptionError(f"obs is {obs!r} for loconav/{task}; choose one of {OBS}.")
+    who = f"loconav/{task}"
+    values.one_of(who, obs=(obs, OBS))
     blind = task.startswith("ant")
     if blind and obs != "proprio":
-        raise EnvOptionError(f"loconav/{task} has no eye: obs can only be 'proprio', not {obs!r}.")
-    who = f"loconav/{task}"
+        raise EnvOptionError(f"{who} has no eye: obs can only be 'proprio', not {obs!r}.")
     check_mujoco(who)
     # dm_control draws for the eyes of its own tasks whether or not they are looked at.
     rendering.select_backend(needed=not blind or render_mode is not None, who=who)

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from dreamer_envs.errors import EnvOptionError
+from dreamer_envs import values
 from dreamer_envs.seeds import WIDE_SEED_LIMIT
 from dreamer_envs.suites import rendering
 from dreamer_envs.transforms import ActionRepeat, RenderObs
@@ -38,11 +38,11 @@ def make(
     Raises:
         EnvOptionError: a bad value.
     """
-    if obs not in OBS:
-        raise EnvOptionError(f"obs is {obs!r} for metaworld/{task}; choose one of {OBS}.")
-    rendering.check_render_mode(render_mode, f"metaworld/{task}")
+    who = f"metaworld/{task}"
+    values.one_of(who, obs=(obs, OBS))
+    values.drawing(who, render_mode)
     draws = obs != "proprio" or render_mode is not None
-    rendering.select_backend(needed=draws, who=f"metaworld/{task}")
+    rendering.select_backend(needed=draws, who=who)
     env: gym.Env[Any, Any] = Arm(f"{task}-v3", size, camera if draws else "")
     if obs != "proprio":
         env = RenderObs(env, size, keep=obs == "both")

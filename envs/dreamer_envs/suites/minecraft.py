@@ -20,11 +20,11 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from dreamer_envs import values
 from dreamer_envs.errors import EnvError, EnvOptionError, MissingPackageError
 from dreamer_envs.spec import load
 from dreamer_envs.suites import minecraft_logic as logic
 from dreamer_envs.suites.recipes import MINERL
-from dreamer_envs.suites.rendering import check_render_mode
 
 Seen = Mapping[str, Any]  # an observation of MineRL
 Answer = TypeVar("Answer")
@@ -89,8 +89,11 @@ class Minecraft(gym.Env[Any, Any]):
         render_mode: str | None = None,
     ) -> None:
         self._name = f"minecraft/{task}"
-        self._check(size, length, break_speed, port)
-        check_render_mode(render_mode, self._name)
+        values.at_least(self._name, size=(size, 16), length=(length, 1))
+        values.positive(self._name, break_speed=break_speed)
+        if not 0 <= port <= LAST_PORT:
+            raise EnvOptionError(f"port is {port} for {self._name}; use 1 to {LAST_PORT}, or 0.")
+        values.drawing(self._name, render_mode)
         self.render_mode = render_mode
         commands = logic.ACTIONS if task == "diamond" else logic.BASIC_ACTIONS
         limits = (-pitch_limit, pitch_limit)
@@ -194,16 +197,6 @@ class Minecraft(gym.Env[Any, Any]):
                 "breath": spaces.Box(-np.inf, np.inf, (), np.float32),
             }
         )
-
-    def _check(self, size: int, length: int, break_speed: float, port: int) -> None:
-        least = {"size": (size, 16), "length": (length, 1)}
-        for option, (value, lowest) in least.items():
-            if value < lowest:
-                raise EnvOptionError(f"{option} is {value} for {self._name}; use {lowest} or more.")
-        if not break_speed > 0:
-            raise EnvOptionError(f"break_speed is {break_speed} for {self._name}; use 100, or 1.")
-        if not 0 <= port <= LAST_PORT:
-            raise EnvOptionError(f"port is {port} for {self._name}; use 1 to {LAST_PORT}, or 0.")
 
 
 def _situation(obs: Mapping[str, Any], counts: Mapping[str, int], seen: Seen) -> logic.Situation:

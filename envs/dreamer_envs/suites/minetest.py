@@ -17,12 +17,12 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 
-from dreamer_envs.errors import EnvError, EnvOptionError
+from dreamer_envs import values
+from dreamer_envs.errors import EnvError
 from dreamer_envs.images import Image, resize
 from dreamer_envs.minetest.game import Game, Settings, find_programs
 from dreamer_envs.minetest.hands import DIG
 from dreamer_envs.minetest.link import State
-from dreamer_envs.suites.rendering import check_render_mode
 
 TURN = 15  # degrees
 PITCH = 60  # degrees, up and down; Dreamer's limit in Minecraft
@@ -97,13 +97,9 @@ class Minetest(gym.Env[Image, Any]):
         render_mode: str | None = None,
     ) -> None:
         self._who = f"minetest/{task}"
-        check_render_mode(render_mode, self._who)
-        for name, value in {
-            "size": size, "length": length, "step_ms": step_ms, "dig_speed": dig_speed,
-            "patience": patience,
-        }.items():  # fmt: skip
-            if value <= 0:
-                raise EnvOptionError(f"{name} is {value} for {self._who}; it must be above 0.")
+        values.drawing(self._who, render_mode)
+        values.at_least(self._who, size=(size, 1), length=(length, 1), step_ms=(step_ms, 1))
+        values.positive(self._who, dig_speed=dig_speed, patience=patience)
         self.render_mode = render_mode
         # Tells Gymnasium's checker not to expect the same frames of the same actions.
         self.spec = EnvSpec(

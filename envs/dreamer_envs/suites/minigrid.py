@@ -14,8 +14,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from dreamer_envs.errors import EnvOptionError
-from dreamer_envs.suites.rendering import check_render_mode
+from dreamer_envs import values
 from dreamer_envs.transforms import shrink
 
 OBS = ("symbolic", "pixels", "full")
@@ -47,9 +46,8 @@ class Rooms(gym.Env[Any, Any]):
         render_mode: str | None = None,
     ) -> None:
         gym_id = f"{self.beginning}-{task}"
-        if obs not in OBS:
-            raise EnvOptionError(f"obs is {obs!r} for {gym_id}; choose one of {', '.join(OBS)}.")
-        check_render_mode(render_mode, gym_id)
+        values.one_of(gym_id, obs=(obs, OBS))
+        values.drawing(gym_id, render_mode)
         self._rooms = _seen(gym_id, obs, render_mode)
         self.render_mode = render_mode
         self._size = 0 if obs == "symbolic" else size

@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image as Pil
 from PIL import ImageDraw, ImageFont
 
-from dreamer_envs.errors import EnvOptionError
+from dreamer_envs import values
 from dreamer_envs.images import Image
 from dreamer_envs.spec import load
-from dreamer_envs.suites.rendering import check_render_mode
 
 TILE = 8  # pixels of a character
 KEYS = ("chars", "colors", "blstats", "inv_oclasses", "message")
@@ -55,9 +54,8 @@ class NetHack(gym.Env[Any, Any]):
     def __init__(
         self, task: str, cells: int = 8, length: int = 5000, render_mode: str | None = None
     ) -> None:
-        if cells < 2:
-            raise EnvOptionError(f"cells is {cells} for nle/{task}; use 2 or more, 8 for 64x64.")
-        check_render_mode(render_mode, f"nle/{task}")
+        values.at_least(f"nle/{task}", cells=(cells, 2))
+        values.drawing(f"nle/{task}", render_mode)
         self._game: Any = _game(task, length)
         self.render_mode = render_mode
         self._seeds = task != "Challenge"  # whose rules forbid it: no two of its games are equal

@@ -13,9 +13,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from dreamer_envs.errors import EnvOptionError
+from dreamer_envs import values
 from dreamer_envs.images import Image
-from dreamer_envs.suites.rendering import check_render_mode
 
 WIDTH, HEIGHT = 16, 14  # of the map; the outermost cells are walls
 SHELF = HEIGHT  # row of the image, below the map, that shows the last pads
@@ -91,9 +90,8 @@ class PinPad(gym.Env[Image, Any]):
     can_save = True
 
     def __init__(self, task: str, length: int = 10_000, render_mode: str | None = None) -> None:
-        check_render_mode(render_mode, f"pinpad/{task}")
-        if length < 1:
-            raise EnvOptionError(f"length is {length} for pinpad/{task}; use at least 1.")
+        values.drawing(f"pinpad/{task}", render_mode)
+        values.at_least(f"pinpad/{task}", length=(length, 1))
         self.render_mode = render_mode
         self.length = length
         self.observation_space = spaces.Box(0, 255, (64, 64, 3), np.uint8)

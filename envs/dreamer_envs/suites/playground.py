@@ -8,7 +8,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from dreamer_envs.errors import EnvOptionError, MissingPackageError
+from dreamer_envs import values
+from dreamer_envs.errors import MissingPackageError
 from dreamer_envs.suites.jax_form import JaxEnv, of_physics, on_cpu
 
 ENGINES = ("jax", "warp")
@@ -26,10 +27,7 @@ def make(task: str, engine: str = "jax", privileged: bool = False) -> gym.Env[An
         EnvOptionError: another engine.
         MissingPackageError: the robot's model is not here and cannot be downloaded.
     """
-    if engine not in ENGINES:
-        raise EnvOptionError(
-            f"engine is {engine!r} for playground/{task}; choose one of {ENGINES}."
-        )
+    values.one_of(f"playground/{task}", engine=(engine, ENGINES))
     on_cpu()
     from mujoco_playground import registry
 

@@ -13,9 +13,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from dreamer_envs.errors import EnvOptionError
+from dreamer_envs import values
 from dreamer_envs.images import Image
-from dreamer_envs.suites.rendering import check_render_mode
 from dreamer_envs.transforms import shrink
 
 MODES = ("easy", "hard", "extreme", "memory", "exploration")
@@ -56,7 +55,10 @@ class Procgen(gym.Env[Image, Any]):
         start_level: int = 0,
         render_mode: str | None = None,
     ) -> None:
-        _check(task, mode, levels, render_mode)
+        who = f"procgen/{task}"
+        values.one_of(who, mode=(mode, MODES))
+        values.at_least(who, levels=(levels, 0))
+        values.drawing(who, render_mode)
         self.render_mode = render_mode
         self._size, self._large = size, size != OWN_SIZE or render_mode is not None
         self._length = LENGTHS.get(task, USUAL_LENGTH)
@@ -135,11 +137,3 @@ class Procgen(gym.Env[Image, Any]):
             small: Image = self._game.observe()[1]["rgb"][0].copy()
             return small
         return shrink(info["rgb"], self._size, gray=False)
-
-
-def _check(task: str, mode: str, levels: int, render_mode: str | None) -> None:
-    if mode not in MODES:
-        raise EnvOptionError(f"mode is {mode!r} for procgen/{task}; choose one of {MODES}.")
-    if levels < 0:
-        raise EnvOptionError(f"levels is {levels} for procgen/{task}; use 0 for no limit, or more.")
-    check_render_mode(render_mode, f"procgen/{task}")

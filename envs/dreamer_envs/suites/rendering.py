@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from dreamer_envs.errors import EnvOptionError, MissingPackageError
+from dreamer_envs.errors import MissingPackageError
 
 EGL_LIBRARIES = ("libEGL.so.1", "libGL.so.1")  # both: PyOpenGL resolves GL calls through the second
 OSMESA_LIBRARIES = (("libOSMesa.so.8",), ("libOSMesa.so.6",), ("libOSMesa.so",))
@@ -16,19 +16,6 @@ REMEDY = (
     "on Debian or Ubuntu: apt-get install -y --no-install-recommends libegl1 libgl1 "
     "(or libosmesa6, and set MUJOCO_GL=osmesa)"
 )
-
-
-def check_render_mode(mode: str | None, who: str) -> None:
-    """Refuses a way of drawing that is neither `None` nor `rgb_array`.
-
-    Args:
-        mode: asked for. who: env id, for the message.
-
-    Raises:
-        EnvOptionError: for any other.
-    """
-    if mode not in (None, "rgb_array"):
-        raise EnvOptionError(f"render_mode is {mode!r} for {who}; use 'rgb_array'.")
 
 
 def select_backend(needed: bool, who: str) -> str | None:

@@ -10,7 +10,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from dreamer_envs.errors import EnvOptionError, MissingPackageError
+from dreamer_envs import values
+from dreamer_envs.errors import MissingPackageError
 from dreamer_envs.seeds import SEED_LIMIT
 from dreamer_envs.suites import rendering
 
@@ -49,10 +50,10 @@ class Robosuite(gym.Env[Any, Any]):
         length: int = 500,
         render_mode: str | None = None,
     ) -> None:
-        if obs not in OBS:
-            raise EnvOptionError(f"obs is {obs!r} for robosuite/{task}; choose one of {OBS}.")
-        rendering.check_render_mode(render_mode, f"robosuite/{task}")
-        _check_mujoco(f"robosuite/{task}")
+        who = f"robosuite/{task}"
+        values.one_of(who, obs=(obs, OBS))
+        values.drawing(who, render_mode)
+        _check_mujoco(who)
         self.render_mode = render_mode
         self._obs, self._size, self._camera = obs, size, camera
         draws = obs != "proprio" or render_mode is not None

@@ -22,10 +22,10 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from dreamer_envs import values
 from dreamer_envs.errors import EnvError, EnvOptionError, UnsupportedSpaceError
 from dreamer_envs.images import Image
 from dreamer_envs.seeds import SEED_LIMIT
-from dreamer_envs.suites.rendering import check_render_mode
 from dreamer_envs.transforms import shrink
 
 PATIENCE = 1000  # simulation steps in which the agent must ask for a decision
@@ -62,9 +62,8 @@ class Scene(gym.Env[Any, Any]):
         render_mode: str | None = None,
     ) -> None:
         self._name = f"unity/{task}"
-        check_render_mode(render_mode, self._name)
-        if not time_scale > 0:
-            raise EnvOptionError(f"time_scale is {time_scale} for {self._name}; use 20, or 1.")
+        values.drawing(self._name, render_mode)
+        values.positive(self._name, time_scale=time_scale)
         self.render_mode = render_mode
         self._task, self._file_name, self._size = task, file_name, size
         self._time_scale, self._graphics, self._patience = time_scale, graphics, patience
