@@ -329,8 +329,8 @@ class Agent(nn.Module):
         dream = self.dream(starts, behavior)
         reward, cont = self.world.judge(dream["feat"])
         if self.dreams.true_start:
-            ends = recorded["is_terminal"].flatten()
-            cont = with_true_start(cont, self.world.cont_target(ends))
+            ends, discount = recorded["is_terminal"].flatten(), self.world.cont_discount
+            cont = with_true_start(cont, behavior.settings.arrange.start(ends, discount))
         each, ret, metrics = behavior.dream_losses(dream, reward, cont)
         if "repval" in self.scales:
             bootstrap = ret[:, 0].unflatten(0, starts.batch_size)

@@ -120,7 +120,7 @@ def with_true_start(cont: Tensor, known: Tensor) -> Tensor:
     """Put what replay knows of the start states in the place of what was predicted there.
 
     Args:
-        cont: `[N, H+1]` predicted. known: `[N]`, the target of the prediction at the start.
+        cont: `[N, H+1]` predicted. known: `[N]`, of the start; see `Arranger.start`.
 
     Returns:
         `[N, H+1]`.

@@ -56,6 +56,13 @@ class Arranger(Protocol):
     def weights(self, cont: Tensor, discount: float) -> tuple[Tensor, Tensor]:
         """`weight` and `decided_weight` alone, of continuations `[N, H+1]`."""
 
+    def start(self, is_terminal: Tensor, cont_discount: float) -> Tensor:
+        """Continuation of start states of which replay knows whether they end, `[N]`.
+
+        Args:
+            is_terminal: `[N]`. cont_discount: what all other continuations were learned with.
+        """
+
 
 def lambda_return(
     reward_tp1: Tensor, discount_tp1: Tensor, value_tp1: Tensor, lambda_tp1: Tensor | float
@@ -137,6 +144,10 @@ class Arrival:
         weight = arrival_weights(cont, discount)[:, :-1]
         return weight, weight
 
+    def start(self, is_terminal: Tensor, cont_discount: float) -> Tensor:
+        """See `Arranger`; it weighs the dream alone, whose first state no time has discounted."""
+        return (~is_terminal).float()
+
 
 class Departure:
     """V1's and V2's convention, see the head of this file; M = H - 1.
@@ -167,6 +178,10 @@ class Departure:
         passed = torch.cat([torch.ones_like(going[:, :1]), going[:, :-1]], 1)
         weight = torch.cumprod(passed, 1)
         return weight, weight[:, : cont.shape[1] - 2]
+
+    def start(self, is_terminal: Tensor, cont_discount: float) -> Tensor:
+        """See `Arranger`; it leads on to the next state, as every other does."""
+        return (~is_terminal).float() * cont_discount
 
 
 def replay_returns(

@@ -123,3 +123,13 @@ def test_arrival_judges_each_decision_by_the_return_of_its_state() -> None:
     cut = Arrival()(REWARD, CONT, VALUE, 1.0, 0.5)
     assert cut.ret.tolist() == [[8.75, 21.0, 18.0]] == cut.decided.tolist()
     assert cut.weight.equal(arrival_weights(CONT, 1.0)[:, :-1]) and cut.decided_weight is cut.weight
+
+
+def test_a_known_start_is_discounted_only_where_it_leads_on() -> None:
+    """`weight_0 = 1 - terminal` of danijar/dreamerv3 @ 251910d; `discount` times it in V2."""
+    ends = torch.tensor([False, True])
+    assert Arrival().start(ends, 0.9).tolist() == [1.0, 0.0]
+    assert Departure().start(ends, 0.9).tolist() == [pytest.approx(0.9), 0.0]
+    cont = torch.tensor([[1.0, 0.9, 0.9, 0.9]])  # as a head that learned 0.9 predicts them
+    weight, _ = Arrival().weights(cont, 1.0)
+    assert weight[0].tolist() == pytest.approx([1.0, 0.9, 0.81])
