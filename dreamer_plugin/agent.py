@@ -36,6 +36,7 @@ from dreamer_plugin.ops.shift import shifted
 from dreamer_plugin.optim import GroupedOptimizer
 from dreamer_plugin.spaces import Spaces
 from dreamer_plugin.world.model import WorldModel
+from dreamer_plugin.world.rssm import forget
 
 _OF_BEHAVIOR = ("policy", "value", "repval")
 
@@ -180,7 +181,7 @@ class Agent(nn.Module):
         """
         rssm = self.world.rssm
         deter, stoch, prev_action = state
-        prev_action = rssm.core.embed_action(prev_action * (~is_first).unsqueeze(-1))
+        prev_action = rssm.core.embed_action(forget(prev_action, is_first))
         embed = self.world.encoder(obs)
         deter, post = rssm.filter_step(deter, stoch, prev_action, embed, is_first)
         if deterministic:

@@ -34,6 +34,18 @@ Scan: TypeAlias = Callable[
 ]
 
 
+def forget(x: Tensor, is_first: Tensor) -> Tensor:
+    """`x` with zeros where an episode begins, whatever stood there: NaN times 0 would stay NaN.
+
+    Args:
+        x: `[*batch, ...]`. is_first: `[*batch]` bool.
+
+    Returns:
+        As `x`. Source: V3's `nets.mask`, a selection.
+    """
+    return x.masked_fill(is_first.view(*is_first.shape, *[1] * (x.ndim - is_first.ndim)), 0.0)
+
+
 class RSSM(nn.Module):
     """Deterministic state from a recurrent core, stochastic state from a latent.
 
@@ -136,8 +148,7 @@ class RSSM(nn.Module):
         Returns:
             TensorDict `[B, T]`: deter, stoch (with gradients), post, prior (parameters), feat.
         """
-        keep = (~is_first).to(embed.dtype)
-        actions = self.core.embed_action(prev_action * keep.unsqueeze(-1))  # B T hidden, or A
+        actions = self.core.embed_action(forget(prev_action, is_first))  # B T hidden, or A
         deter, stoch, post = self.scan(self, embed, actions, is_first, start, noise)
         states = {
             "deter": deter,
@@ -163,8 +174,7 @@ class RSSM(nn.Module):
             fresh = zip(rows, self.initial(1), (deter, stoch), strict=True)
             deter, stoch = (torch.where(row, new, old) for row, new, old in fresh)
             return deter, stoch
-        keep = (~is_first).to(deter.dtype)
-        return deter * keep.unsqueeze(-1), stoch * keep.view(-1, *[1] * len(self.latent.shape))
+        return forget(deter, is_first), forget(stoch, is_first)
 
     def post(self, deter: Tensor, embed: Tensor) -> Tensor:
         """Posterior parameters from `[..., D]` and `[..., E]`."""

@@ -33,7 +33,7 @@ from torch.autograd.function import once_differentiable
 from dreamer_plugin.nets.layers import NORM_EPS, OFFICIAL, working_dtype
 from dreamer_plugin.world.cores import BlockGRU, fast_tanh, gated, split_gates
 from dreamer_plugin.world.latent import CategoricalLatent
-from dreamer_plugin.world.rssm import RSSM
+from dreamer_plugin.world.rssm import RSSM, forget
 
 # Derivatives as one operation each: a step of few rows takes as long as it has operations.
 _d_silu = torch.ops.aten.silu_backward.default  # of the gradient and the input
@@ -154,11 +154,10 @@ class DeferredScan:
             weight if name.endswith("_scale") else weight.to(low)
             for name, weight in weights._asdict().items()
         ]
-        keep = (~is_first).to(torch.float32)
         # Autocast ends here: every type below is chosen on purpose.
         with torch.autocast(embed.device.type, enabled=False):
             states: tuple[Tensor, Tensor, Tensor] = _Scan.apply(  # type: ignore[no-untyped-call]
-                self, rssm.latent, action_part, embed_part, keep, noise, *start, *lowered
+                self, rssm.latent, action_part, embed_part, is_first, noise, *start, *lowered
             )
         return states
 
@@ -177,36 +176,38 @@ class _Scan(torch.autograd.Function):
         latent: CategoricalLatent,
         action_part: Tensor,
         embed_part: Tensor,
-        keep: Tensor,
+        is_first: Tensor,
         noise: Tensor,
         deter: Tensor,
         stoch: Tensor,
         *lowered: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         weights = Weights(*lowered)
-        inputs = (x.transpose(0, 1).contiguous() for x in (action_part, embed_part, keep, noise))
+        rows = (action_part, embed_part, is_first, noise)
+        inputs = (x.transpose(0, 1).contiguous() for x in rows)
         kept, out = [], []
         for inputs_t in zip(*inputs, strict=True):
             deter, stoch, post, kept_t = steps.forward(deter, stoch, *inputs_t, weights, latent)
             out.append((deter, stoch, post))
             kept.append(kept_t)
         ctx.steps, ctx.latent, ctx.kept = steps, latent, kept
-        ctx.save_for_backward(keep, *lowered)
+        ctx.save_for_backward(is_first, *lowered)
         deters, stochs, posts = (torch.stack(x, 1) for x in zip(*out, strict=True))
         return deters, stochs, posts
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_deters: Tensor, d_stochs: Tensor, d_posts: Tensor) -> Any:
-        keep, *lowered = ctx.saved_tensors
+        is_first, *lowered = ctx.saved_tensors
         weights = Weights(*lowered)
-        outside = [x.transpose(0, 1).contiguous() for x in (keep, d_deters, d_stochs, d_posts)]
+        rows = (is_first, d_deters, d_stochs, d_posts)
+        outside = [x.transpose(0, 1).contiguous() for x in rows]
         d_deter, d_stoch = torch.zeros_like(outside[1][0]), torch.zeros_like(outside[2][0])
         received: list[Received] = []
         for t in reversed(range(len(ctx.kept))):
-            keep_t, *gradients_t = (x[t] for x in outside)
+            is_first_t, *gradients_t = (x[t] for x in outside)
             d_deter, d_stoch, received_t = ctx.steps.backward(
-                d_deter, d_stoch, *gradients_t, keep_t, ctx.kept[t], weights, ctx.latent.unimix
+                d_deter, d_stoch, *gradients_t, is_first_t, ctx.kept[t], weights, ctx.latent.unimix
             )
             received.append(received_t)
         received.reverse()
@@ -223,15 +224,14 @@ def forward_step(
     stoch: Tensor,
     action_part: Tensor,
     embed_part: Tensor,
-    keep: Tensor,
+    is_first: Tensor,
     noise: Tensor,
     w: Weights,
     latent: CategoricalLatent,
 ) -> tuple[Tensor, Tensor, Tensor, Kept]:
     """One step without a graph: `[B, D], [B, S, K] ->` the next ones, post, and what is kept."""
     low = w.deter.dtype
-    h0 = deter * keep.unsqueeze(-1)
-    z0 = (stoch * keep.view(-1, 1, 1)).flatten(1).to(low)
+    h0, z0 = forget(deter, is_first), forget(stoch, is_first).flatten(1).to(low)
     h0_low = h0.to(low)
     a1 = torch.addmm(w.deter_bias, h0_low, w.deter)
     a2 = torch.addmm(w.stoch_bias, z0, w.stoch)
@@ -252,7 +252,7 @@ def backward_step(
     d_deter_out: Tensor,
     d_stoch_out: Tensor,
     d_post: Tensor,
-    keep: Tensor,
+    is_first: Tensor,
     kept: Kept,
     w: Weights,
     unimix: float,
@@ -273,7 +273,7 @@ def backward_step(
     d_z0 = (d_a2 @ w.stoch.t()).float().view_as(d_z)
     scales = d_deter_scale, d_stoch_scale, d_mix_scale, d_post_scale
     got = Received(d_a1, d_a2, d_m, d_g, d_p, d_logits, *scales)
-    return d_h0 * keep.unsqueeze(-1), d_z0 * keep.view(-1, 1, 1), got
+    return forget(d_h0, is_first), forget(d_z0, is_first), got
 
 
 def weight_gradients(kept: Kept, got: Received, w: Weights) -> Weights:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -87,6 +89,15 @@ def test_a_begin_starts_from_the_initial_state(rssm: RSSM) -> None:
     zero["prev_action"][:, 0] = 0
     zero["is_first"] = torch.zeros_like(given["is_first"])
     assert torch.equal(_observe(rssm, given), _observe(rssm, zero))
+
+
+def test_a_begin_forgets_also_what_is_not_finite(rssm: RSSM) -> None:
+    given = _inputs()
+    given["is_first"][:, 0] = True
+    odd = {name: torch.full_like(given[name], math.nan) for name in ("deter", "stoch")}
+    odd["prev_action"] = given["prev_action"].clone()
+    odd["prev_action"][:, 0] = math.inf
+    assert torch.equal(_observe(rssm, given | odd), _observe(rssm, given))
 
 
 def test_no_gradient_crosses_a_begin(rssm: RSSM) -> None:
