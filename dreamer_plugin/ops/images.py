@@ -43,8 +43,8 @@ def ssim(image: Tensor, truth: Tensor) -> Tensor:
     Returns:
         `[...]`.
     """
-    batch, (height, width) = image.shape[:-3], image.shape[-3:-1]
-    x, y = (each.movedim(-1, -3).reshape(-1, 1, height, width) for each in (image, truth))
+    *batch, height, width, channels = image.shape
+    x, y = (each.movedim(-1, -3).flatten(0, -3).unsqueeze(1) for each in (image, truth))
     rows, columns = (_gaussian(min(WINDOW, size), image) for size in (height, width))
     stacked = torch.cat([x, y, x * x, y * y, x * y])
     local = F.conv2d(F.conv2d(stacked, rows.view(1, 1, -1, 1)), columns.view(1, 1, 1, -1))
@@ -53,7 +53,7 @@ def ssim(image: Tensor, truth: Tensor) -> Tensor:
     c1, c2 = K1**2, K2**2
     alike = (2 * mean_x * mean_y + c1) * (2 * cov + c2)
     alike = alike / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
-    return alike.reshape(*batch, -1).mean(-1)
+    return alike.mean((1, 2, 3)).reshape(*batch, channels).mean(-1)
 
 
 def _gaussian(size: int, like: Tensor) -> Tensor:

@@ -74,7 +74,8 @@ class TwoHot:
         target = target.detach().float()
         below, above, weight_below = self._neighbours(target)
         shape = self.folded.shape[:-1]
-        index = torch.stack([below, above]).reshape(-1, *shape).movedim(0, -1)  # *shape 2*targets
+        count = 2 * target.shape[: target.ndim - len(shape)].numel()
+        index = torch.stack([below, above]).reshape(count, *shape).movedim(0, -1)  # *shape count
         logprobs: Tensor = _LogProbsAt.apply(self.folded, index)  # type: ignore[no-untyped-call]
         nearest = logprobs.movedim(-1, 0).reshape(2, *target.shape)
         return -(weight_below * nearest[0] + (1 - weight_below) * nearest[1])
@@ -89,6 +90,7 @@ class TwoHot:
         # Both neighbours are one bin outside the range: any share is right, the total is not zero.
         total = torch.where(below == above, 1.0, to_below + to_above)
         share = torch.where(below == above, 1.0, to_above / total)
+        share = torch.where(target.isnan(), target, share)  # else it would be in the last bin
         return self._place(below), self._place(above), share
 
     def _place(self, index: Tensor) -> Tensor:

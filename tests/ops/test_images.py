@@ -50,3 +50,7 @@ def test_an_image_smaller_than_the_window():
     image, other = (x[:5, :8] for x in waves())
     assert -1 <= float(ssim(image, other)) < 1
     assert float(ssim(image, image)) == pytest.approx(1, abs=1e-6)
+
+
+def test_no_images_have_no_similarity() -> None:
+    assert ssim(torch.zeros(0, 5, 16, 16, 3), torch.zeros(0, 5, 16, 16, 3)).shape == (0, 5)

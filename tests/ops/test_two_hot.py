@@ -130,3 +130,17 @@ def test_a_squashed_two_hot_takes_the_mean_before_symexp() -> None:
     assert SymlogTwoHot(logits, linear_bins(5, 2.0)).pred().item() == pytest.approx(math.e - 1)
     bins = torch.sign(linear_bins(5, 2.0)) * torch.expm1(linear_bins(5, 2.0).abs())
     assert TwoHot(logits, bins).pred().item() == pytest.approx((math.e**2 - 1) / 2)
+
+
+@pytest.mark.parametrize("kind", [TwoHot, SymlogTwoHot])
+def test_a_target_that_is_not_a_number_has_no_loss_that_is_one(kind: type[TwoHot]) -> None:
+    logits = torch.zeros(2, 41, requires_grad=True)
+    loss = kind(logits, symexp_bins(41)).loss(torch.tensor([math.nan, 1.0]))
+    assert loss[0].isnan() and loss[1].isfinite()
+    loss.sum().backward()
+    assert logits.grad[0].isnan().any() and logits.grad[1].isfinite().all()
+
+
+def test_no_targets_have_no_losses() -> None:
+    assert TwoHot(torch.zeros(0, 41), symexp_bins(41)).loss(torch.zeros(0)).shape == (0,)
+    assert TwoHot(torch.zeros(3, 41), symexp_bins(41)).loss(torch.zeros(0, 3)).shape == (0, 3)
