@@ -100,7 +100,9 @@ class ActorCritic(nn.Module):
             Losses `policy` `[N, M]` and `value` `[N, K]`; returns `[N, K]`; metrics.
         """
         s = self.settings
-        feat = dream["feat"] if s.world_grad else dream["feat"].detach()
+        feat = dream["feat"].detach()
+        if s.world_grad:  # through where dreams start: by what follows it would reach the actor
+            feat = torch.cat([dream["feat"][:, :1], feat[:, 1:]], 1)
         first = s.arrange.first
         value = self.critic(feat)  # of all states: a slice would be copied, and all are asked for
         fast, slow = self._values(dream["feat"], value)

@@ -336,6 +336,13 @@ def test_behavior_losses_reach_the_representation(gradient: str) -> None:
     assert found["encoder.mlp.0.0.weight"].any()
 
 
+def test_the_values_that_reach_the_representation_do_not_reach_the_actor() -> None:
+    """Of a score function, dreamed actions have a graph, too, where dreams have one."""
+    made = agent({"behavior.world_grad": True, "behavior.actor.gradient": "reinforce"})
+    made.losses(made.unroll_context(tiny.batch())).each["value"].mean().backward()
+    assert all(p.grad is None or not p.grad.any() for p in made.behavior.actor.parameters())
+
+
 # Turns.
 
 
