@@ -136,6 +136,8 @@ class GroupedOptimizer(torch.optim.Optimizer):
         params: parameters or groups; a group's `lr`, `eps`, `clip` and `weight_decay` override the
             arguments. Groups with one `name` are clipped together, as are groups without.
         lr, beta1, beta2, eps: `eps` is added outside the square root.
+        raw_eps: add it to the root before the bias correction, as TensorFlow does, where it counts
+            for more in early updates: the epsilon hat of Kingma & Ba 2015, before section 2.1.
         agc: factor of the adaptive clipping, 0 is off. agc_min: floor of the parameter norm.
         warmup, anneal, schedule, lr_end: see `learning_rate`.
         weight_decay: decoupled. nesterov: look ahead in the momentum.
@@ -166,10 +168,11 @@ class GroupedOptimizer(torch.optim.Optimizer):
         nesterov: bool = False,
         clip: float = 0.0,
         decay_by_rate: bool = True,
+        raw_eps: bool = False,
         turns: Turns | None = None,
     ) -> None:
         self.turns = turns or Turns()
-        self.decay_by_rate = decay_by_rate
+        self.decay_by_rate, self.raw_eps = decay_by_rate, raw_eps
         self.beta1, self.beta2 = beta1, beta2
         self.agc, self.agc_min, self.nesterov = agc, agc_min, nesterov
         self.schedule = partial(
@@ -256,9 +259,11 @@ class GroupedOptimizer(torch.optim.Optimizer):
         momenta = [self._slot(p, "momentum") for p in params]
         torch._foreach_mul_(squares, self._gate.factor(self.beta2))
         torch._foreach_addcmul_(squares, grads, grads, 1 - self.beta2)
-        scale = torch._foreach_div(squares, 1 - self.beta2**averaged)
+        correction = 1 - self.beta2**averaged
+        scale = torch._foreach_div(squares, correction)
         torch._foreach_sqrt_(scale)
-        torch._foreach_add_(scale, group["eps"])
+        eps = group["eps"]
+        torch._foreach_add_(scale, eps / math.sqrt(correction) if self.raw_eps else eps)
         update = self._direction(grads, list(scale), momenta, averaged)
         if weight_decay:
             decay = weight_decay * (rate if self.decay_by_rate else 1.0)

@@ -135,6 +135,19 @@ def test_adam_is_that_of_torch() -> None:
         assert torch.allclose(ours, theirs, atol=1e-6)
 
 
+def test_adam_with_a_raw_eps_is_that_of_tensorflow() -> None:
+    """Keras' update, `p -= lr sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps)`, in float64."""
+    param, settings = nn.Parameter(torch.tensor([1.0])), {"lr": 0.1, "eps": 1e-2}
+    optimizer = Adam([param], agc=0.0, warmup=0, raw_eps=True, **settings)
+    p, m, v = 1.0, 0.0, 0.0
+    for t, grad in enumerate([1e-3, -2e-3, 5e-2, 1e-4], 1):
+        param.grad = torch.tensor([grad])
+        optimizer.step()
+        m, v = 0.9 * m + 0.1 * grad, 0.999 * v + 0.001 * grad**2
+        p -= 0.1 * math.sqrt(1 - 0.999**t) / (1 - 0.9**t) * m / (math.sqrt(v) + 1e-2)
+        assert param.item() == pytest.approx(p, abs=1e-7)
+
+
 def test_adam_averages_the_gradient_where_laprop_averages_its_direction() -> None:
     """Gradients 1, then 10; beta1 = beta2 = 0.5, rate 1. Adam: m = 21/4 / (3/4) = 7,
     v = 201/4 / (3/4) = 67, so 1 + 7 / sqrt(67). LaProp: (1 + 2 * 10 / sqrt(67)) / 3 more than 1.

@@ -246,6 +246,7 @@ class OptimConfig:
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-20
+    raw_eps: bool = False
     clip: float = 0.0
     agc: float = 0.3
     agc_min: float = 1e-3
