@@ -23,7 +23,7 @@ from dreamer_plugin.ops.distributions import DiscreteTarget
 from dreamer_plugin.run.evaluate import choose
 from dreamer_plugin.run.foresight import CONTEXT, filter_episode
 from dreamer_plugin.run.symptoms import LEARNED, Alarm, Watch
-from dreamer_plugin.study.quality import measure, target_of
+from dreamer_plugin.study.quality import measure, reward_target, target_of
 from dreamer_plugin.study.recorded import play_recorded
 from dreamer_plugin.study.run_record import read_run
 from dreamer_plugin.world.model import WorldModel
@@ -140,9 +140,8 @@ def _ratios(world: WorldModel, played: Sequence[TensorDict], seed: int) -> dict[
             again = quality.reconstruction[f"{name}/mse"]
             found[f"{name}: reconstruction error"] = again / spread
             found[f"{name}: error {len(curve) - 1} ahead"] = curve[-1] / spread
-    earned = records["reward"]
-    if world.reward_transform is not None:
-        earned = world.reward_transform(earned)
+    head = world.reward(world.rssm.feat(*world.rssm.initial(1)))
+    earned = reward_target(world, head, records["reward"])
     square = float(earned.square().mean())
     size = max(float(earned.var(correction=0)), REWARD_SPREAD * square)
     if size > 0:

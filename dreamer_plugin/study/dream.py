@@ -152,7 +152,9 @@ class Dream:
 
     def _step_real(self, taken: npt.NDArray[np.float32]) -> None:
         obs, reward, terminated, truncated, _ = self.env.step(self.spaces.decode_action(taken))
-        self._earned = float(reward)
+        learned = self.agent.world.reward_transform
+        paid = torch.tensor(float(reward))
+        self._earned = float(paid if learned is None else learned(paid))
         self.real_return += self._earned
         self._believed["prev_action"] = torch.from_numpy(taken).to(self.agent.device)[None]
         self._see(obs)
@@ -203,7 +205,7 @@ class Dream:
             outputs = world.outputs(states)
         reward, cont = outputs.pop("reward"), outputs.pop("cont", None)
         return {
-            "reward": number(reward.pred()),
+            "reward": number(as_observed(reward)),
             # What is learned is the discount times the probability.
             "cont": None
             if cont is None

@@ -20,7 +20,7 @@ from dreamer_plugin.ops.distributions import DiscreteTarget
 from dreamer_plugin.run.evaluate import Chosen, EvalReport
 from dreamer_plugin.run.films import panels, write_gif
 from dreamer_plugin.run.foresight import CONTEXT, Filtered, foresee, observe
-from dreamer_plugin.study.quality import Quality, measure, target_of
+from dreamer_plugin.study.quality import Quality, measure, reward_target, target_of
 from dreamer_plugin.study.recorded import play_recorded
 from dreamer_plugin.world.model import WorldModel
 
@@ -82,7 +82,7 @@ def look(chosen: Chosen, episodes: int = 3, seed: int = 0, device: str = "auto")
         report=found.report,
         quality=measure(world, played, seed=seed) if max(map(len, played)) >= CONTEXT else None,
         films={name: _gif(film) for name, film in panels(seen, outputs, ahead).items()},
-        traces=_traces(seen, outputs, ahead),
+        traces=_traces(world, seen, outputs, ahead),
         usage=_usage(all_seen.stoch),
         categorical=all_seen.stoch.ndim == 3,
     )
@@ -111,13 +111,17 @@ def _gif(frames: Tensor) -> bytes:
     return file.getvalue()
 
 
-def _traces(seen: Filtered, outputs: dict[str, Any], ahead: dict[str, Any]) -> list[Trace]:
+def _traces(
+    world: WorldModel, seen: Filtered, outputs: dict[str, Any], ahead: dict[str, Any]
+) -> list[Trace]:
     traces = []
     for name, output in outputs.items():
         if isinstance(output, (ImageOutput, DiscreteTarget)) or name == "cont":
             continue
-        earned = name == "reward"
-        real = seen.records[name] if earned else target_of(output, seen.records["obs", name])
+        if name == "reward":
+            real = reward_target(world, output, seen.records[name])
+        else:
+            real = target_of(output, seen.records["obs", name])
         shown = (_columns(each) for each in (real, output.pred(), ahead[name].pred()))
         columns = zip(*shown, strict=True)
         for number, (truth, again, drawn) in enumerate(columns):

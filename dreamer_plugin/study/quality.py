@@ -171,10 +171,7 @@ def _errors(
     errors: dict[str, Tensor] = {}
     for name, output in outputs.items():
         errors |= {f"{name}/{kind}": e for kind, e in _of(output, records["obs", name]).items()}
-    earned = records["reward"]
-    if world.reward_transform is not None:
-        earned = world.reward_transform(earned)
-    errors["reward/mse"] = (reward.pred() - earned) ** 2
+    errors["reward/mse"] = (reward.pred() - reward_target(world, reward, records["reward"])) ** 2
     if cont is not None:
         errors["cont/mse"] = (cont.pred() - world.cont_target(records["is_terminal"])) ** 2
     return errors
@@ -190,6 +187,12 @@ def _of(output: Output, truth: Tensor) -> dict[str, Tensor]:
     if isinstance(output, DiscreteTarget):
         return {"wrong": _mean_event((output.pred() != truth).float())}
     return {"mse": _mean_event((output.pred() - target_of(output, truth)) ** 2)}
+
+
+def reward_target(world: WorldModel, output: Output, reward: Tensor) -> Tensor:
+    """Recorded rewards in the space that a prediction of them is in."""
+    learned = reward if world.reward_transform is None else world.reward_transform(reward)
+    return target_of(output, learned)
 
 
 def target_of(output: Output, truth: Tensor) -> Tensor:

@@ -88,6 +88,15 @@ def test_the_dream_is_what_the_world_model_foresees(runs):
     assert len(moment["real"]["vectors"]["vector"]) == 4 and moment["real"]["frame"]
 
 
+def test_rewards_of_both_worlds_are_those_that_are_learned(runs, monkeypatch):
+    dream = dreaming(runs["cartpole"])
+    monkeypatch.setattr(dream.agent.world, "reward_transform", torch.tanh)
+    moment = [dream.step("human", {"action": [side]}) for side in (0, 1)][-1]
+    # CartPole pays 1 a step.
+    assert moment["real"]["reward"] == pytest.approx(math.tanh(1))
+    assert moment["real"]["return"] == pytest.approx(2 * math.tanh(1))
+
+
 def test_re_anchoring_puts_the_dream_where_the_agent_is(runs):
     dream = dreaming(runs["cartpole"])
     for _ in range(3):

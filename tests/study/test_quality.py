@@ -10,9 +10,11 @@ from tensordict import TensorDict
 
 from dreamer_plugin.build import build_agent
 from dreamer_plugin.errors import UsageError
+from dreamer_plugin.ops.distributions import MSE
+from dreamer_plugin.ops.scaling import symlog
 from dreamer_plugin.run import foresight
 from dreamer_plugin.spaces import Spaces
-from dreamer_plugin.study import quality
+from dreamer_plugin.study import look, quality
 from tests import tiny
 
 
@@ -149,3 +151,36 @@ def test_a_film_shows_truth_model_and_error(world):
 def test_episodes_that_are_too_short_say_so(world):
     with pytest.raises(UsageError, match="No episode has 5 frames"):
         quality.measure(world, [episode(4)])
+
+
+class Taught(torch.nn.Module):
+    """Predicts what it is told, in a space."""
+
+    def __init__(self, told, symlog_target):
+        super().__init__()
+        self.told, self.symlog_target = told, symlog_target
+
+    def forward(self, feat):
+        return MSE(self.told[: len(feat)], 0, self.symlog_target)
+
+
+@pytest.mark.parametrize(
+    ("settings", "learned"),
+    [
+        ({"world__reward_transform": "tanh"}, torch.tanh),
+        ({"world__reward__output": "symlog_mse"}, symlog),
+    ],
+)
+def test_rewards_are_compared_as_they_are_learned(settings, learned):
+    world = tiny.agent(tiny.setting(**settings)).world
+    played = tiny.batch(rows=1, length=11)[0]
+    played["is_first"][0], played["reward"] = True, torch.linspace(0, 10, 12)
+    told = learned(played["reward"])
+    world.reward = Taught(told, "world__reward__output" in settings)
+    assert quality.measure(world, [played], horizon=2).reconstruction[
+        "reward/mse"
+    ] == pytest.approx(0)
+    seen = foresight.observe(world, [played], torch.Generator().manual_seed(0))
+    outputs = look._outputs(world, seen)
+    (found,) = (t for t in look._traces(world, seen, outputs, outputs) if t.name == "reward")
+    assert found.real == pytest.approx(told.tolist()) == found.reconstructed
