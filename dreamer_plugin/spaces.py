@@ -171,13 +171,20 @@ class Spaces:
             float32 `[..., A]`.
 
         Raises:
-            UsageError: when a shape or a discrete value does not fit the space.
+            UsageError: when a part is missing, or a shape or a discrete value does not fit the
+                space.
         """
         parts: dict[str, Float32] = {}
         for entry in self._native():
+            if self.dict_action and entry.name not in native:
+                raise UsageError(f"the action lacks {entry.name!r}; it has {sorted(native)}")
             value = np.asarray(native[entry.name] if self.dict_action else native)
             parts |= self._encode_entry(entry, value)
-        return np.concatenate([parts[key.name] for key in self.actions], -1)
+        rows = [parts[key.name] for key in self.actions]
+        if len({row.shape[:-1] for row in rows}) > 1:
+            told = {name: part.shape[:-1] for name, part in parts.items()}
+            raise UsageError(f"all parts of actions need the same leading axes, got {told}")
+        return np.concatenate(rows, -1)
 
     def decode_action(self, vector: Float32) -> Any:
         """One encoded action `[A]` as the env takes it.
@@ -227,10 +234,18 @@ class Spaces:
         flat = value.reshape(*batch, math.prod(entry.shape))
         if not entry.start:
             return {entry.keys[0]: flat.astype(np.float32)}
-        flat = flat - np.asarray(entry.start)
-        per_key = np.split(flat, len(entry.keys), -1)
-        names = zip(entry.keys, per_key, strict=True)
-        return {name: _one_hot(self._slices[name][0], part) for name, part in names}
+        index = flat - np.asarray(entry.start)
+        per_key = np.split(index, len(entry.keys), -1)
+        keys = (self._slices[name][0] for name in entry.keys)
+        parts = list(zip(keys, per_key, strict=True))
+        for key, part in parts:
+            # Asked so that NaN, which compares with nothing, is none of the classes.
+            if not ((part >= 0) & (part < key.classes) & (part == np.floor(part))).all():
+                raise UsageError(
+                    f"action {key.name!r} has {key.classes} classes, whole numbers from "
+                    f"{min(entry.start)} on; got {flat.tolist()}"
+                )
+        return {key.name: _one_hot(key, part) for key, part in parts}
 
     def _decode_entry(self, entry: NativeAction, vector: Float32) -> Any:
         cuts = [self._slices[name] for name in entry.keys]
@@ -312,7 +327,5 @@ def _multi_discrete_keys(
 
 def _one_hot(key: ActionKey, index: Array) -> Float32:
     """Integers `[..., variables]` as one-hot vectors `[..., variables * classes]`."""
-    if ((index < 0) | (index >= key.classes)).any():
-        raise UsageError(f"action {key.name!r} has {key.classes} classes; got {index.tolist()}")
     hot = np.eye(key.classes, dtype=np.float32)[index.astype(np.int64)]
     return hot.reshape(*index.shape[:-1], key.size)

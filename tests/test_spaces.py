@@ -122,6 +122,25 @@ def test_what_cannot_be_read_is_named(obs: gym.Space, action: gym.Space, words: 
         Spaces.from_gym(obs, action)
 
 
+@pytest.mark.parametrize(
+    ("space", "action", "told"),
+    [
+        (gs.Discrete(3), 1.7, r"whole numbers from 0 on; got \[1\.7\]"),
+        (gs.Discrete(3), float("nan"), r"got \[nan\]"),
+        (gs.Discrete(3, start=5), 4, r"from 5 on; got \[4\]"),
+        (gs.Dict({"x": gs.Discrete(2), "y": gs.Discrete(2)}), {"x": 1}, r"lacks 'y'; it has \['x'"),
+        (
+            gs.Dict({"x": gs.Discrete(2), "y": gs.Discrete(2)}),
+            {"x": [0, 1], "y": 1},
+            "the same leading axes",
+        ),
+    ],
+)
+def test_actions_that_do_not_fit_are_named(space: gym.Space, action: object, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        Spaces.from_gym(VECTOR, space).encode_action(action)
+
+
 def test_wrong_actions_are_named() -> None:
     spaces = Spaces.from_gym(VECTOR, gs.Discrete(3))
     with pytest.raises(UsageError, match="3 classes"):
