@@ -62,7 +62,7 @@ def nearest(value: str, valid: Iterable[str], kind: str) -> str:
         One sentence to put in an error.
     """
     options = list(valid)
-    close = difflib.get_close_matches(value, options, n=1, cutoff=0.4)
+    close = difflib.get_close_matches(value, options, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     listing = f" Valid: {', '.join(options)}." if len(options) <= 12 else ""
     return f"Unknown {kind} {value!r}.{hint}{listing}"

@@ -99,5 +99,5 @@ def _given(error: Any) -> str:
 
 
 def _hint(given: str, valid: Sequence[str]) -> str:
-    close = difflib.get_close_matches(given, valid, n=1, cutoff=0.4)
+    close = difflib.get_close_matches(given, valid, n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else f" Valid: {', '.join(valid)}."

@@ -143,3 +143,9 @@ def test_without_symlog_vectors_are_seen_and_told_as_they_are():
     batch["obs", "vector"] = 1000 * batch["obs", "vector"]
     told = [losses(agent, batch)["vector"].mean().item() for agent in (whole, without)]
     assert told[0] < 1e3 < 1e5 < told[1]
+
+
+def test_a_word_that_is_like_none_is_told_all_and_not_a_guess():
+    with pytest.raises(UsageError) as error:
+        presets_of("foo")
+    assert "Did you mean" not in str(error.value) and "replay-context" in str(error.value)
