@@ -165,6 +165,13 @@ def test_counts_of_updates_become_a_ratio_of_replayed_steps():
     assert options(batch_size=10)["run.train_ratio"] == 100 * 10 * 50 / 500
 
 
+@pytest.mark.parametrize("said", [{"train_every": 1000}, {"train_steps": 100}])
+def test_half_of_the_updates_of_dreamerv1_takes_the_other_half_from_its_code(said):
+    keys, plain = ("run.train_ratio", "run.burst"), final("danijar_v1", task="dmc/walker-walk")
+    found = final("danijar_v1", task="dmc/walker-walk", **said)
+    assert [found[key] for key in keys] == [plain[key] for key in keys] == [500, 100]
+
+
 def test_one_rate_for_all_gives_way_to_a_particular_one():
     keys = ("optim.lr", "optim.actor.lr", "optim.critic.lr")
     for words in (
