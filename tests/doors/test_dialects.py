@@ -121,6 +121,8 @@ def test_a_word_means_what_its_document_says(dialect, words, expected):
         ("torchwm", {"kl_loss_coeff": 2.0}, 2.0, 2.0),
         ("danijar_v2", {"kl.balance": 0.4}, 0.4, 0.6),
         ("danijar_v2", {"loss_scales": {"kl": 0.1}}, 0.08, 0.02),
+        ("danijar_v2", {"task": "atari/Pong", "kl.balance": 0.8}, 0.08, 0.02),
+        ("danijar_v2", {"task": "atari/Pong", "kl.balance": 0.5}, 0.1, 0.1),
     ],
 )
 def test_a_balance_weighs_the_halves_of_its_document(dialect, words, dyn, rep):

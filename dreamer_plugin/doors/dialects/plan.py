@@ -57,9 +57,12 @@ def derive(
     steps = {
         key: _agent_steps(numbers[word], per) for word, key in STEPS.items() if word in numbers
     }
-    return {**steps, **_prefill(numbers, cfg, per, repeat), **_updates(numbers, cfg, per)} | _kl(
-        numbers, kl
-    )
+    return {
+        **steps,
+        **_prefill(numbers, cfg, per, repeat),
+        **_updates(numbers, cfg, per),
+        **_kl(numbers, kl, cfg),
+    }
 
 
 def _agent_steps(steps: Any, per: int) -> int:
@@ -101,12 +104,14 @@ def _updates(numbers: Mapping[str, Any], cfg: Config, per: int) -> dict[str, Any
     return {"run.train_ratio": replayed * per / _number(every), "run.burst": max(1, updates)}
 
 
-def _kl(numbers: Mapping[str, Any], kl: str) -> dict[str, Any]:
+def _kl(numbers: Mapping[str, Any], kl: str, cfg: Config) -> dict[str, Any]:
     scale, balance = numbers.get("kl_scale"), numbers.get("kl_balance")
     if scale is None and balance is None:
         return {}
     if kl == "plain" and scale is not None:
         return {"loss_scales.dyn": scale, "loss_scales.rep": scale}
+    if scale is None and kl == "prior_or_plain":  # both halves together, as the suite has them
+        scale = cfg.loss_scales.dyn + cfg.loss_scales.rep
     if scale is None or balance is None:
         raise UsageError("the weight of a balanced KL and its balance: say both")
     scale, balance = _number(scale), _number(balance)
