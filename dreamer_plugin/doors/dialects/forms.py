@@ -6,6 +6,7 @@ The files in `names/` say which form a setting takes:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,24 +16,58 @@ ALGOS = {"Dreamerv1": "v1", "Dreamerv2": "v2", "Dreamerv3": "v3"}  # other docum
 DIGITS = 9  # of a horizon: 1 / (1 - 0.997) is 333.333333333
 
 
+def number(value: Any, what: str) -> float:
+    """A finite number, which may be text such as `"1e6"`; an int stays one.
+
+    Args:
+        value: to read. what: it is, for the message.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    try:
+        plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+        found: float = value if plain else float(str(value))
+        finite = math.isfinite(found)
+    except (ValueError, OverflowError):
+        finite = False
+    if not finite:
+        raise UsageError(f"{what} {value!r} is not a number, such as 0.5 or 1e6")
+    return found
+
+
+def whole(value: Any, what: str) -> int:
+    """A whole number, however it is written: 64, 64.0 or `"64"`; see `number`.
+
+    Raises:
+        UsageError: it is another number, or none.
+    """
+    found = number(value, what)
+    if found != int(found):
+        raise UsageError(f"{what} {value!r} is not a whole number: take {round(found)}")
+    return int(found)
+
+
 def side(value: Any) -> int:
     """`(64, 64)` or 64, for a square image of 64 rows."""
-    sides = set(value) if isinstance(value, (list, tuple)) else {value}
+    given = value if isinstance(value, (list, tuple)) else [value]
+    sides = {whole(each, "image size") for each in given}
     if len(sides) != 1:
         raise UsageError(f"image size {value!r}: images are square here, such as (64, 64)")
-    return int(sides.pop())
+    return sides.pop()
 
 
 def horizon(gamma: Any) -> float:
     """Steps that a discount looks ahead, `1 / (1 - gamma)`."""
-    if isinstance(gamma, str) or not 0 <= float(gamma) < 1:
+    discount = number(gamma, "discount")
+    if not 0 <= discount < 1:
         raise UsageError(f"discount {gamma!r}: it must be at least 0 and below 1")
-    return round(1 / (1 - float(gamma)), DIGITS)
+    return round(1 / (1 - discount), DIGITS)
 
 
 def one_minus(decay: Any) -> float:
     """The rate of a slow copy from its decay."""
-    return round(1 - float(decay), DIGITS)
+    return round(1 - number(decay, "decay"), DIGITS)
 
 
 def activation(value: Any) -> str:

@@ -27,6 +27,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dreamer_plugin.config import Config
+from dreamer_plugin.doors.dialects.forms import number, whole
 from dreamer_plugin.errors import UsageError, choose
 
 STEPS = {
@@ -54,9 +55,8 @@ def derive(
         UsageError: when a number lacks the other that it needs, or cannot be had.
     """
     per = choose({"simulator": repeat, "agent": 1}, unit, "unit")
-    steps = {
-        key: _agent_steps(numbers[word], per) for word, key in STEPS.items() if word in numbers
-    }
+    said = {word: key for word, key in STEPS.items() if word in numbers}
+    steps = {key: _agent_steps(numbers, word, per) for word, key in said.items()}
     return {
         **steps,
         **_prefill(numbers, cfg, per, repeat),
@@ -65,16 +65,16 @@ def derive(
     }
 
 
-def _agent_steps(steps: Any, per: int) -> int:
+def _agent_steps(numbers: Mapping[str, Any], word: str, per: int) -> int:
     """0, which is never, stays 0."""
-    return math.ceil(_number(steps) / per)
+    return math.ceil(number(numbers[word], word) / per)
 
 
 def _prefill(numbers: Mapping[str, Any], cfg: Config, per: int, repeat: int) -> dict[str, Any]:
     """Windows, or pieces of episodes, that so many steps give."""
     if "prefill" not in numbers:
         return {}
-    steps, length = _agent_steps(numbers["prefill"], per), cfg.replay.batch_length
+    steps, length = _agent_steps(numbers, "prefill", per), cfg.replay.batch_length
     if cfg.replay.sampling == "windows":
         lost = cfg.env.num_envs * (length + cfg.replay.context - 1)
     else:
@@ -84,24 +84,26 @@ def _prefill(numbers: Mapping[str, Any], cfg: Config, per: int, repeat: int) -> 
 
 def _updates(numbers: Mapping[str, Any], cfg: Config, per: int) -> dict[str, Any]:
     """`train_steps` updates after every `train_every` steps, made together."""
-    every, updates = numbers.get("train_every"), numbers.get("train_steps")
-    behavior = numbers.get("behavior_steps")
-    if behavior is not None and behavior != (1 if updates is None else updates):
+    updates = whole(numbers.get("train_steps", 1), "train_steps")
+    behavior = whole(numbers.get("behavior_steps", updates), "behavior_steps")
+    if behavior != updates:
         raise UsageError(
-            f"{behavior} updates of actor and critic beside {updates or 1} of the model: here an "
+            f"{behavior} updates of actor and critic beside {updates} of the model: here an "
             "update trains both, so the two counts must be the same"
         )
-    if every is None:
-        if updates is not None:
+    if "train_every" not in numbers:
+        if "train_steps" in numbers:
             raise UsageError(
                 f"{updates} updates after how many steps? Say the steps between them too"
             )
         return {}
-    if _number(every) <= 0:
+    every = number(numbers["train_every"], "train_every")
+    if every <= 0:
         raise UsageError(f"an update after every {every} steps: it must be at least 1")
-    updates = 1 if updates is None else int(_number(updates))
+    if updates < 0:
+        raise UsageError(f"{updates} updates: there must be at least 0")
     replayed = updates * cfg.replay.batch_size * cfg.replay.batch_length
-    return {"run.train_ratio": replayed * per / _number(every), "run.burst": max(1, updates)}
+    return {"run.train_ratio": replayed * per / every, "run.burst": max(1, updates)}
 
 
 def _kl(numbers: Mapping[str, Any], kl: str, cfg: Config) -> dict[str, Any]:
@@ -109,12 +111,12 @@ def _kl(numbers: Mapping[str, Any], kl: str, cfg: Config) -> dict[str, Any]:
     if scale is None and balance is None:
         return {}
     if kl == "plain" and scale is not None:
-        return {"loss_scales.dyn": scale, "loss_scales.rep": scale}
+        return dict.fromkeys(("loss_scales.dyn", "loss_scales.rep"), number(scale, "kl_scale"))
     if scale is None and kl == "prior_or_plain":  # both halves together, as the suite has them
         scale = cfg.loss_scales.dyn + cfg.loss_scales.rep
     if scale is None or balance is None:
         raise UsageError("the weight of a balanced KL and its balance: say both")
-    scale, balance = _number(scale), _number(balance)
+    scale, balance = number(scale, "kl_scale"), number(balance, "kl_balance")
     if not 0 <= balance <= 1:
         raise UsageError(f"a KL balance of {balance}: it must lie between 0 and 1")
     forward = numbers.get("kl_forward", False)
@@ -131,12 +133,3 @@ def _kl(numbers: Mapping[str, Any], kl: str, cfg: Config) -> dict[str, Any]:
     shares["posterior"] = (1 - balance, balance)
     dyn, rep = (round(scale * share, DIGITS) for share in choose(shares, kl, "kl"))
     return {"loss_scales.dyn": dyn, "loss_scales.rep": rep}
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        try:
-            return float(str(value))
-        except ValueError:
-            raise UsageError(f"{value!r} is not a number") from None
-    return value

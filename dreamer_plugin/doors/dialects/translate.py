@@ -10,6 +10,7 @@ import dreamer_envs
 from dreamer_plugin.config import Config, compose
 from dreamer_plugin.config.fields import OPTIONS
 from dreamer_plugin.doors.dialects.dialect import Dialect
+from dreamer_plugin.doors.dialects.forms import whole
 from dreamer_plugin.doors.dialects.plan import derive
 from dreamer_plugin.doors.dialects.settings import DreamerConfig
 from dreamer_plugin.doors.dialects.words_cli import of_suite
@@ -90,7 +91,9 @@ def _derived(
     repeat = cfg.env.options.get("action_repeat", 1)
     if plain.env and not isinstance(plain.env, str):
         repeat = getattr(plain.env, "action_repeat", 1)
-    return derive(numbers, dialect.unit, dialect.kl[version], cfg, int(repeat))
+    if (times := whole(repeat, "action_repeat")) < 1:
+        raise UsageError(f"action_repeat {times}: it must be at least 1")
+    return derive(numbers, dialect.unit, dialect.kl[version], cfg, times)
 
 
 def _env(settings: DreamerConfig, numbers: Mapping[str, Any]) -> Any:
