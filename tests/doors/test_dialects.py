@@ -302,6 +302,8 @@ MISTAKES = [
     ("torchwm", {"num_categories": 16}, "setting of Dreamerv2 and Dreamerv3, not of Dreamerv1"),
     ("torchwm", {"embed_size": 8, "obs_embed_size": 9}, "say the same thing: pass one of them"),
     ("nexus", {"lambda": 0.9, "lambda_": 0.8}, "say the same thing"),
+    ("seed003", {"lr": 3e-4, "learning_rate": 2e-4}, "'lr' and 'learning_rate' say the same"),
+    ("seed003", {"learning_rate": 3e-4, "lr": 1e-4}, "say the same thing"),  # lr's default
     ("torchwm", {"enable_wandb": True}, "enable_wandb=True: .*Weights & Biases"),
     ("nexus", {"n_models": 5}, "n_models=5: ensembles"),
     ("nexus", {"model_train_iterations": 5}, "5 updates after how many steps"),

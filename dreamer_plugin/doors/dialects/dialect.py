@@ -118,12 +118,12 @@ class Dialect:
         return _meaning(entry)
 
     def covered(self, words: Iterable[str], version: str) -> frozenset[str]:
-        """Names with a default of their own for what a general word among these sets too."""
+        """Names with a default for what a general word among these sets too."""
         known = {n: self._entry(n, version) for n in (*words, *self.defaults.get(version, {}))}
         meanings = {n: _meaning(entry) for n, entry in known.items() if entry}
         general = [meanings[n] for n in words if n in meanings and meanings[n].general]
         keys = {key for each in general for key in each.keys}
-        return frozenset(n for n, m in meanings.items() if not m.general and keys & {*m.keys})
+        return frozenset(n for n, m in meanings.items() if keys & {*m.keys})
 
     def read(self, words: Mapping[str, Any], version: str) -> Said:
         """What names and values set, in an agent of a version.
@@ -156,7 +156,8 @@ class Dialect:
                 (said.numbers, key[len(PLAN) :]) if key.startswith(PLAN) else (said.options, key)
             )
             other = by.get(key)
-            if other and not meanings[other].general and place[word] != value:
+            alike = other and meanings[other].general == meaning.general
+            if alike and place[word] != value:
                 raise UsageError(f"{other!r} and {name!r} say the same thing: pass one of them")
             place[word], by[key] = value, name
 
