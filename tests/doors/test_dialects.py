@@ -284,6 +284,24 @@ def test_words_of_one_suite_are_its_options():
     assert timed.options["env.options.max_episode_steps"] == 100
 
 
+# danijar/dreamerv2 @ 07d906e9 limits what it repeats (27,000 on Atari), danijar/dreamer the env.
+@pytest.mark.parametrize(
+    ("dialect", "task", "limit", "key", "found"),
+    [
+        ("danijar_v2", "atari/Pong", 2000, "length", 8000),
+        ("danijar_v1", "atari/Pong", 2000, "length", 2000),
+        ("danijar_v2", "crafter/reward", 2000, "length", 2000),
+        ("danijar_v2", "gym/Pendulum-v1", 2000, "max_episode_steps", 2000),
+        ("danijar_v2", "atari/Pong", 0, "length", 108_000),
+        ("danijar_v2", "dmc/walker-walk", 0, "length", None),
+    ],
+)
+def test_a_time_limit_counts_what_its_document_counts(dialect, task, limit, key, found):
+    words = {"task": task, "time_limit": limit}
+    cfg = translate_settings(DreamerConfig.from_dialect(words, dialect)).compose()
+    assert cfg.env.options.get(key) == found
+
+
 def test_our_own_keys_are_understood_everywhere():
     assert final("rlox", **{"model.depth": 3})["model.depth"] == 3
     assert final("native", model={"depth": 3}, seed=5)["model.depth"] == 3

@@ -20,7 +20,7 @@ TOGETHER = (
     ("kl_scale", "kl_balance", "kl_forward"),
     ("train_every", "train_steps"),
 )  # say one, need all
-LIMITS = ("length", "time_limit")  # what suites call the most steps of an episode
+LIMITS = ("length", "time_limit", "max_episode_steps")  # of an episode, as suites call them
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ def _derived(
         repeat = getattr(plain.env, "action_repeat", 1)
     if (times := whole(repeat, "action_repeat")) < 1:
         raise UsageError(f"action_repeat {times}: it must be at least 1")
-    return derive(numbers, dialect.unit, dialect.kl[version], cfg, times)
+    limit = _limit(plain.env, numbers, times if dialect.unit == "agent" else 1)
+    return {**limit, **derive(numbers, dialect.unit, dialect.kl[version], cfg, times)}
 
 
 def _env(settings: DreamerConfig, numbers: Mapping[str, Any]) -> Any:
@@ -121,22 +122,39 @@ def _env_options(
     said: Mapping[str, Any],
     suites: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Options of the env: images where the document has them, its time limit, its own words."""
+    """Options of the env: images where the document has them, its own words."""
     suite = env.partition("/")[0]
-    try:
-        have = dreamer_envs.options(suite)
-    except ImportError:  # its package is missing, which making the env reports
-        have = {}
     found: dict[str, Any] = {}
     pixels = dialect.pixels == "all" or suite in dialect.pixels
-    if pixels and "obs" in have and f"{OPTIONS}.obs" not in said:
+    if pixels and "obs" in _have(suite) and f"{OPTIONS}.obs" not in said:
         found[f"{OPTIONS}.obs"] = "pixels"
-    if "time_limit" in numbers:
-        names = ("max_episode_steps",) if suite == "gym" else LIMITS
-        name = next((each for each in names if each in have or suite == "gym"), None)
-        if name is None:
-            raise UsageError(f"time_limit: episodes of {suite} end where the suite ends them")
-        found[f"{OPTIONS}.{name}"] = numbers["time_limit"]
     backend = str(numbers.get("backend") or suite)
     found |= {f"{OPTIONS}.{name}": value for name, value in suites.get(backend, {}).items()}
     return found
+
+
+def _limit(env: Any, numbers: Mapping[str, Any], per: int) -> dict[str, Any]:
+    """The most steps of an episode; 0 leaves them to the suite.
+
+    Args:
+        env: id, if it is one. numbers: of the plan.
+        per: steps of the suite, which counts them before an action is repeated, to one that is
+            said.
+    """
+    steps = whole(numbers.get("time_limit", 0), "time_limit")
+    if not steps or not env or not isinstance(env, str):
+        return {}
+    suite = env.partition("/")[0]
+    have = {"max_episode_steps": None} if suite == "gym" else _have(suite)
+    name = next((each for each in LIMITS if each in have), None)
+    if name is None:
+        raise UsageError(f"time_limit: episodes of {suite} end where the suite ends them")
+    return {f"{OPTIONS}.{name}": steps * per}
+
+
+def _have(suite: str) -> Mapping[str, Any]:
+    """Options of a suite; none where its package is missing, which making the env reports."""
+    try:
+        return dreamer_envs.options(suite)
+    except ImportError:
+        return {}
