@@ -16,7 +16,7 @@ from dreamer_plugin.errors import UsageError
 NUMBERS = {  # what derive and translate know
     *("env", "env_object", "backend", "version", "time_limit", "load", "run_name", "prefill"),
     *("total_steps", "eval_every", "log_every", "save_every", "kl_scale", "kl_balance"),
-    "kl_forward",
+    *("kl_forward", "cont"),
     *("train_every", "train_steps", "behavior_steps"),
 }
 DIALECTS = [(name, version) for name in dialect_names() for version in read_dialect(name).presets]
@@ -96,7 +96,10 @@ CLASHES = [
     ("rlox", {"gamma": 0.99}, {"behavior.horizon": 100.0}),
     ("rlox", {"gamma": "0.99"}, {"behavior.horizon": 100.0}),
     ("danijar_v2", {"kl": {"free_avg": False}}, {"world.free_over": "each"}),
-    ("danijar_v1", {"pcont": True}, {"world.cont.output": "binary"}),
+    ("danijar_v1", {"pcont": True}, {"world.cont.output": "binary", "behavior.imag_skip": 1}),
+    ("danijar_v1", {"task": "atari/Pong", "pcont": False}, {"behavior.imag_skip": 0}),
+    ("torchwm", {"use_disc_model": True}, {"behavior.imag_skip": 1}),
+    ("torchwm", {"algo": "v2", "use_disc_model": True}, {"behavior.imag_skip": 0}),
     ("danijar_v1", {"clip_rewards": "none"}, {"world.reward_transform": "identity"}),
     ("danijar_v1", {"precision": 16}, {"precision": "bfloat16"}),
     ("torchwm", {"dense_activation_function": "ReLU"}, {"nets.act": "relu"}),

@@ -18,6 +18,8 @@ floors each step: one divergence of weight `scale`, or the reversed one:
 
     KL[q, p]    world.kl plain             dyn = scale
     KL[p, q]    world.kl forward_reverse   dyn = 0         rep = scale
+
+Where DreamerV1 learns when episodes end, it dreams from no last step of a row, which may be an end.
 """
 
 from __future__ import annotations
@@ -62,6 +64,7 @@ def derive(
         **_prefill(numbers, cfg, per, repeat),
         **_updates(numbers, cfg, per),
         **_kl(numbers, kl, cfg),
+        **({"behavior.imag_skip": int(numbers["cont"] != "none")} if "cont" in numbers else {}),
     }
 
 
