@@ -78,6 +78,7 @@ def from_torchrl(
     names = _names(module, paths)
     given = dict(theirs.named_parameters())
     _check_names(set(given), set(names.values()))
+    _check_parts(theirs, expected)
     order = _columns(module, image_encoder)
     values = {}
     for ours, param in module.named_parameters():
@@ -160,6 +161,24 @@ def _check_names(given: set[str], expected: set[str]) -> None:
         raise UsageError(f"TorchRL's module has no parameter {name!r}: it has fewer layers")
     for name in sorted(given - expected):
         raise UsageError(f"TorchRL's parameter {name!r} has no place here: it has more layers")
+
+
+def _check_parts(theirs: nn.Module, expected: nn.Module) -> None:
+    """Layers without weights, which no name shows; a subclass passes."""
+    have, want = (  # one that stands in several places is compared in each
+        dict(module.named_modules(remove_duplicate=False)) for module in (theirs, expected)
+    )
+    for path in {**want, **have}:
+        kind = type(want.get(path))
+        if not isinstance(have.get(path), kind):
+            raise UsageError(
+                f"TorchRL's {path!r} is {_kind(have.get(path))}, here it is "
+                f"{_kind(want.get(path))}: the two would not compute the same"
+            )
+
+
+def _kind(part: nn.Module | None) -> str:
+    return "missing" if part is None else type(part).__name__
 
 
 def _check_shape(name: str, have: torch.Size, want: torch.Size) -> None:

@@ -289,6 +289,18 @@ def _broken() -> nn.Module:
     return theirs
 
 
+def _other_activation() -> nn.Module:
+    theirs = to_torchrl(rssm())
+    theirs.rssm_prior.module.rnn.action_projection[2] = nn.ELU()
+    return theirs
+
+
+def _one_more_activation() -> nn.Module:
+    theirs = to_torchrl(head(BinaryLayer(8, 1.0)))
+    theirs.model.append(nn.Tanh())
+    return theirs
+
+
 def _plain_gru() -> nn.Module:
     theirs = to_torchrl(rssm())
     theirs.rssm_prior.module = RSSMPriorV3(action_shape=(A,), action_dim=A, unimix=0.01)
@@ -300,6 +312,8 @@ def _plain_gru() -> nn.Module:
     [
         (rssm, lambda: nn.Linear(2, 2), "TorchRL's Linear is no counterpart: pass a RSSMRolloutV3"),
         (rssm, _plain_gru, "RSSMPriorV3 has recurrent_model='gru', here it is 'block_gru'"),
+        (rssm, _other_activation, "action_projection.2' is ELU, here it is SiLU"),
+        (lambda: head(BinaryLayer(8, 1.0)), _one_more_activation, "is Tanh, here it is missing"),
         (rssm, lambda: to_torchrl(rssm(unimix=0.0)), "has unimix=0.0, here it is 0.01"),
         (
             discrete_actor,
