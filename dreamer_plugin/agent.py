@@ -427,29 +427,35 @@ class Agent(nn.Module):
         state["generator"] = self.generator.get_state()
         return state
 
-    def _refuse_other(self, weights: Mapping[str, Tensor]) -> None:
-        """`load_state_dict` takes what fits before it refuses the rest."""
+    def refuse_other(self, weights: Mapping[str, Tensor]) -> None:
+        """`load_state_dict` takes what fits before it refuses the rest, and any numbers.
+
+        Raises:
+            RuntimeError: when some are missing, of another shape, or not finite.
+        """
         own = {name: [*value.shape] for name, value in self.state_dict().items()}
         given = {name: [*value.shape] for name, value in weights.items()}
-        wrong = [name for name in {**own, **given} if own.get(name) != given.get(name)]
-        if wrong:
+        if wrong := [name for name in {**own, **given} if own.get(name) != given.get(name)]:
             first = wrong[0]
             raise RuntimeError(
                 f"{len(wrong)} weights are of another agent, the first {first}: "
                 f"{given.get(first, 'missing')}, not {own.get(first, 'known')}"
             )
+        for name, value in weights.items():
+            if not (value.is_floating_point() and value.isfinite().all()):
+                raise RuntimeError(f"{name} holds {value.dtype} that are no finite weights")
 
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:
         """The inverse of `training_state`; nothing is shared with what is given.
 
         Raises:
-            RuntimeError: when parameters are missing or have other shapes.
+            RuntimeError: as of `refuse_other`.
             ValueError: when slots of the optimiser do, or belong to no parameter.
         """
         params = dict(self.named_parameters())
         weights = {k: v for k, v in state.items() if k.startswith(("world.", "behavior."))}
         slots = {k: v for k, v in state.items() if k.startswith("optimizer.") and k.count(".") > 1}
-        self._refuse_other(weights)  # before anything is changed, as below
+        self.refuse_other(weights)  # before anything is changed, as below
         for key, value in slots.items():
             param = params.get(key.split(".", 2)[2])
             if param is None or param.shape != value.shape:

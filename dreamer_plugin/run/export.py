@@ -138,6 +138,7 @@ def read_weights(
     agent = build_agent(cfg, native.spaces, choose_device(device))
     weights = {name: value for name, value in tensors.items() if name.startswith(_WEIGHTS)}
     try:
+        agent.refuse_other(weights)
         agent.load_state_dict(weights)
     except RuntimeError as error:
         raise CheckpointError(f"{path} does not fit its own configuration: {error}") from error

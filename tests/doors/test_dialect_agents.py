@@ -4,6 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from dreamer_plugin.config import load_config
@@ -154,6 +155,30 @@ def test_other_and_damaged_files_are_refused(trained, folder):
         Dreamer.from_pretrained("cut")
 
 
+def test_weights_that_do_not_fit_or_are_none_are_refused(trained, folder):
+    made, _ = trained
+    file = folder / "ckpts" / "model.safetensors"
+    made.dreamer.save(file)
+    config = file.with_name("config.yaml")
+    text = config.read_text()
+    config.write_text(text.replace("deter: 8", "deter: 16"))
+    with pytest.raises(CheckpointError, match="weights are of another agent, the first world"):
+        Dreamer.from_pretrained("ckpts")
+    config.write_text(text)
+    with safe_open(file, "pt") as opened:
+        metadata, tensors = opened.metadata(), {k: opened.get_tensor(k) for k in opened.keys()}
+    name = next(key for key in tensors if key.startswith("agent.world."))
+    for wrong in (tensors[name] * torch.nan, tensors[name].int()):
+        save_file(tensors | {name: wrong}, file, metadata)
+        for load in (Dreamer.from_pretrained, made.dreamer.restore):
+            with pytest.raises(UsageError, match=f"holds {wrong.dtype} that are no finite weights"):
+                load(file)
+    save_file(tensors, file, metadata | {"plain": "{}"})
+    for load in (Dreamer.from_pretrained, made.dreamer.restore):
+        with pytest.raises(CheckpointError, match="KeyError"):
+            load(file)
+
+
 def test_training_goes_on_from_a_checkpoint_path(trained, folder):
     made, _ = trained
     made.dreamer.save("model.pt")
@@ -163,7 +188,7 @@ def test_training_goes_on_from_a_checkpoint_path(trained, folder):
         again = agent(checkpoint_path=checkpoint, total_steps=1)
         loaded = again.dreamer.agent.state_dict()
         assert all(torch.equal(loaded[name], weights[name]) for name in weights)
-    with pytest.raises(UsageError, match="holds an agent of other parts or sizes"):
+    with pytest.raises(UsageError, match="holds no weights for this agent: .* of another agent"):
         agent(checkpoint_path="model.pt", deter_size=16)
     with pytest.raises(UsageError, match="neither a file of weights nor a run"):
         agent(checkpoint_path="nowhere")

@@ -126,6 +126,21 @@ def test_files_that_are_not_ours(cartpole, tmp_path):
         export.export_weights(cartpole[1], tmp_path / "a.safetensors", dtype="float16")
 
 
+def test_weights_that_are_no_numbers_are_named(cartpole, tmp_path):
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    file, bad = tmp_path / "a.safetensors", tmp_path / "bad.safetensors"
+    export.export_weights(cartpole[1], file, "latest")
+    with safe_open(file, "pt") as opened:
+        metadata, tensors = opened.metadata(), {k: opened.get_tensor(k) for k in opened.keys()}
+    name = next(key for key in tensors if key.startswith("world."))
+    for wrong in (tensors[name] * torch.nan, tensors[name].int()):
+        save_file(tensors | {name: wrong}, bad, metadata)
+        with pytest.raises(CheckpointError, match=f"{name} holds {wrong.dtype} that are no finite"):
+            Dreamer.load(bad)
+
+
 def test_without_its_packages_the_remedy_is_named(cartpole, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"package onnx: pip install 'dreamer-plugin\[onnx\]'"):

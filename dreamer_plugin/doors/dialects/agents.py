@@ -71,10 +71,12 @@ class Dreamer(api.Dreamer):
             return cls.load(path, device=device)  # type: ignore[return-value]
         cfg, parts = read_weights(file)
         cfg = replace(cfg, device=device, run=replace(cfg.run, logdir=""))
-        native = NativeForm.from_dict(parts["spaces"])
+        with checkpoint.understood(file):
+            native, state = NativeForm.from_dict(parts["spaces"]), parts["agent"]
         made = cls.__new__(cls)
         made._set_up(cfg, None, native, build_agent(cfg, native.spaces, choose_device(device)))
-        made.agent.load_training_state(parts["agent"])
+        with checkpoint.understood(file):
+            made.agent.load_training_state(state)
         return made
 
     def save(self, path: str | Path, replay: bool = True) -> None:
@@ -93,7 +95,8 @@ class Dreamer(api.Dreamer):
     def restore(self, path: str | Path) -> None:
         """Take the weights of a file or of a run, and of a run the replay at the next `learn`."""
         if is_weights(path):
-            state = read_weights(path)[1]["agent"]
+            with checkpoint.understood(Path(path)):
+                state = read_weights(path)[1]["agent"]
         else:
             run = find_run(path)
             if run is None:
@@ -105,8 +108,8 @@ class Dreamer(api.Dreamer):
             self._go_on_later(found, run)
         try:
             self.agent.load_training_state(state)
-        except (RuntimeError, KeyError) as error:
-            raise UsageError(f"{path} holds an agent of other parts or sizes: {error}") from error
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise UsageError(f"{path} holds no weights for this agent: {error}") from error
 
     def train(self, total_steps: int | None = None, progress: bool = True) -> dict[str, float]:
         """Train until the steps of the configuration are made, or so many more.
