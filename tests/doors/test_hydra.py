@@ -134,6 +134,12 @@ def test_without_an_env_it_says_how_to_name_one(registered, empty):
         built("+trainer=dreamer", **empty)
 
 
+def test_the_replay_of_a_pipeline_lies_on_disk(registered, tmp_path):
+    settings = ["trainer.replay.storage=disk", f"trainer.replay.folder={tmp_path}"]
+    cfg = built("trainer=dreamer", *small(), *settings).training.cfg
+    assert (cfg.replay.storage, cfg.replay.folder) == ("disk", str(tmp_path))
+
+
 def test_a_pipeline_of_sac_becomes_dreamer_by_one_word(registered, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     said = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
@@ -13,12 +14,14 @@ from torchrl.envs import EnvBase
 
 from dreamer_plugin.config import Config, EnvFacts, MachineLayer, compose
 from dreamer_plugin.config.fields import OPTIONS, key_types
-from dreamer_plugin.config.machine import probe
+from dreamer_plugin.config.layers import on_disk
+from dreamer_plugin.config.machine import free_disk, probe
 from dreamer_plugin.doors.cli_config import find_gpu, resolve
 from dreamer_plugin.doors.hydra.nodes import UNUSED
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.interop.vector import TorchRLVector
 from dreamer_plugin.run.envs import EnvSource, source_of
+from dreamer_plugin.run.folder import RUNS
 from dreamer_plugin.run.parts import build_parts
 from dreamer_plugin.run.replay import planned_sizes, replay_needs
 from dreamer_plugin.run.torchrl_env import TorchRLSource
@@ -112,21 +115,28 @@ def _pipeline(
     try:
         spaces = Spaces.from_gym(vector.observation_space, vector.action_space)
         options = {**options, "env.num_envs": vector.num_envs, "env.processes": False}
-        cfg = compose("", config=presets, options=options, machine=_machine(spaces, options)).config
+        plain = compose("", config=presets, options=options).config
+        cfg = compose("", config=presets, options=options, machine=_machine(spaces, plain)).config
     except BaseException:
         vector.close()
         raise
     return cfg, TorchRLSource((), fresh=False, made=vector, frame_skip=node["frame_skip"])
 
 
-def _machine(spaces: Spaces, options: Mapping[str, Any]) -> MachineLayer:
-    """Fits sizes to this machine, as the command line does."""
+def _machine(spaces: Spaces, plain: Config) -> MachineLayer:
+    """Fits sizes to this machine, as the command line does.
+
+    Args:
+        spaces: of the pipeline's env. plain: what was asked for, for its device and disk.
+    """
     images = [key.shape for key in spaces.obs if key.kind == "image"]
     facts = EnvFacts(
         lambda cfg: replay_needs(cfg, spaces, cfg.env.num_envs, **planned_sizes(cfg))["total"],
         sum(height * width for height, width, _ in images),
     )
-    return MachineLayer(probe(*find_gpu(str(options.get("device", "auto"))), 0), facts)
+    place = Path(plain.replay.folder or plain.run.logdir or RUNS)
+    disk = free_disk(place) if on_disk(plain) else 0
+    return MachineLayer(probe(*find_gpu(plain.device), disk), facts)
 
 
 def _env(node: Mapping[str, Any]) -> EnvBase:
