@@ -134,6 +134,18 @@ def test_without_an_env_it_says_how_to_name_one(registered, empty):
         built("+trainer=dreamer", **empty)
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["trainer.total_frames=100", "trainer.run.steps=60"], "leave one of them out"),
+        (["trainer.total_frames=100", "trainer.frame_skip=0"], "frame_skip=0: it must be at least"),
+    ],
+)
+def test_frames_that_are_not_the_steps_are_refused(registered, empty, settings, said):
+    with pytest.raises(InstantiationException, match=said):
+        built("+trainer=dreamer", "trainer.env_id=CartPole-v1", *small(), *settings, **empty)
+
+
 def test_the_replay_of_a_pipeline_lies_on_disk(registered, tmp_path):
     settings = ["trainer.replay.storage=disk", f"trainer.replay.folder={tmp_path}"]
     cfg = built("trainer=dreamer", *small(), *settings).training.cfg

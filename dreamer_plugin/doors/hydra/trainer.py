@@ -47,7 +47,7 @@ def make_trainer(**node: Any) -> DreamerTrainer:
     options = _options(node)
     frames = _frames(node)
     if frames is not None:
-        options["run.steps"] = math.ceil(frames / node["frame_skip"])
+        options["run.steps"] = _steps(frames, node["frame_skip"], options.get("run.steps"))
     presets = [node["agent"], *node["config"]]
     env_id = node.get("env_id") or options.pop("env.id", "")
     if env_id:
@@ -102,6 +102,19 @@ def _frames(node: Mapping[str, Any]) -> int | None:
     collector = node["collector"]
     frames = collector.get("total_frames") if isinstance(collector, DictConfig) else None
     return None if frames is None or frames < 0 else int(frames)
+
+
+def _steps(frames: int, skip: int, said: int | None) -> int:
+    """Agent steps of TorchRL's total, which must be those of `run.steps` where both are said."""
+    if skip < 1:
+        raise UsageError(f"trainer.frame_skip={skip}: it must be at least 1")
+    steps = math.ceil(frames / skip)
+    if said not in (None, steps):
+        raise UsageError(
+            f"total_frames={frames} at frame_skip={skip} are {steps} steps, and trainer.run.steps "
+            f"is {said}: leave one of them out, or say trainer.total_frames={said * skip}"
+        )
+    return steps
 
 
 def _pipeline(
