@@ -100,5 +100,6 @@ def text(plan: dict[str, Any]) -> str:
             "step of all envs",
             f"            {plan['steps']:,} steps with {plan['updates']:,} updates: {took} h, "
             f"{plan['steps_per_second']:,.1f} steps a second, uncompiled",
+            *plan["notes"],
         ]
     )

@@ -17,7 +17,7 @@ from dreamer_plugin.run.envs import EnvMaker, source_of
 from dreamer_plugin.run.folder import RunFolder, new_folder, resumed_folder
 from dreamer_plugin.run.limits import limits_told
 from dreamer_plugin.run.machine import note_machine
-from dreamer_plugin.run.parts import build_parts, facts
+from dreamer_plugin.run.parts import before_updates, build_parts, facts
 from dreamer_plugin.run.reporter import Judge
 from dreamer_plugin.run.signals import StopSignals
 from dreamer_plugin.run.sinks import sinks_of
@@ -144,7 +144,7 @@ def _restore(training: Training, folder: RunFolder, console: Console) -> None:
 
 def _conclude(result: RunResult, cfg: Config, console: Console) -> None:
     run = result.run_dir
-    steps = cfg.run.steps if result.updates else max(cfg.run.steps, _before_updates(cfg))
+    steps = cfg.run.steps if result.updates else max(cfg.run.steps, before_updates(cfg))
     ended = f"Interrupted by {result.interrupted}" if result.interrupted else "Finished"
     more = "" if result.interrupted else f" --steps {2 * steps}"
     assert run is not None  # every run of this file has a folder
@@ -158,12 +158,6 @@ def _conclude(result: RunResult, cfg: Config, console: Console) -> None:
         lines.insert(1, f"  Nothing was learned: the replay never held enough {_lacking(cfg)}")
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
-
-
-def _before_updates(cfg: Config) -> int:
-    """Agent steps without a reset until updates may begin, where windows are drawn."""
-    window = cfg.replay.batch_length + cfg.replay.context
-    return cfg.run.prefill + cfg.env.num_envs * (window - 1)
 
 
 def _lacking(cfg: Config) -> str:

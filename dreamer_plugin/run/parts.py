@@ -103,9 +103,21 @@ def build_parts(
 
 
 def planned_updates(cfg: Config) -> float:
-    """Gradient steps that a whole run makes, about."""
-    run = cfg.run
-    return run.pretrain + run.steps * run.train_ratio / _batch_steps(cfg)
+    """Gradient steps that a whole run makes, about; none where it ends before the first one."""
+    run, envs = cfg.run, cfg.env.num_envs
+    learned_from = -(-run.steps // envs) * envs - before_updates(cfg)
+    if learned_from < 0 or run.train_ratio == 0:
+        return 0
+    return 1 + run.pretrain + learned_from * run.train_ratio / _batch_steps(cfg)
+
+
+def before_updates(cfg: Config) -> int:
+    """Agent steps until updates may begin: of envs that do not fail, in episodes that do not end.
+
+    Where episodes are drawn it takes longer: until enough of them ended.
+    """
+    envs, window = cfg.env.num_envs, cfg.replay.batch_length + cfg.replay.context
+    return envs * (window - 1 + -(-max(cfg.run.prefill, 1) // envs))
 
 
 def _batch_steps(cfg: Config) -> int:

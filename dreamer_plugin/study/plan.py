@@ -22,7 +22,13 @@ from dreamer_plugin.config.report import size_text
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.envs import source_of
 from dreamer_plugin.run.folder import RUNS
-from dreamer_plugin.run.parts import Parts, build_parts, components, planned_updates
+from dreamer_plugin.run.parts import (
+    Parts,
+    before_updates,
+    build_parts,
+    components,
+    planned_updates,
+)
 from dreamer_plugin.run.replay import latent_sizes, replay_needs
 from dreamer_plugin.run.telling import counted
 from dreamer_plugin.run.telling import tell as tell_progress
@@ -41,6 +47,7 @@ class Plan:
 
     Args:
         env, device, precision: of the run. steps, updates: of the whole run.
+        first_update: the agent step at which one may be made, at the earliest.
         parameters: by component.
         replay: bytes when it is as full as the run makes it. replay_on_disk: where it lies.
         capacity: records that these are.
@@ -58,6 +65,7 @@ class Plan:
     precision: str
     steps: int
     updates: int
+    first_update: int
     envs: int
     parameters: dict[str, int]
     replay: int
@@ -105,10 +113,21 @@ class Plan:
             )
         return found
 
+    def notes(self) -> list[str]:
+        """What is no obstacle, but hardly meant."""
+        if self.updates:
+            return []
+        if self.steps >= self.first_update:
+            return ["nothing will be learned: run.train_ratio is 0"]
+        return [
+            f"nothing will be learned: run.steps is {self.steps:,}, and no update is made before "
+            f"step {self.first_update:,}; more --steps or a lower run.prefill would help"
+        ]
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON-able data."""
         derived = {"seconds": self.seconds, "steps_per_second": self.steps_per_second}
-        return asdict(self) | derived | {"problems": self.problems()}
+        return asdict(self) | derived | {"problems": self.problems(), "notes": self.notes()}
 
 
 def make_plan(cfg: Config, tell: Callable[[str], None] = lambda text: None) -> Plan:
@@ -175,6 +194,7 @@ def _added_up(cfg: Config, parts: Parts, update: float, step: float) -> Plan:
         precision=str(agent.precision).removeprefix("torch."),
         steps=run.steps,
         updates=round(planned_updates(cfg)),
+        first_update=before_updates(cfg),
         envs=parts.vector.num_envs,
         parameters={name: _count(part) for name, part in components(agent).items()},
         replay=need["total"],

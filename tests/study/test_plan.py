@@ -7,7 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from dreamer_plugin import Dreamer
 from dreamer_plugin.config import compose
+from dreamer_plugin.run.parts import planned_updates
 from dreamer_plugin.study import plan as planning
 from dreamer_plugin.study.plan import make_plan
 from tests.cli.calling import call
@@ -23,8 +25,10 @@ def made(repo):
 
 def test_what_a_small_run_takes(made):
     assert (made.env, made.envs, made.device) == ("gym/CartPole-v1", 2, "cpu")
-    # 4 trained steps for each agent step, of 2 rows of 8: an update every 4 steps.
-    assert made.updates == 250 and made.capacity == 500
+    # 4 trained steps for each agent step, of 2 rows of 8: an update every 4 steps. Begun with the
+    # 12th window of both envs, each of 8 records and one of context.
+    assert made.first_update == 2 * (8 + 6)
+    assert made.updates == 1 + (1000 - made.first_update) / 4 and made.capacity == 500
     assert set(made.parameters) >= {"encoder", "rssm", "decoder", "reward", "actor", "critic"}
     assert made.replay > 500 * (4 + 32) * 4  # an observation and a deter of float32 each, at least
     assert made.disk > made.replay - made.replay // 2 and made.memory > made.replay
@@ -33,9 +37,24 @@ def test_what_a_small_run_takes(made):
 
 def test_hours_are_those_of_updates_and_steps(made):
     fixed = replace(made, update=0.1, step=0.02)
-    # 500 steps of both envs, and 250 updates.
-    assert fixed.seconds == pytest.approx(500 * 0.02 + 250 * 0.1)
-    assert fixed.steps_per_second == pytest.approx(1000 / 35)
+    # 500 steps of both envs, and 244 updates.
+    assert fixed.seconds == pytest.approx(500 * 0.02 + 244 * 0.1)
+    assert fixed.steps_per_second == pytest.approx(1000 / 34.4)
+
+
+@pytest.mark.parametrize(("prefill", "learns"), [(12, True), (43, True), (44, True), (45, False)])
+def test_only_updates_that_are_made_are_counted(repo, prefill, learns):
+    """A run of 60 steps: two envs that give a window each from their ninth step on."""
+    run = {"steps": 60, "prefill": prefill, "pretrain": 3}
+    agent = Dreamer("toy/reach", repo / "tests" / "run" / "tiny.yaml", env__num_envs=2, run=run)
+    agent.learn(60, progress=False)
+    assert planned_updates(agent.config) == agent.agent.updates
+    assert (agent.agent.updates > 3) == learns
+
+
+def test_a_run_that_ends_before_its_first_update_is_told(made):
+    (note,) = replace(made, steps=20, updates=0).notes()
+    assert "run.steps is 20, and no update is made before step 28" in note and made.notes() == []
 
 
 def test_what_cannot_fit_is_refused_with_what_would(made):
