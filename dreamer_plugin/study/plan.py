@@ -54,8 +54,9 @@ class Plan:
         memory: most bytes of the process, replay included. free_memory: of the machine beside what
             the process has without it.
         device_memory: most bytes on the GPU; None without one.
-        disk: bytes of the checkpoints that are kept, and of a replay beside them. free_disk: where
-            the run would lie. replay_disk: free where a replay has a disk of its own, else None.
+        disk: bytes of the checkpoints that are kept, of the best one and one in the making, and of
+            a replay beside them. free_disk: where the run would lie. replay_disk: free where a
+            replay has a disk of its own, else None.
         update, step: seconds of one update; of one step of all envs, acting included.
         envs: side by side.
     """
@@ -203,7 +204,7 @@ def _added_up(cfg: Config, parts: Parts, update: float, step: float) -> Plan:
         memory=(peak_rss() or 0) + (0 if disk_replay else need["total"]),
         free_memory=probe().free,
         device_memory=torch.cuda.max_memory_allocated(agent.device) if cuda else None,
-        disk=saved + (run.keep + 1) * weights + (disk_replay and not own) * need["total"],
+        disk=saved + (run.keep + 2) * weights + (disk_replay and not own) * need["total"],
         free_disk=free_disk(Path(run.logdir or RUNS)),
         replay_disk=free_disk(Path(cfg.replay.folder)) if own else None,
         update=update,

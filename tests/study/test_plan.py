@@ -89,13 +89,18 @@ def test_a_replay_with_a_disk_of_its_own_is_not_counted_on_another(monkeypatch, 
     monkeypatch.setattr(planning, "saved_bytes", lambda *args: 0)
     monkeypatch.setattr(planning, "latent_sizes", lambda agent: {})
     monkeypatch.setattr(planning, "components", lambda agent: {})
-    agent = SimpleNamespace(parameters=list, device=torch.device("cpu"), precision="float32")
+    agent = SimpleNamespace(
+        parameters=lambda: [torch.zeros(10)], device=torch.device("cpu"), precision="float32"
+    )
     spaces, vector = SimpleNamespace(spaces=None), SimpleNamespace(num_envs=1)
     parts = SimpleNamespace(agent=agent, native=spaces, vector=vector)
     (problem,) = planning._added_up(cfg, parts, 0.1, 0.1).problems()
     assert "of disk" in problem
     own = replace(cfg, replay=replace(cfg.replay, folder=str(tmp_path)))
-    assert planning._added_up(own, parts, 0.1, 0.1).problems() == []
+    made = planning._added_up(own, parts, 0.1, 0.1)
+    assert made.problems() == []
+    # The kept one, the best one and one in the making; of each number two more of the optimiser.
+    assert made.disk == 3 * 3 * 10 * 4
     free[str(tmp_path)] = 10**9
     (problem,) = planning._added_up(own, parts, 0.1, 0.1).problems()
     assert "another replay.folder" in problem
