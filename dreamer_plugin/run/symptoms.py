@@ -55,6 +55,7 @@ class Watch:
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
+        self.updates = 0
         self.first: Mapping[str, Any] = {}  # the first row with losses
         self.logs: deque[Mapping[str, Any]] = deque(maxlen=_LOGS)
         self.returns: deque[float] = deque(maxlen=_EPISODES)
@@ -64,6 +65,7 @@ class Watch:
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Take the next row."""
+        self.updates = row.get("updates", self.updates)
         if row.get("episode/return") is not None and row.get("episode/length"):
             self.returns.append(row["episode/return"])
             self.reward = max(self.reward, abs(row["episode/return"]) / row["episode/length"])

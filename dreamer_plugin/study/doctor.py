@@ -76,7 +76,11 @@ def examine(path: str, episodes: int = 3, seed: int = 0, device: str = "auto") -
     evidence = _logged(watch)
     alarms, notes = watch.alarms(), []
     if not watch.logs:
-        notes.append("No update was logged yet, so there is little to say.")
+        missing = "No update was made yet"
+        if watch.updates:
+            every = f"run.log_every is {run.cfg.run.log_every:,}"
+            missing = f"No losses were logged yet ({every} steps)"
+        notes.append(f"{missing}, so there is little to say.")
     elif not watch.judges:
         notes.append(f"Of learning nothing is said before {LEARNED} updates were logged.")
     if episodes:
@@ -117,7 +121,7 @@ def _logged(watch: Watch) -> dict[str, float | None]:
     first = watch.reconstruction(watch.first)
     left = watch.reconstruction(watch.logs[-1]) / first if first and watch.logs else None
     return {
-        "updates": float(watch.logs[-1]["updates"]) if watch.logs else 0.0,
+        "updates": float(watch.updates),
         "kl": watch.recent("kl"),
         "reconstruction loss left": left,
         "entropy": watch.recent("entropy"),

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 import dreamer_envs
-from dreamer_plugin.config import compose
+from dreamer_plugin.config import compose, save_config
 from dreamer_plugin.ops import returns
 from dreamer_plugin.run.loop import train
 from dreamer_plugin.run.reporter import Reporter
@@ -259,6 +259,15 @@ def test_before_much_was_learned_only_settings_are_judged():
     assert watching(rows(1, **FALLING), **{"replay.capacity": 500}) == ["replay too small"]
 
 
+def test_updates_count_before_losses_are_logged(tmp_path):
+    save_config(compose("gym/CartPole-v1").config, tmp_path / "config.yaml")
+    row = {"step": 300, "seconds": 1.0, "updates": 14, "episode/return": 9.0, "episode/length": 9}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    found = examine(str(tmp_path), episodes=0)
+    assert found.evidence["updates"] == 14
+    assert "No losses were logged yet (run.log_every is 1,000 steps)" in found.notes[0]
+
+
 def test_an_alarm_is_told_once():
     found = [Alarm("lost", "1 of 2.", "chance.", "again")]
     reporter = Reporter(compose("gym/CartPole-v1").config, None, lambda *_: found * 2)
@@ -273,8 +282,6 @@ def test_an_alarm_is_told_once():
 
 
 def test_the_command_on_logs_alone(tmp_path):
-    from dreamer_plugin.config import save_config
-
     save_config(compose("gym/CartPole-v1").config, tmp_path / "config.yaml")
     lines = [json.dumps(row) for row in rows(5, **FALLING | {"entropy": 0.69})]
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
