@@ -143,19 +143,25 @@ class _Asked:
 
 
 def _run(asked: _Asked, out: Path | None, record: Path | None) -> None:
+    from dreamer_plugin.doors.cli_config import refuse_keys
     from dreamer_plugin.study import reproduce as parts
     from dreamer_plugin.study import reproduce_found as found
     from dreamer_plugin.study import reproduce_results as results
     from dreamer_plugin.study import reproduce_table as shelf
+    from dreamer_plugin.study.ablations import presets_of
     from dreamer_plugin.study.cells import Stopped
 
-    plan, configs = _plan(asked)
-    default = Path("reproduce") / f"{shelf.name(plan.env, plan.seen)}-{plan.agent}"
-    folder = out or default
-    there = (folder / parts.FILE).is_file()
-    known = parts.both(parts.read_reproduction(folder), plan) if there else plan
+    refuse_keys(asked.overrides, _OPTIONS)
+    curve, plain = _curve(asked)
+    folder = out or Path("reproduce") / f"{shelf.name(curve.env, curve.seen)}-{plain.agent}"
+    variants: dict[str, list[str]] = {parts.FULL: []}
+    variants |= {f"without-{words}": presets_of(words) for words in asked.without}
+    seeds = asked.seeds
+    if (folder / parts.FILE).is_file():
+        seeds = max(seeds, parts.read_reproduction(folder).seeds)
     for wanted in asked.only:
-        choose(replace(known, variants=plan.variants).names(), wanted, "--only")
+        choose(parts.cell_names(variants, seeds), wanted, "--only")
+    plan, configs = _plan(asked, curve, plain, variants)
     if record is not None:
         shelf.check(plan, record)
     for line in _told(plan, found.curve_to_reach(plan)):
@@ -183,19 +189,16 @@ def _run(asked: _Asked, out: Path | None, record: Path | None) -> None:
         raise typer.Exit(1)
 
 
-def _plan(asked: _Asked) -> tuple[Reproduction, dict[str, Config]]:
+def _plan(
+    asked: _Asked, curve: Curve, plain: Config, variants: dict[str, list[str]]
+) -> tuple[Reproduction, dict[str, Config]]:
     """What is run, and the settings of each variant."""
     from dreamer_plugin.config import compose
-    from dreamer_plugin.doors.cli_config import refuse_keys
     from dreamer_plugin.study import reproduce as parts
-    from dreamer_plugin.study.ablations import ABLATIONS, parts_of, presets_of
+    from dreamer_plugin.study.ablations import ABLATIONS, parts_of
 
-    refuse_keys(asked.overrides, _OPTIONS)
-    curve, plain = _curve(asked)
     frames = _frames(asked.budget, curve)
     steps = parts.agent_steps(plain, frames)
-    variants: dict[str, list[str]] = {parts.FULL: []}
-    variants |= {f"without-{words}": presets_of(words) for words in asked.without}
     for part in dict.fromkeys(part for words in asked.without for part in parts_of(words)):
         config = [asked.preset, ABLATIONS[part].preset]
         without = compose(curve.env, config=config, overrides=asked.overrides).config

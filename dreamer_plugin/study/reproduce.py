@@ -11,7 +11,7 @@ episode, whose actions were sampled, at the simulator frames of all envs when it
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -74,12 +74,13 @@ class Reproduction:
     commands: list[str] = field(default_factory=list)
 
     def names(self) -> dict[str, tuple[str, int]]:
-        """Name of each cell -> variant and seed; all variants of a seed before the next one."""
-        return {
-            f"{variant}-s{seed}": (variant, seed)
-            for seed in range(self.seeds)
-            for variant in self.variants
-        }
+        """As `cell_names`."""
+        return cell_names(self.variants, self.seeds)
+
+
+def cell_names(variants: Collection[str], seeds: int) -> dict[str, tuple[str, int]]:
+    """Name of each cell -> variant and seed; all variants of a seed before the next one."""
+    return {f"{variant}-s{seed}": (variant, seed) for seed in range(seeds) for variant in variants}
 
 
 def protocol(

@@ -4,12 +4,11 @@ import csv
 import json
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 
 from dreamer_plugin.config import compose, save_config
-from dreamer_plugin.doors import cli_reproduce
+from dreamer_plugin.doors import cli_config, cli_reproduce
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.study import published_curves, reproduce, reproduce_results, reproduce_table
 from dreamer_plugin.study.published_curves import curve_of
@@ -286,10 +285,11 @@ def test_what_was_interrupted_is_recorded_as_far_as_it_came(toy, monkeypatch, ca
         written(folder, "full-s0", [(20, 9.0), (40, 19.0)])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli_reproduce, "_plan", lambda asked: (PLAN, {}))
+    monkeypatch.setattr(cli_reproduce, "_plan", lambda *args: (PLAN, {}))
     monkeypatch.setattr(reproduce, "run", cut)
     with pytest.raises(KeyboardInterrupt):
-        cli_reproduce._run(SimpleNamespace(only=[]), toy / "out", shelf)
+        asked = cli_reproduce._Asked("toy/reach", [], "v3", 1, "published", [], [], None, {})
+        cli_reproduce._run(asked, toy / "out", shelf)
     assert "recorded in" in capsys.readouterr().out
     assert "seeds: 1" in (shelf / "README.md").read_text()
 
@@ -387,6 +387,7 @@ def test_only_the_runs_that_are_named_are_made(toy, monkeypatch):
     toy.mkdir()
     reproduce.run(PLAN, {"full": None}, toy, print, ["full-s1"])
     assert made == [1]
+    monkeypatch.setattr(cli_config, "resolve", lambda *args: 1 / 0)  # makes envs, for seconds
     told = call("reproduce", "toy/reach", "--seeds", "2", "--only", "full-s3", code=2).output
     assert "Unknown --only 'full-s3'" in told and "full-s1" in told
 
