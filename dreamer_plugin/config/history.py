@@ -23,10 +23,13 @@ def explain(history: Mapping[str, Sequence[tuple[Any, str]]], key: str) -> str:
         key: dotted name; an env option also as `env.<option>`.
 
     Raises:
-        UsageError: when the key is unknown; names the nearest.
+        UsageError: when the key is unknown, or a section; names the nearest, or one in it.
     """
     option = f"{OPTIONS}.{key.removeprefix('env.')}"
     name = option if option in history and key not in history else key
+    inside = [known for known in history if known.startswith(f"{name}.")]
+    if name not in history and inside:
+        raise UsageError(f"{key} is a section: --why takes one key of it, such as {inside[0]}.")
     if name not in history:
         raise unknown_key(key, "--why", history)
     *replaced, (value, source) = [(hidden(name, value), by) for value, by in history[name]]

@@ -102,6 +102,8 @@ MISTAKES = {
     "show nowhere": "There is no run folder 'nowhere'.",
     "show toy/catch": "For an env write --env toy/catch.",
     "show --env toy/catch --why optim.lrr": "Did you mean 'optim.lr'?",
+    "show --env toy/catch --why optim": "optim is a section: --why takes one key of it, such as op",
+    "show --env toy/catch --why world.encoder": "such as world.encoder.",
     "show . --env toy/catch": "Show one run, or an env with its settings, not both.",
     "envs gmy": "Unknown suite 'gmy'. Did you mean 'gym'?",
     "version now": "now",
