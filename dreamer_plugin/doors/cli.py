@@ -234,6 +234,8 @@ def export_weights(
 ) -> None:
     """Write the weights of a run with official names."""
     path = cli_evaluate.chosen(run, None, which)
+    if file.suffix != ".npz":
+        raise UsageError(f"{file} is no file of official weights: end it in .npz.")
     from dreamer_plugin.run.official import export_run
 
     checkpoint, count = export_run(path, file, which or "best")

@@ -99,6 +99,7 @@ MISTAKES = {
     "import-weights w.npz --env toy/catch --steps 3": "Unknown option '--steps'.",
     "export-weights nowhere w.npz": "There is no run folder 'nowhere'.",
     "export-weights . w.npz": ". is not a run folder: it has no config.yaml.",
+    "export-weights . w.txt": "w.txt is no file of official weights: end it in .npz.",
     "show nowhere": "There is no run folder 'nowhere'.",
     "show toy/catch": "For an env write --env toy/catch.",
     "show --env toy/catch --why optim.lrr": "Did you mean 'optim.lr'?",
