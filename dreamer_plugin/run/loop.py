@@ -61,13 +61,13 @@ def train(
     console = console or Console()
     sinks_of(cfg)  # what is missing is said before anything is made
     folder = resumed_folder(cfg, resume) if resume is not None else None
-    resumed = folder is not None
+    resumed, changed = folder is not None, False
     if folder is not None:
         saved = load_config(folder.config_path)
         if str(resume) != "auto":  # which looks in the logdir
             _check_logdir(cfg, saved, folder)
         _check_steps(cfg, folder)
-        _check_changes(cfg, saved, folder, allow_config_change, console)
+        changed = _check_changes(cfg, saved, folder, allow_config_change, console)
     if folder is None and resume is not None:
         console.print("Nothing to continue: a new run begins.")
     folder = folder or new_folder(cfg)
@@ -78,7 +78,7 @@ def train(
         parts = build_parts(cfg, source, folder=folder.path)
         with Training(cfg, parts, folder, callbacks, judge) as training:
             if resumed:  # what is refused leaves the run's own config
-                _restore(training, folder, console)
+                _restore(training, folder, changed, console)
             save_config(cfg, folder.config_path)
             if not resumed and isinstance(layers_report, LayersReport):
                 layers_report.save(folder.path)
@@ -115,7 +115,7 @@ def _check_steps(cfg: Config, folder: RunFolder) -> None:
 
 def _check_changes(
     cfg: Config, saved: Config, folder: RunFolder, allowed: bool, console: Console
-) -> None:
+) -> bool:
     """Show what differs from the settings that a run began with, and refuse it unless allowed."""
     found = changes(saved, cfg)
     if found and not allowed:
@@ -125,9 +125,10 @@ def _check_changes(
         )
     for line in found:
         console.print(f"changed  {line}", highlight=False, soft_wrap=True)
+    return bool(found)
 
 
-def _restore(training: Training, folder: RunFolder, console: Console) -> None:
+def _restore(training: Training, folder: RunFolder, changed: bool, console: Console) -> None:
     folder.sweep()
     latest = checkpoint.newest(folder.checkpoints, quarantine=True)
     if latest is None:  # records are shared: one damaged segment may be in all of them
@@ -138,7 +139,8 @@ def _restore(training: Training, folder: RunFolder, console: Console) -> None:
         console.print(f"{folder.path} has no checkpoint yet: starting at step 0.")
         return
     why = training.restore(latest)
-    how = f"as far as it is known ({why})" if why else "exactly"
+    told = [*["with other settings"] * changed, *[f"as far as it is known ({why})"] * bool(why)]
+    how = ", ".join(told) or "exactly"
     console.print(f"Continuing {latest} {how}.", highlight=False, soft_wrap=True)
 
 

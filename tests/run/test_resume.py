@@ -279,7 +279,9 @@ def test_changed_settings_are_shown_and_must_be_allowed(tiny, quiet):
         train(other, resume="auto", console=quiet)
     cfg = tiny(**free | {"optim.lr": 1e-3, "run.steps": 28})
     result = train(cfg, resume="auto", console=quiet, allow_config_change=True)
-    assert result.steps == 28 and "changed  optim.lr: 0.0003 -> 0.001" in quiet.export_text()
+    text = quiet.export_text()
+    assert result.steps == 28 and "changed  optim.lr: 0.0003 -> 0.001" in text
+    assert "step-000000024 with other settings." in text
 
 
 def test_another_number_of_envs_is_refused_by_both_numbers(tiny, quiet):
