@@ -38,6 +38,22 @@ def explain(history: Mapping[str, Sequence[tuple[Any, str]]], key: str) -> str:
     return "\n".join(lines)
 
 
+def continued(before: History, now: History) -> History:
+    """The history of a run that goes on: a value that stayed is that of who set it then.
+
+    Args:
+        before: of the run until now; may be empty. now: of what it goes on with.
+    """
+    history: History = {}
+    for key, values in now.items():
+        old, new = before.get(key, []), [(hidden(key, value), by) for value, by in values[-1:]]
+        if not old:
+            history[key] = values
+        else:
+            history[key] = old if old[-1][0] == new[0][0] else old + new
+    return history
+
+
 def saved_history(run_dir: Path) -> History:
     """What `LayersReport.save` kept of a run's history; empty when there is none.
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dreamer_plugin.config.fields import OPTIONS
-from dreamer_plugin.config.history import HISTORY_FILE, History
+from dreamer_plugin.config.history import HISTORY_FILE, History, continued, saved_history
 from dreamer_plugin.config.machine import Machine
 from dreamer_plugin.config.secrets import hidden
 from dreamer_plugin.config.stack import MACHINE, Merged
@@ -102,8 +102,13 @@ class LayersReport:
         return asdict(replace(self, history=history))
 
     def save(self, run_dir: str | Path) -> None:
-        """Write `layers.json` into a run folder, so that `show RUN --why KEY` can answer."""
-        write_text(json.dumps(self.to_dict(), indent=1) + "\n", Path(run_dir) / HISTORY_FILE)
+        """Write `layers.json` into a run folder, so that `show RUN --why KEY` can answer.
+
+        In a run that goes on it takes the place of the earlier one, whose history it continues.
+        """
+        history = continued(saved_history(Path(run_dir)), self.history)
+        text = json.dumps(replace(self, history=history).to_dict(), indent=1)
+        write_text(f"{text}\n", Path(run_dir) / HISTORY_FILE)
 
     def __rich__(self) -> RenderableType:
         """A table of the rows and a line on memory."""

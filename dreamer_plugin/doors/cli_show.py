@@ -12,7 +12,7 @@ from rich.console import Console
 
 from dreamer_plugin.config import LayersReport, Resolved, explain, load_config
 from dreamer_plugin.config.fields import OPTIONS, flatten
-from dreamer_plugin.config.history import saved_history
+from dreamer_plugin.config.history import continued, saved_history
 from dreamer_plugin.config.secrets import hidden
 from dreamer_plugin.doors.cli_config import resolve
 from dreamer_plugin.doors.run_paths import require_run
@@ -46,7 +46,8 @@ def resolve_words(
     cfg = load_config(run)
     source = str(run / "config.yaml")
     saved = {key: [(value, source)] for key, value in flatten(asdict(cfg), source).items()}
-    return Resolved(cfg, saved | saved_history(run), LayersReport())
+    # Whatever the file says is so, also where it was continued without a word on who set it.
+    return Resolved(cfg, continued(saved_history(run), saved), LayersReport())
 
 
 def why(shown: Resolved, key: str, as_json: bool) -> str:

@@ -80,7 +80,7 @@ def train(
             if resumed:  # what is refused leaves the run's own config
                 _restore(training, folder, changed, console)
             save_config(cfg, folder.config_path)
-            if not resumed and isinstance(layers_report, LayersReport):
+            if isinstance(layers_report, LayersReport):
                 layers_report.save(folder.path)
             if layers_report is not None:
                 console.print(layers_report)

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from dataclasses import replace
 
 import gymnasium as gym
 import pytest
@@ -12,6 +13,8 @@ from gymnasium import spaces
 
 import dreamer_envs
 from dreamer_plugin.agent import Agent
+from dreamer_plugin.config import compose, load_config
+from dreamer_plugin.doors import cli_show
 from dreamer_plugin.errors import CheckpointError, UsageError
 from dreamer_plugin.run import checkpoint
 from dreamer_plugin.run.loop import train
@@ -282,6 +285,29 @@ def test_changed_settings_are_shown_and_must_be_allowed(tiny, quiet):
     text = quiet.export_text()
     assert result.steps == 28 and "changed  optim.lr: 0.0003 -> 0.001" in text
     assert "step-000000024 with other settings." in text
+
+
+def test_show_knows_who_set_what_of_a_run_that_went_on(repo, quiet, tmp_path):
+    tiny, run = repo / "tests" / "run" / "tiny.yaml", tmp_path / "run"
+
+    def go(config, resume=None, **options):
+        made = compose("toy/reach", config=config, options={"run.logdir": str(run)} | options)
+        allowed = {"layers_report": made.report, "allow_config_change": True}
+        train(made.config, resume=resume, console=quiet, **allowed)
+        return cli_show.resolve_words([str(run)], "", [], {})
+
+    first = go([tiny], **{"run.steps": 8, "optim.lr": 1e-3})
+    again = go([run], run, **{"run.steps": 12, "optim.eps": 1e-6})
+    assert again.history["optim.eps"][-1] == (1e-6, "--eps")
+    assert again.history["run.steps"] == [*first.history["run.steps"], (12, "--steps")]
+    same = first.history.keys() - {"optim.eps", "run.steps"}
+    assert {k: again.history[k] for k in same} == {k: first.history[k] for k in same}
+    # One that goes on without a report says nothing of who; the file has it all the same.
+    train(load_config(run), resume=run, console=quiet)
+    cfg = replace(again.config, run=replace(again.config.run, steps=16))
+    train(cfg, resume=run, console=quiet)
+    shown = cli_show.resolve_words([str(run)], "", [], {})
+    assert shown.why("run.steps").startswith(f"run.steps = 16, set by {run / 'config.yaml'}\n")
 
 
 def test_another_number_of_envs_is_refused_by_both_numbers(tiny, quiet):
