@@ -62,9 +62,11 @@ def evaluate(
     if horizon is not None and not quality:
         raise UsageError("--horizon is of the world model's measures: leave out --no-quality.")
     from dreamer_plugin.study.evaluation import evaluate_fully
-    from dreamer_plugin.study.evaluation_files import require_folder
+    from dreamer_plugin.study.evaluation_files import require_folder, require_images
     from dreamer_plugin.study.quality import HORIZON
 
+    if video:
+        require_images(path, which or "best")
     if save_dir is not None:
         require_folder(save_dir)
     with metered():

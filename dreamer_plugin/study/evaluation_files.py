@@ -21,7 +21,10 @@ from torch import Tensor
 
 from dreamer_envs.images import Image, in_colour
 from dreamer_plugin.errors import UsageError
+from dreamer_plugin.run import checkpoint
+from dreamer_plugin.run.evaluate import choose
 from dreamer_plugin.run.films import write_gif
+from dreamer_plugin.run.native import NativeForm
 from dreamer_plugin.study.evaluation import Evaluation
 from dreamer_plugin.study.quality import Quality
 
@@ -42,9 +45,6 @@ def write(found: Evaluation, folder: Path, video: bool = False) -> list[Path]:
 
     Returns:
         The files. The picture is missing where matplotlib is not installed.
-
-    Raises:
-        UsageError: when films are asked for of an agent that sees no images; all else is there.
     """
     require_folder(folder)
     for name in NAMES:  # of another evaluation, to which this one would seem to belong
@@ -83,6 +83,25 @@ def require_folder(folder: Path) -> None:
         raise UsageError(f"Cannot write into {folder}: it is not yours; name another one.")
 
 
+def require_images(run: Path, which: str) -> None:
+    """See that there is something to film, before anything is played.
+
+    Args:
+        run, which: as of `run.evaluate.evaluate_run`.
+
+    Raises:
+        UsageError: when the agent sees no images, or there is no such run or checkpoint.
+    """
+    chosen = choose(run, which)
+    saved = checkpoint.read(chosen.path, ["spaces"])
+    with checkpoint.understood(chosen.path):
+        keys = NativeForm.from_dict(saved["spaces"]).spaces.obs
+    if not any(key.kind == "image" for key in keys):
+        names = sorted(key.name for key in keys)
+        env = chosen.cfg.env.id
+        raise UsageError(f"--video: {env} shows no images here, only {names}; leave --video out.")
+
+
 def has_matplotlib() -> bool:
     """Whether the picture can be drawn; `EXTRA` says how it could."""
     try:
@@ -115,10 +134,7 @@ def _films(found: Evaluation) -> dict[str, Tensor]:
     films = {f"open_loop-{name}": frames for name, frames in found.foreseen.items()}
     obs = {} if found.episode is None else dict(found.episode["obs"].items())
     images = {name: x for name, x in obs.items() if x.dtype == torch.uint8 and x.ndim == 4}
-    films |= {f"episode-{name}": frames for name, frames in images.items()}
-    if not films:
-        raise UsageError(f"--video: {found.report.env} shows no images here, only {sorted(obs)}.")
-    return films
+    return films | {f"episode-{name}": frames for name, frames in images.items()}
 
 
 def _draw(path: Path, quality: Quality, foreseen: dict[str, Tensor]) -> None:

@@ -81,14 +81,16 @@ def test_json_without_quality(catch):
     assert "quality" not in report and "other" not in report and report["episodes"] == 1
 
 
-def test_an_agent_without_images(repo, tmp_path):
+def test_an_agent_without_images(repo, tmp_path, monkeypatch):
     run = tiny_run(repo, tmp_path, "toy/reach")
     out = tmp_path / "results"
     result = call(run, "--which", "latest", "--episodes", 1, "--save-dir", out)
     assert "vector/mse" in result.stdout and "ssim" not in result.stdout
-    words = (run, "--which", "latest", "--episodes", 1, "--save-dir", out, "--video")
-    assert "shows no images here, only ['vector']" in call(*words, code=2).stderr
-    assert (out / "evaluation.json").is_file()  # all that there is to write
+    # Films are refused before anything is played.
+    monkeypatch.setattr("dreamer_plugin.study.evaluation.evaluate_fully", lambda *a, **o: 1 / 0)
+    words = (run, "--which", "latest", "--save-dir", tmp_path / "new", "--video")
+    assert "shows no images here, only ['vector']; leave" in call(*words, code=2).stderr
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_place_that_cannot_be_is_refused_before_anything_is_played(tmp_path, monkeypatch):
