@@ -11,7 +11,7 @@ import typer
 from dreamer_plugin.doors.cli_import import EnvImport, EnvPython
 from dreamer_plugin.doors.cli_meter import metered
 from dreamer_plugin.doors.cli_seed import Seed
-from dreamer_plugin.doors.run_paths import require_run
+from dreamer_plugin.doors.run_paths import meant_run
 
 ABOUT = """Examine a run: evidence, likely cause and remedy of what goes wrong.
 
@@ -39,7 +39,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Examine a run."""
-    run = require_run(run)
+    run = meant_run(run)
     from dreamer_plugin.study.doctor import examine
 
     with metered():

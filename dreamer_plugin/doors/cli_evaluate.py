@@ -12,7 +12,7 @@ from dreamer_plugin.doors.cli_import import EnvImport, EnvPython
 from dreamer_plugin.doors.cli_meter import metered
 from dreamer_plugin.doors.cli_seed import Seed
 from dreamer_plugin.doors.dialects import words_cli
-from dreamer_plugin.doors.run_paths import require_run, run_of
+from dreamer_plugin.doors.run_paths import meant_run, run_of
 from dreamer_plugin.errors import UsageError
 
 Hidden = Annotated[str | None, typer.Option(hidden=True)]  # a run knows its env
@@ -148,7 +148,7 @@ def chosen(run: Path | None, checkpoint: Path | None, which: str | None) -> Path
     given = run or checkpoint
     if given is None:
         raise UsageError("Missing argument 'RUN'. See dreamer-plugin evaluate --help.")
-    path = require_run(words_cli.saved(given))
+    path = meant_run(words_cli.saved(given))
     if which is not None and (path / "manifest.json").is_file():
         raise UsageError(f"{path} is a checkpoint already: leave out --which {which}.")
     return path

@@ -31,7 +31,7 @@ Ctrl-C saves and says how to go on.
 
 EVALUATE = """Play episodes with a trained agent; report returns and the quality of its world model.
 
-docs/evaluate.md says what the numbers mean.
+Of a folder of runs the newest is taken. docs/evaluate.md says what the numbers mean.
 
 [bold]Examples[/bold]
 

@@ -11,7 +11,7 @@ import typer
 from dreamer_plugin.doors.cli_import import EnvImport, EnvPython
 from dreamer_plugin.doors.cli_meter import metered
 from dreamer_plugin.doors.cli_seed import Seed
-from dreamer_plugin.doors.run_paths import require_run
+from dreamer_plugin.doors.run_paths import meant_run
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.pretrained import beside
 
@@ -51,13 +51,13 @@ def report(
     device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda.")] = "auto",
 ) -> None:
     """Make a page of runs."""
-    runs = [require_run(run) for run in runs]
+    runs = [meant_run(run) for run in runs]
     if out is None:
         if len(runs) > 1:
             raise UsageError("Where should the page of several runs lie? Add --out FILE.html.")
         from dreamer_plugin.run.folder import find_run
 
-        out = beside(find_run(runs[0]) or runs[0], "report.html")  # of a folder of runs, the newest
+        out = beside(find_run(runs[0]) or runs[0], "report.html")
     if out.suffix not in (".html", ".htm"):
         raise UsageError(f"{out} is no page: end it in .html.")
     if not out.parent.is_dir() or out.is_dir():
@@ -79,7 +79,7 @@ def diff(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare two runs."""
-    a, b = require_run(a), require_run(b)
+    a, b = meant_run(a), meant_run(b)
     from dreamer_plugin.study.difference import difference
     from dreamer_plugin.study.run_record import read_runs
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
+import typer
+
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.pretrained import place
 
@@ -27,6 +29,22 @@ def require_run(run: str | Path, hint: str = "") -> Path:
         hint = " Exported weights are for Dreamer.load." if run.suffix == ".safetensors" else hint
         raise UsageError(f"{run} is a file; name the folder of a run.{hint}")
     raise UsageError(f"There is no run folder {str(run)!r}.{similar_run(run) or hint}")
+
+
+def meant_run(run: str | Path) -> Path:
+    """As `require_run`; of a folder of runs the newest one, and says on stderr which that is."""
+    path = require_run(run)
+    if run_of(path) is not None:
+        return path
+    from dreamer_plugin.run.folder import find_run  # loads PyTorch
+
+    found = find_run(path)
+    if found is None or path.resolve() not in found.resolve().parents:
+        return path  # where it is no run, that is said when it is read
+    typer.echo(
+        f"{path} is a folder of runs: {found} was written to last, so it is taken.", err=True
+    )
+    return found
 
 
 def similar_run(path: Path) -> str:

@@ -193,6 +193,17 @@ def test_evaluate(monkeypatch, run_folder):
     }
 
 
+def test_a_folder_of_runs_means_its_newest_and_says_so(monkeypatch, run_folder):
+    called = []
+    found = SimpleNamespace(to_dict=lambda: REPORT)
+    monkeypatch.setattr(
+        evaluation, "evaluate_fully", lambda run, **rest: called.append(run) or found
+    )
+    assert f"{run_folder} was written to last" in call("evaluate", run_folder.parent).stderr
+    assert call("evaluate", run_folder).stderr == ""
+    assert called == [run_folder, run_folder]
+
+
 def test_a_misspelt_run_names_the_nearest(run_folder):
     message = call("evaluate", run_folder.parent / "mien", code=2).stderr
     assert f"Did you mean '{run_folder}'?" in message
