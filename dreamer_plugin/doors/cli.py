@@ -27,6 +27,7 @@ from dreamer_plugin.doors import (
 from dreamer_plugin.doors.cli_import import EnvImport
 from dreamer_plugin.doors.cli_usage import OneLineGroup
 from dreamer_plugin.doors.dialects import words_cli
+from dreamer_plugin.doors.run_paths import refuse_env_object
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.pretrained import place
 
@@ -163,16 +164,18 @@ def train(
     env, config = words_cli.env_id(env, suite), words_cli.configs(algo, config)
     if resume not in ("auto", "never"):
         resume = str(place(words_cli.saved(Path(resume))))
-    configs = [*resumed_config(env, config, resume, logdir), *config]
-    resolved = resolve(env or "", configs, words_cli.overrides(overrides), given)
+    saved = resumed_config(env, config, resume, logdir)
+    resolved = resolve(env or "", [*saved, *config], words_cli.overrides(overrides), given)
     if not resolved.config.env.id:
+        for run in saved:
+            refuse_env_object(Path(run), "learn(N)")
         raise UsageError("Which env? Say --env atari/Pong; `dreamer-plugin envs` lists all.")
     from rich.console import Console
 
-    from dreamer_plugin.run.loop import train as run
+    from dreamer_plugin.run.loop import train as begin
     from dreamer_plugin.study.doctor import judge
 
-    result = run(
+    result = begin(
         resolved.config,
         resume=None if resume == "never" else resume,
         layers_report=resolved.report,

@@ -11,7 +11,7 @@ import typer
 from dreamer_plugin.doors.cli_import import EnvImport, EnvPython
 from dreamer_plugin.doors.cli_meter import metered
 from dreamer_plugin.doors.cli_seed import Seed
-from dreamer_plugin.doors.run_paths import meant_run
+from dreamer_plugin.doors.run_paths import meant_run, refuse_env_object
 
 ABOUT = """Examine a run: evidence, likely cause and remedy of what goes wrong.
 
@@ -40,8 +40,11 @@ def doctor(
 ) -> None:
     """Examine a run."""
     run = meant_run(run)
+    from dreamer_plugin.run.folder import RunFolder
     from dreamer_plugin.study.doctor import examine
 
+    if episodes and RunFolder(run).has_log():
+        refuse_env_object(run, instead=", or look at the logs alone with --episodes 0")
     with metered():
         found = examine(str(run), episodes, seed, device).to_dict()
     typer.echo(json.dumps(found) if as_json else text(found))

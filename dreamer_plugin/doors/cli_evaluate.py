@@ -12,7 +12,7 @@ from dreamer_plugin.doors.cli_import import EnvImport, EnvPython
 from dreamer_plugin.doors.cli_meter import metered
 from dreamer_plugin.doors.cli_seed import Seed
 from dreamer_plugin.doors.dialects import words_cli
-from dreamer_plugin.doors.run_paths import meant_run, run_of
+from dreamer_plugin.doors.run_paths import meant_run, refuse_env_object, run_of
 from dreamer_plugin.errors import UsageError
 
 Hidden = Annotated[str | None, typer.Option(hidden=True)]  # a run knows its env
@@ -56,6 +56,7 @@ def evaluate(
 ) -> None:
     """Play episodes with a trained agent."""
     path = chosen(run, checkpoint, which)
+    refuse_env_object(path)
     require_env(path, words_cli.env_id(env, suite))
     if video and save_dir is None:
         raise UsageError("--video needs a place: add --save-dir DIR.")
@@ -164,4 +165,4 @@ def require_env(path: Path, env: str | None) -> None:
     run = run_of(path) or path
     own = load_config(run / "config.yaml").env.id
     if dreamer_envs.canonical(env) != own:
-        raise UsageError(f"--env {env}, but {run} was trained on {own or 'an env object'}.")
+        raise UsageError(f"--env {env}, but {run} was trained on {own}.")

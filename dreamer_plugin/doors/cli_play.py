@@ -16,6 +16,7 @@ from dreamer_plugin.doors import cli_evaluate
 from dreamer_plugin.doors.cli_import import EnvImport, EnvPython
 from dreamer_plugin.doors.cli_meter import metered
 from dreamer_plugin.doors.cli_seed import Seed
+from dreamer_plugin.doors.run_paths import refuse_env_object
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.pretrained import beside
 
@@ -73,6 +74,7 @@ def play(
 ) -> None:
     """Show an agent."""
     path = cli_evaluate.chosen(run, None, which)
+    refuse_env_object(path)
     if dream and (out is not None or episodes is not None):
         raise UsageError("--dream is a page, not a film: leave out --out and --episodes.")
     if port is not None and not dream:

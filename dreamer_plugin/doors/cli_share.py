@@ -12,7 +12,7 @@ from dreamer_plugin.doors import cli_evaluate
 from dreamer_plugin.doors.cli_import import EnvImport
 from dreamer_plugin.doors.cli_meter import metered
 from dreamer_plugin.doors.cli_seed import Seed
-from dreamer_plugin.doors.run_paths import require_run
+from dreamer_plugin.doors.run_paths import refuse_env_object, require_run
 
 ABOUT_PUSH = """Share a run: one checkpoint, settings, numbers and a model card; no replay.
 
@@ -64,6 +64,8 @@ def push(
 ) -> None:
     """Share a run."""
     path = cli_evaluate.chosen(run, None, which)
+    if episodes:
+        refuse_env_object(path, instead=", or share it unplayed with --episodes 0")
     from dreamer_plugin.study.share import Terms
     from dreamer_plugin.study.share import push as share
 
@@ -92,8 +94,14 @@ def pull(
         require_run(source)
     with metered():
         facts = take(source, folder)
-    typer.echo(
-        f"{folder}: {facts['env'] or 'an env of its own'}, step {facts['step']:,}\n"
-        f"  evaluate:  dreamer-plugin evaluate {folder} --episodes 20\n"
-        f"  dream:     dreamer-plugin play {folder} --dream"
-    )
+    lines = [
+        f"{folder}: {facts['env'] or 'an env of its own'}, step {facts['step']:,}",
+        f"  evaluate:  dreamer-plugin evaluate {folder} --episodes 20",
+        f"  dream:     dreamer-plugin play {folder} --dream",
+    ]
+    if not facts["env"]:
+        lines[1:] = [
+            f'  evaluate:  Dreamer.load("{folder}", env=YourEnv).evaluate(20), in Python',
+            f"  export:    dreamer-plugin export {folder}",
+        ]
+    typer.echo("\n".join(lines))

@@ -74,5 +74,27 @@ def require_run_of(path: Path) -> Path:
     raise UsageError(f"{path} is not a run folder: it has no {CONFIG}.{hint}")
 
 
+def refuse_env_object(path: Path, then: str = "evaluate()", instead: str = "") -> None:
+    """Refuse to play where the env was passed as an object, which no command can make again.
+
+    Args:
+        path: of a run, or something in it. then: what to call in Python. instead: what does without
+            an env here.
+
+    Raises:
+        UsageError: with the line of Python that works.
+    """
+    run = run_of(path)
+    if run is None:
+        return  # that is said where it is read
+    from dreamer_plugin.config import load_config
+
+    if not load_config(run).env.id:
+        raise UsageError(
+            f"{run} was trained on an env object, which no command can make: say in Python "
+            f'Dreamer.load("{run}", env=YourEnv).{then}{instead}.'
+        )
+
+
 def _runs_in(folder: Path) -> list[Path]:
     return [path.parent for path in folder.glob(f"*/{CONFIG}")]

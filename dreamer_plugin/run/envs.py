@@ -94,7 +94,10 @@ def source_of(cfg: Config, makers: Sequence[EnvMaker] | None = None) -> EnvSourc
     env = cfg.env
     if makers is None:
         if not env.id:
-            raise UsageError("No env: pass --env ID; `dreamer-plugin envs` lists them.")
+            raise UsageError(
+                "No env: a new run takes --env ID; `dreamer-plugin envs` lists them. An agent that "
+                "was trained on an env object takes it from Dreamer.load(RUN, env=YourEnv)."
+            )
         makers = [dreamer_envs.maker(env.id, **usable(env.options))] * env.num_envs
     rules = None
     if env.processes:

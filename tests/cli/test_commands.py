@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import gymnasium as gym
 import pytest
 import yaml
 
+from dreamer_plugin import Dreamer
 from dreamer_plugin.config import compose, load_config, save_config
 from dreamer_plugin.doors import cli_config
 from dreamer_plugin.run import loop
@@ -202,6 +204,26 @@ def test_a_folder_of_runs_means_its_newest_and_says_so(monkeypatch, run_folder):
     assert f"{run_folder} was written to last" in call("evaluate", run_folder.parent).stderr
     assert call("evaluate", run_folder).stderr == ""
     assert called == [run_folder, run_folder]
+
+
+def test_a_run_of_an_env_object_is_sent_to_python(repo, tmp_path):
+    """No command can make its env, and none asks for an id that it would refuse."""
+    run, taken = tmp_path / "run", tmp_path / "taken"
+    agent = Dreamer(lambda: gym.make("CartPole-v1"), repo / "tests" / "run" / "tiny.yaml")
+    agent.save(run)
+    line = f'say in Python Dreamer.load("{run}", env=YourEnv).'
+    for words in (["evaluate"], ["evaluate", "--env", "toy/catch"], ["play"], ["play", "--dream"]):
+        command, *rest = words
+        assert f"{line}evaluate()." in call(command, run, *rest, code=2).stderr
+    assert f"{line}learn(N)." in call("train", "--resume", run, code=2).stderr
+    assert "--episodes 0" in call("push", run, tmp_path / "shared", code=2).stderr
+    (run / "metrics.jsonl").write_text('{"step": 4, "updates": 1}\n')
+    assert f"{line}evaluate(), or" in call("doctor", run, code=2).stderr
+    call("doctor", run, "--episodes", 0)
+    (run / "metrics.jsonl").unlink()
+    call("push", run, tmp_path / "shared", "--episodes", 0)
+    text = call("pull", tmp_path / "shared", taken).stdout
+    assert f'Dreamer.load("{taken}", env=YourEnv)' in text and "plugin evaluate" not in text
 
 
 def test_a_misspelt_run_names_the_nearest(run_folder):
