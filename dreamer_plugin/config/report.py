@@ -148,11 +148,11 @@ def deviations(published: Merged, final: Merged, machine: Mapping[str, Any]) -> 
     by_source: dict[str, list[Row]] = {}
     for key in final.history:
         source = final.source(key)
-        same = published.value(key) == final.value(key)
-        if same or not compared(key) or key in machine or source.startswith("size/"):
+        before, here = published.value(key), final.value(key)
+        same = here in (before, final.widths.get(key, before))  # a size has one row for all
+        if same or not compared(key) or key in machine:
             continue
         neutral = key == "replay.capacity" and final.value(key) >= final.config.run.steps
-        before, here = published.value(key), final.value(key)
         why, restore = "you set it", f"leave out {source}"
         if source == MACHINE:  # of a saved run, for the present one is in `machine`
             why, restore = "as the run began", "a new run"

@@ -39,11 +39,13 @@ class Layer:
         source: the place, as a user knows it.
         values: dotted name -> value of the right type.
         origins: dotted name -> who first set it, for the settings of a saved run.
+        shelf: of a preset, empty for all else.
     """
 
     source: str
     values: dict[str, Any]
     origins: Mapping[str, str] = field(default_factory=dict)
+    shelf: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,11 @@ class Merged:
     def config(self) -> Config:
         """What the layers add up to."""
         return merge_layers(self.layers)
+
+    @property
+    def widths(self) -> Mapping[str, Any]:
+        """What the valid size says, where it is one with a preset."""
+        return next((layer.values for layer in self.layers if layer.shelf == "size"), {})
 
     def value(self, key: str) -> Any:
         """The valid value of a dotted name, None for an env option that nobody set."""
@@ -99,7 +106,11 @@ class Stack:
         raw += [(_flag(key), {key: value}) for key, value in (request.options or {}).items()]
         env_id, env_source = _env_id(request.env, raw)
         self.env, known = _suite(env_id)
-        layers = [_layer(source, flatten(tree, source, known)) for source, tree in raw]
+        shelves = [preset.shelf for preset in named] + [""] * (len(raw) - len(named))
+        layers = [
+            _layer(source, flatten(tree, source, known), shelf)
+            for (source, tree), shelf in zip(raw, shelves, strict=True)
+        ]
         middle = len(named) + len(files)
         self._middle, self._keys = layers[:middle], layers[middle:]
         for layer in self._keys:  # typed, where those in the middle are files
@@ -109,9 +120,9 @@ class Stack:
         if env_id:
             self._keys.append(Layer(env_source, {"env.id": env_id}))
         agent = presets.get("agent", str(self._asked("agent", AGENT)))
-        self.agent = Layer(agent.source, flatten(agent.tree, agent.source))
+        self.agent = Layer(agent.source, flatten(agent.tree, agent.source), shelf=agent.shelf)
         # An agent's name among the configs chose the agent; the file itself is the lowest layer.
-        self._middle = [layer for layer in self._middle if not layer.source.startswith("agent/")]
+        self._middle = [layer for layer in self._middle if layer.shelf != "agent"]
         self.protocol = self._find_protocol(f"protocol/{agent.name}", env_id)
 
     @property
@@ -187,7 +198,7 @@ def _with_size(low: list[Layer], middle: list[Layer], keys: list[Layer]) -> list
     place = len(low)
     if in_middle:
         place = in_middle[-1] + (in_middle[-1] != setters[-1])
-    layer = Layer(f"{size.source} (chosen by {chooser.source})", values)
+    layer = Layer(f"{size.source} (chosen by {chooser.source})", values, shelf=size.shelf)
     return [*layers[:place], layer, *layers[place:]]
 
 
@@ -259,7 +270,7 @@ def _parse_override(text: str) -> tuple[str, Any, str]:
     return key, parse_yaml(value, text), text
 
 
-def _layer(source: str, values: dict[str, Any]) -> Layer:
+def _layer(source: str, values: dict[str, Any], shelf: str) -> Layer:
     """Settings from one place; of a saved run, a replay that was cut to its steps is fitted anew.
 
     A run that is continued gets more steps. What was cut to the memory stays, however much is free
@@ -268,7 +279,7 @@ def _layer(source: str, values: dict[str, Any]) -> Layer:
     origins = _origins(source)
     if origins.get(CAPACITY) == MACHINE and values[CAPACITY] >= values.get("run.steps", 0):
         values = {key: value for key, value in values.items() if key != CAPACITY}
-    return Layer(source, values, origins)
+    return Layer(source, values, origins, shelf)
 
 
 def _origins(source: str) -> dict[str, str]:
@@ -326,7 +337,9 @@ def _suite(env_id: str) -> tuple[Layer | None, list[str]]:
 
 def _preset_layer(shelf: str, name: str) -> Layer | None:
     preset = presets.find(shelf, name)
-    return Layer(preset.source, flatten(preset.tree, preset.source)) if preset else None
+    if preset is None:
+        return None
+    return Layer(preset.source, flatten(preset.tree, preset.source), shelf=shelf)
 
 
 def _source(key: str, value: Any, text: str) -> str:

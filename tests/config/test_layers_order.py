@@ -80,6 +80,16 @@ def test_sources_are_named_as_a_user_knows_them(shelves):
     ]
 
 
+def test_a_folder_may_have_the_name_of_a_shelf(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for shelf in ("agent", "size"):
+        (tmp_path / shelf).mkdir()
+        (tmp_path / shelf / "mine.yaml").write_text(f"{KEY}: 7\n")
+        resolved = compose("toy/catch", config=[f"{shelf}/mine.yaml"])
+        assert resolved.config.optim.warmup == 7
+        assert [row.setting for row in resolved.report.rows] == [KEY]
+
+
 def test_the_widths_of_a_file_that_chose_a_size_hold(tmp_path):
     mine = tmp_path / "mine.yaml"
     mine.write_text("size: 12m\nmodel: {units: 300}\n")
