@@ -277,7 +277,7 @@ def _layer(source: str, values: dict[str, Any], shelf: str) -> Layer:
     now: it holds that many, and with another number the run would go another way.
     """
     origins = _origins(source)
-    if origins.get(CAPACITY) == MACHINE and values[CAPACITY] >= values.get("run.steps", 0):
+    if origins.get(CAPACITY) == MACHINE and values.get(CAPACITY, 0) >= values.get("run.steps", 0):
         values = {key: value for key, value in values.items() if key != CAPACITY}
     return Layer(source, values, origins, shelf)
 

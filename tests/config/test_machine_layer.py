@@ -152,6 +152,8 @@ def test_the_replay_of_a_continued_run_is_fitted_anew(tmp_path):
     assert longer.config.replay.capacity == 9000
     chosen = plan(LAPTOP, env="", config=[tmp_path], options={"replay.capacity": 7000})
     assert chosen.config.replay.capacity == 7000
+    (tmp_path / "config.yaml").write_text("env: {id: atari/Pong}\nrun: {steps: 9000}\n")
+    assert plan(LAPTOP, env="", config=[tmp_path]).config.replay.capacity == 9000
 
 
 def test_a_replay_cut_to_the_memory_stays_as_it_is_in_a_continued_run(tmp_path):
