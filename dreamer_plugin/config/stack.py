@@ -102,6 +102,7 @@ class Stack:
         named, files = _split_configs(request.config)
         keys = [_parse_override(text) for text in request.overrides]
         raw = [*((preset.source, preset.tree) for preset in named), *files]
+        _refuse_mixed_agents(raw)
         raw += [(_source(key, value, text), {key: value}) for key, value, text in keys]
         raw += [(_flag(key), {key: value}) for key, value in (request.options or {}).items()]
         env_id, env_source = _env_id(request.env, raw)
@@ -220,7 +221,7 @@ def _split_configs(
     """Presets by name, and files as (source, tree).
 
     Raises:
-        UsageError: there is no such preset or file, or two presets are agents.
+        UsageError: there is no such preset or file.
     """
     named, files = [], []
     for each in config:
@@ -229,10 +230,18 @@ def _split_configs(
             named.append(presets.named(str(each)))
         else:
             files.append((str(each), read_yaml(path)))
-    agents = list(dict.fromkeys(preset.name for preset in named if preset.shelf == "agent"))
-    if len(agents) > 1:
-        raise UsageError(f"{' and '.join(agents)} are {len(agents)} agents: name one of them.")
     return named, files
+
+
+def _refuse_mixed_agents(raw: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    """An error where configs are for different agents; a key may take another agent."""
+    agents: dict[str, str] = {}
+    for source, tree in raw:
+        if tree.get("agent"):
+            agents.setdefault(str(tree["agent"]), source)
+    if len(agents) > 1:
+        asked = " and ".join(f"{agent} ({source})" for agent, source in agents.items())
+        raise UsageError(f"{asked} are {len(agents)} agents: take what is for one of them.")
 
 
 def config_path(config: str | Path) -> Path | None:

@@ -215,9 +215,12 @@ def test_wrong_requests(arguments, message):
 
 
 def test_two_agents_are_no_request():
-    with pytest.raises(UsageError, match="v1 and v2 are 2 agents: name one of them"):
-        compose("toy/catch", config=["v1", "v2"])
-    assert compose("toy/catch", config=["v2", "v2"]).config.agent == "v2"
+    message = r"v1 \(agent/v1.yaml\) and v2 \(.*\) are 2 agents: take what is for one of them"
+    for wrong in (["v1", "v2"], ["v1", "torchwm_v2"]):
+        with pytest.raises(UsageError, match=message):
+            compose("toy/catch", config=wrong)
+    for right in (["v2", "v2"], ["v2", "torchwm_v2", "without_unimix"]):
+        assert compose("toy/catch", config=right).config.agent == "v2"
 
 
 def test_a_misspelt_env_names_the_nearest():
