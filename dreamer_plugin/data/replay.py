@@ -262,13 +262,18 @@ def make_replay(
     storage = SegmentStorage(fields, num_envs, capacity, window, allocate)
     left_out = choose(SAMPLINGS, sampling, "replay.sampling")
     line: Line
-    if left_out is None:
-        _check_windows(prioritize_ends)
-        line = Windows(window, capacity, online, num_envs)
-    else:
-        _check_episodes(sampling, capacity, length, context, online)
-        extra = prioritize_ends * length - left_out
-        line = Episodes(length, capacity, num_envs, extra, storage.flags)
+    try:
+        if left_out is None:
+            _check_windows(prioritize_ends)
+            line = Windows(window, capacity, online, num_envs)
+        else:
+            _check_episodes(sampling, capacity, length, context, online)
+            extra = prioritize_ends * length - left_out
+            line = Episodes(length, capacity, num_envs, extra, storage.flags)
+    except MemoryError as error:
+        raise UsageError(
+            f"no memory to keep account of replay.capacity={capacity:,} records; lower it"
+        ) from error
     return RecordReplay(
         storage=storage,
         sampler=WindowSampler(line, storage, seed),

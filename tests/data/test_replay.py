@@ -435,6 +435,12 @@ def test_a_bad_record_is_named(make: Any, records: Any, key: Any, value: Any, wo
         make(1, 10, 3).extend(record)
 
 
+@pytest.mark.parametrize("sampling", [{}, {"sampling": "episodes", "context": 0, "online": False}])
+def test_a_capacity_beyond_all_memory_is_refused(make: Any, sampling: Any) -> None:
+    with pytest.raises(UsageError, match="replay.capacity=1,125,899,906,842,624 records; lower it"):
+        make(1, 2**50, 3, **sampling)
+
+
 def test_wrong_counts_are_named(make: Any, records: Any) -> None:
     rb = make(2, 10, 3)
     with pytest.raises(UsageError, match="env="):
