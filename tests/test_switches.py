@@ -76,6 +76,13 @@ def test_strided_convolutions_take_the_place_of_pooling_and_upsampling() -> None
     assert all(s.conv.stride == (1, 1) and s.pool for s in pooled.world.encoder.cnn.stages)
 
 
+def test_a_filter_spans_its_stride() -> None:
+    words = {"world__encoder__downsample": "stride", "world__encoder__kernel": 1}
+    with pytest.raises(UsageError, match="kernel is 1, but downsample=stride moves by 2 pixels"):
+        _image_agent(tiny.setting(**words))
+    _image_agent(tiny.setting(world__encoder__kernel=1))
+
+
 def test_five_stages_with_an_outer_one_end_as_four_do() -> None:
     """The convolutions of 2024: depths 1 2 3 4 4, the first with stride 1."""
     mults = [1, 2, 3, 4, 4]

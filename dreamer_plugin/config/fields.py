@@ -40,6 +40,8 @@ LEAST: Bounds = {
         "run": ("steps", "burst", "eval_episodes", "log_every", "save_every", "keep"),
         "replay": ("capacity", "batch_size", "batch_length"),
         "model": ("deter", "hidden", "groups", "classes", "blocks", "depth", "units"),
+        "world.encoder": ("mults", "kernel"),
+        "world.decoder": ("mults", "kernel", "image_blocks"),
         "behavior": ("imag_horizon",),
         "world.reward": ("bins",),
         "behavior.critic": ("bins", "slow_every"),
@@ -71,7 +73,7 @@ LEAST: Bounds = {
     },
 }
 MOST: Bounds = {
-    2**40: {"run": ("steps",)},  # records that replay tells apart
+    2**40: {"run": ("steps",), "replay": ("capacity",)},  # records that replay tells apart
     2**32 - 1: {"": ("seed",)},  # of NumPy's older generators, which many envs have
     100: {f"behavior.{name}": ("low", "high") for name in NORMS},
     1: {
@@ -205,9 +207,12 @@ def check_values(flat: Mapping[str, Any], source_of: Mapping[str, str]) -> None:
             raise UsageError(f"{message} (set by {source_of[key]})")
     for words, holds, bounds in BOUNDS:
         for key, bound in _by_key(bounds).items():
-            if key in flat and not holds(flat[key], bound):
-                message = f"{key} is {flat[key]}, but must be {words} {bound}"
-                raise UsageError(f"{message} (set by {source_of[key]}).")
+            value = flat.get(key, bound)
+            several = isinstance(value, list)
+            numbers = value if several else [value]
+            if key in flat and not (numbers and all(holds(each, bound) for each in numbers)):
+                must = f"must be {'one or more numbers of ' * several}{words} {bound}"
+                raise UsageError(f"{key} is {value}, but {must} (set by {source_of[key]}).")
     device = str(flat.get("device", "auto"))
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
         hint = nearest(device, ("auto", "cpu", "cuda", "cuda:0", "mps"), "device")

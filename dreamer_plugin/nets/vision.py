@@ -232,6 +232,11 @@ class ImageEncoder(MapEncoder):
         embed_size: int = 0,
     ) -> None:
         halving = choose(_HALVINGS, downsample, "world.encoder.downsample")
+        if kernel < halving[0]:
+            raise UsageError(
+                f"world.encoder.kernel is {kernel}, but downsample={downsample} moves by "
+                f"{halving[0]} pixels: set {halving[0]} or more, or downsample=pool"
+            )
         h, w = halved(size, len(depths) - outer, key)
         stages: list[nn.Module] = []
         for i, (cin, cout) in enumerate(zip([channels, *depths], depths, strict=False)):

@@ -65,6 +65,11 @@ VALUES = {
     "world.core.layers=-1": "world.core.layers is -1, but must be at least 0",
     "behavior.actor.layers=-1": "behavior.actor.layers is -1, but must be at least 0",
     "behavior.actor.min_std=-0.1": "behavior.actor.min_std is -0.1, but must be at least 0",
+    "world.encoder.mults=[]": "mults is [], but must be one or more numbers of at least 1 (set by",
+    "world.decoder.mults=[2, 0]": "mults is [2, 0], but must be one or more numbers of at least 1",
+    "world.encoder.kernel=0": "world.encoder.kernel is 0, but must be at least 1",
+    "world.decoder.image_blocks=0": "world.decoder.image_blocks is 0, but must be at least 1",
+    "replay.capacity=1e18": "must be at most 1099511627776",
     "seed=4294967296": "seed is 4294967296, but must be at most 4294967295",
 }
 
