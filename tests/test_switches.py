@@ -429,6 +429,34 @@ def test_words_that_name_no_part_name_the_nearest(values: dict[str, Any], messag
     assert str(caught.value).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"return_norm__low": 95.0},
+            "behavior.return_norm.low is 95, but must be below behavior.return_norm.high, 95",
+        ),
+        (
+            {"advantage_norm__kind": "meanstd", "advantage_norm__rate": 0.0},
+            "behavior.advantage_norm.rate is 0, so that",
+        ),
+    ],
+)
+def test_impossible_normalisers_are_refused(values: dict[str, Any], message: str) -> None:
+    name = next(iter(values)).split("__")[0]
+    words = {f"{name}__debias": True} | values
+    with pytest.raises(UsageError) as caught:
+        tiny.agent(tiny.setting(**{f"behavior__{key}": value for key, value in words.items()}))
+    assert str(caught.value).startswith(message)
+    tiny.agent(tiny.setting(behavior__value_norm__low=95.0, behavior__value_norm__rate=0.0))
+
+
+def test_the_floor_of_adaptive_clipping_is_above_zero() -> None:
+    with pytest.raises(UsageError, match=r"optim.agc_min is 0, .* set it above 0, .* optim.agc=0"):
+        tiny.agent(tiny.setting(optim__agc_min=0.0))
+    tiny.agent(tiny.setting(optim__agc_min=0.0, optim__agc=0.0))
+
+
 def test_an_unknown_stem_names_the_valid_ones() -> None:
     with pytest.raises(UsageError, match="Unknown world.decoder.stem 'liner'"):
         _image_agent(tiny.setting(world__decoder__stem="liner"))

@@ -106,6 +106,11 @@ class Actor(nn.Module):
         self.mlp, self.keys, self.unimix = mlp, list(keys), unimix
         if init_std <= 0:
             raise UsageError(f"behavior.actor.init_std is {init_std}, but must be above 0")
+        if output == "bounded_normal" and min_std > max_std:
+            raise UsageError(
+                f"behavior.actor.min_std is {min_std:g}, but behavior.actor.max_std {max_std:g}: "
+                f"set {max_std:g} or less"
+            )
         mode = choose(TANH_MODES, tanh_mode, "behavior.actor.tanh_mode")
         outputs: dict[str, Callable[[Tensor, Tensor], Continuous]] = {
             "bounded_normal": partial(BoundedNormal, min_std=min_std, max_std=max_std),

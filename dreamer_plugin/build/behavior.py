@@ -16,7 +16,7 @@ from dreamer_plugin.config.schema import (
     Config,
     NormConfig,
 )
-from dreamer_plugin.errors import choose
+from dreamer_plugin.errors import UsageError, choose
 from dreamer_plugin.nets.layers import MLP
 from dreamer_plugin.nets.twin import SlowCopy
 from dreamer_plugin.ops.returns import Arranger, Arrival, Departure
@@ -45,9 +45,9 @@ def build_behavior(cfg: Config, spaces: Spaces, feat: int) -> ActorCritic:
         ),
         value,
         SlowCopy(value, critic.slow_rate, critic.slow_every),
-        _normalizer(behavior.return_norm),
-        _normalizer(behavior.value_norm),
-        _normalizer(behavior.advantage_norm),
+        _normalizer(behavior.return_norm, "behavior.return_norm"),
+        _normalizer(behavior.value_norm, "behavior.value_norm"),
+        _normalizer(behavior.advantage_norm, "behavior.advantage_norm"),
         ReturnSettings(
             discount=discount,
             dream_discount=1.0 if learned else discount,
@@ -96,7 +96,16 @@ def _dynamics_share(actor: ActorConfig, keys: Sequence[ActionKey]) -> float:
     return choose(shares, actor.gradient, "behavior.actor.gradient")
 
 
-def _normalizer(part: NormConfig) -> Normalizer:
+def _normalizer(part: NormConfig, section: str) -> Normalizer:
+    if part.kind == "percentile" and part.low >= part.high:
+        raise UsageError(
+            f"{section}.low is {part.low:g}, but must be below {section}.high, {part.high:g}"
+        )
+    if part.kind != "none" and part.debias and not part.rate:
+        raise UsageError(
+            f"{section}.rate is 0, so that there is no weight for {section}.debias to divide by: "
+            "set a rate above 0, such as 0.01, or debias=false"
+        )
     makers: dict[str, Callable[[], Normalizer]] = {
         "none": Identity,
         "percentile": lambda: Percentile(part.rate, part.low, part.high, part.limit, part.debias),

@@ -30,6 +30,11 @@ def build_optimizer(
         name: asdict(getattr(part, name)) for name in ("actor", "critic")
     }
     turns = _turns(part)
+    if part.agc and part.agc_min <= 0:
+        raise UsageError(
+            f"optim.agc_min is {part.agc_min:g}, but weights that are all zero could then never "
+            "change: set it above 0, such as 0.001, or optim.agc=0"
+        )
     if part.schedule != "constant" and part.anneal <= part.warmup:
         raise UsageError(
             f"optim.schedule={part.schedule} needs optim.anneal, the update at which the rate is "

@@ -52,7 +52,7 @@ LEAST: Bounds = {
         "run": ("train_ratio", "pretrain", "prefill", "eval_every", "video_every"),
         "replay": ("context",),
         "optim": (
-            *("lr", "lr_end", "warmup", "anneal", "beta1", "beta2", "eps"),
+            *("lr", "lr_end", "warmup", "anneal", "beta1", "beta2"),
             *("clip", "agc", "agc_min", "weight_decay", "model_turns", "behavior_turns"),
         ),
         "world": ("reward_clip", "recompute", "free_nats", "prior_layers", "posterior_layers"),
@@ -67,8 +67,8 @@ LEAST: Bounds = {
         "behavior.critic": ("layers", "slow_rate"),
         "behavior.explore": ("amount", "decay", "min"),
         **{f"behavior.{name}": ("rate", "low", "high") for name in NORMS},
-        "optim.actor": ("lr", "eps", "clip"),
-        "optim.critic": ("lr", "eps", "clip"),
+        "optim.actor": ("lr", "clip"),
+        "optim.critic": ("lr", "clip"),
         "loss_scales": tuple(item.name for item in fields(LossScales)),
     },
 }
@@ -84,10 +84,18 @@ MOST: Bounds = {
         **{f"behavior.{name}": ("rate",) for name in NORMS},
     },
 }
+ABOVE: Bounds = {  # what is divided by, and a spread
+    0: {
+        "nets": ("eps",),
+        **{section: ("eps",) for section in ("optim", "optim.actor", "optim.critic")},
+        "behavior.actor": ("max_std",),
+    },
+}
 BELOW: Bounds = {1: {"optim": ("beta1", "beta2")}}  # a mean that never moves
 BOUNDS = (
     ("at least", operator.ge, LEAST),
     ("at most", operator.le, MOST),
+    ("above", operator.gt, ABOVE),
     ("below", operator.lt, BELOW),
 )
 # What other libraries call it, where no likeness would tell (docs/migrate.md).

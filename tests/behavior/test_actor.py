@@ -115,6 +115,8 @@ def test_the_output_of_continuous_keys_is_chosen(output: str, kind: type) -> Non
 def test_an_unknown_output_is_named_with_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"behavior.actor.output 'tanh'.*mean 'tanh_normal'"):
         Actor(MLP(5, 1, 8), KEYS, output="tanh")
+    with pytest.raises(UsageError, match=r"min_std is 2, but behavior.actor.max_std 1: set 1 or"):
+        Actor(MLP(5, 1, 8), KEYS, min_std=2.0)
     with pytest.raises(UsageError, match=r"init_std is 0\.0, but must be above 0"):
         Actor(MLP(5, 1, 8), KEYS, output="tanh_normal", init_std=0.0)
 

@@ -70,6 +70,9 @@ VALUES = {
     "world.encoder.kernel=0": "world.encoder.kernel is 0, but must be at least 1",
     "world.decoder.image_blocks=0": "world.decoder.image_blocks is 0, but must be at least 1",
     "replay.capacity=1e18": "must be at most 1099511627776",
+    "nets.eps=0": "nets.eps is 0.0, but must be above 0",
+    "optim.critic.eps=0": "optim.critic.eps is 0.0, but must be above 0",
+    "behavior.actor.max_std=-1": "behavior.actor.max_std is -1.0, but must be above 0",
     "seed=4294967296": "seed is 4294967296, but must be at most 4294967295",
 }
 
