@@ -9,6 +9,7 @@ from typing import Any
 
 from dreamer_plugin.config.fields import check_values, flatten
 from dreamer_plugin.config.history import History, explain
+from dreamer_plugin.config.idle import refuse_idle
 from dreamer_plugin.config.report import LayersReport, deviations
 from dreamer_plugin.config.schema import Config
 from dreamer_plugin.config.secrets import hidden
@@ -63,8 +64,9 @@ def compose(
     """
     stack = Stack(Request(env, config, overrides, options))
     report = machine(stack) if machine else LayersReport()
-    merged = stack.merge(report.settings)
-    rows = report.rows + deviations(stack.published(), merged, report.settings)
+    published, merged = stack.published(), stack.merge(report.settings)
+    refuse_idle(published, merged)
+    rows = report.rows + deviations(published, merged, report.settings)
     protocol = "published" if all(row.neutral for row in rows) else "reduced"
     history = merged.history | {"protocol": [(protocol, "comparison with the published files")]}
     against = (stack.protocol or stack.agent).source

@@ -223,6 +223,31 @@ def test_two_agents_are_no_request():
         assert compose("toy/catch", config=right).config.agent == "v2"
 
 
+@pytest.mark.parametrize("key", ["optim.critic.clip=1", "optim.anneal=3000", "optim.lr_end=0.5"])
+def test_a_setting_without_effect_is_refused(tmp_path, key):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(key.replace("=", ": "))
+    for wrong in ({"overrides": [key]}, {"config": [mine]}):
+        with pytest.raises(UsageError, match=r"\), but does nothing with optim\.(groups|sched)"):
+            compose("toy/reach", **wrong)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"overrides": ["optim.groups=separate", "optim.actor.lr=1"]},
+        {"overrides": ["optim.lr=1", "optim.actor.lr=1", "optim.critic.clip=0"]},
+        {"overrides": ["optim.schedule=constant", "optim.anneal=0"]},
+        {"config": ["v1"], "overrides": ["optim.groups=joint"]},
+        {"config": ["mine.yaml"], "overrides": ["optim.groups=joint"]},
+    ],
+)
+def test_a_setting_may_be_left_without_effect_on_purpose(tmp_path, monkeypatch, request_):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("optim: {groups: separate, actor: {lr: 1}}")
+    compose("toy/catch", **request_)
+
+
 def test_a_misspelt_env_names_the_nearest():
     with pytest.raises(ValueError, match="Did you mean 'toy/catch'"):
         compose("toy/cacth")
