@@ -40,6 +40,7 @@ from dreamer_plugin.spaces import Spaces
 
 Line = Windows | Episodes
 _FACTS = "facts.json"
+_NO_FACTS = "so it is of another replay buffer: save one of this kind and load that"
 # Starts at the end of an episode that are left out; None: episodes are not looked at.
 SAMPLINGS = {"windows": None, "episodes": 0, "inner_episodes": 1}
 
@@ -164,6 +165,8 @@ class RecordReplay(ReplayBuffer):  # type: ignore[misc]  # torchrl has no types
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The inverse of `state_dict`; raises as `load_rb_state` does."""
+        if "facts" not in state_dict:
+            raise CheckpointError(f"the state holds {sorted(state_dict)}, {_NO_FACTS}")
         self.refuse_other(state_dict["facts"], state_dict["_sampler"])
         super().load_state_dict(state_dict)
 
@@ -174,8 +177,10 @@ class RecordReplay(ReplayBuffer):  # type: ignore[misc]  # torchrl has no types
 
     def loads(self, path: str | Path) -> None:
         """Read what `dumps` wrote; raises as `load_rb_state` does."""
-        facts = json.loads((Path(path) / _FACTS).read_text())
-        self.refuse_other(facts, load(Path(path) / "sampler"))
+        file = Path(path) / _FACTS
+        if not file.is_file():
+            raise CheckpointError(f"{path} holds no {_FACTS}, {_NO_FACTS}")
+        self.refuse_other(json.loads(file.read_text()), load(Path(path) / "sampler"))
         super().loads(path)
 
     def refuse_other(self, facts: dict[str, Any], sampler: dict[str, Any]) -> None:

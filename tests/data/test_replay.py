@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensordict import TensorDict
+from torchrl.data import LazyTensorStorage, ReplayBuffer
 from torchrl.envs import ToTensorImage
 
 from dreamer_plugin.data.fields import record_fields
@@ -398,6 +399,18 @@ def test_user_transforms_and_torchrl_calls_work(make: Any, records: Any) -> None
     assert len(rb) == 0 and rb.windows == 0
     with pytest.raises(UsageError, match="no window of 3"):
         rb.sample()
+
+
+def test_a_state_of_another_buffer_is_refused(make: Any, tmp_path: Path) -> None:
+    theirs = ReplayBuffer(storage=LazyTensorStorage(4))
+    theirs.extend(TensorDict({"x": torch.zeros(2)}, [2]))
+    theirs.dumps(tmp_path / "theirs")
+    for take in (
+        lambda rb: rb.load_state_dict(theirs.state_dict()),
+        lambda rb: rb.loads(tmp_path / "theirs"),
+    ):
+        with pytest.raises(CheckpointError, match="so it is of another replay buffer"):
+            take(make(1, 10, 3))
 
 
 def test_records_of_one_env_can_come_at_once(make: Any, records: Any) -> None:
