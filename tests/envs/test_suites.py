@@ -263,6 +263,20 @@ def test_control_suite_pixels(renderer):
     cheap.close()
 
 
+def test_fast_mujoco_images_are_drawn_as_small_as_they_are_shown(renderer):
+    pytest.importorskip("mujoco")
+    plain, cheap = (
+        dreamer_envs.make("gym/HalfCheetah-v5", obs="pixels", size=48, fast_render=fast)
+        for fast in (False, True)
+    )
+    assert plain.unwrapped.render().shape == (480, 480, 3)  # Gymnasium's own
+    assert cheap.unwrapped.render().shape == (48, 48, 3)
+    image = cheap.reset(seed=0)[0]["image"]
+    assert image.shape == (48, 48, 3) and image.std() > 10
+    plain.close()
+    cheap.close()
+
+
 @pytest.mark.parametrize(
     "options, words",
     [

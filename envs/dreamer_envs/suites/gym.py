@@ -43,8 +43,8 @@ def make(
         size: rows and columns of images.
         gray: whether images are gray.
         action_repeat: times each action is applied.
-        fast_render: MuJoCo only: no shadows, no antialiasing. Many times faster in software; the
-            images differ from the usual ones.
+        fast_render: MuJoCo only: drawn at `size` instead of shrunk to it, no shadows, no
+            antialiasing. Many times faster in software; the images differ from the usual ones.
         render_mode: passed on; `pixels` and `both` need `rgb_array`, the default then.
         kwargs: passed to `gymnasium.make`.
 
@@ -59,6 +59,8 @@ def make(
         raise EnvOptionError(
             f"obs={obs!r} of gym/{task} needs render_mode='rgb_array', not {render_mode!r}."
         )
+    if drawn and fast_render and _is_mujoco(task):
+        kwargs = {"width": size, "height": size, **kwargs}
     env = _make(task, "rgb_array" if drawn else render_mode, kwargs)
     check_declared(env)
     if is_image(env.observation_space):
