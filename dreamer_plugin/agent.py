@@ -266,8 +266,7 @@ class Agent(nn.Module):
             batch_size=inputs.batch_size,
         )
         inputs["prev_action"] = batch["action"][:, :-1]
-        if self.world.reward_transform is not None:
-            inputs["reward"] = self.world.reward_transform(inputs["reward"])
+        inputs["reward"] = self.world.reward_target(inputs["reward"])
         return inputs
 
     def losses(self, batch: TensorDict, model: bool = True, behavior: bool = True) -> Losses:

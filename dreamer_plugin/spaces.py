@@ -151,6 +151,11 @@ class Spaces:
             raise UsageError(f"The env has {env}; the agent knows {self}.")
 
     @property
+    def images(self) -> list[ObsKey]:
+        """What is seen as images, in order."""
+        return [key for key in self.obs if key.kind == "image"]
+
+    @property
     def action_size(self) -> int:
         """A, the length of an encoded action."""
         return sum(key.size for key in self.actions)

@@ -46,11 +46,13 @@ def continued(before: History, now: History) -> History:
     """
     history: History = {}
     for key, values in now.items():
-        old, new = before.get(key, []), [(hidden(key, value), by) for value, by in values[-1:]]
+        old, (value, by) = before.get(key, []), values[-1]
         if not old:
             history[key] = values
+        elif old[-1][0] == hidden(key, value):
+            history[key] = old
         else:
-            history[key] = old if old[-1][0] == new[0][0] else old + new
+            history[key] = [*old, (hidden(key, value), by)]
     return history
 
 

@@ -132,7 +132,7 @@ def env_facts(cfg: Config) -> EnvFacts:
     """What the machine layer must know of the env of `cfg`, made for it if its suite must."""
     maker = dreamer_envs.maker(cfg.env.id, **usable(cfg.env.options))
     spaces = Spaces.from_gym(*maker.spaces())
-    images = (key.shape for key in spaces.obs if key.kind == "image")
+    images = (key.shape for key in spaces.images)
     return EnvFacts(
         replay_bytes=lambda other: _replay_bytes(other, spaces)["total"],
         pixels=sum(height * width for height, width, _ in images),

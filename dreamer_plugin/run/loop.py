@@ -139,7 +139,9 @@ def _restore(training: Training, folder: RunFolder, changed: bool, console: Cons
         console.print(f"{folder.path} has no checkpoint yet: starting at step 0.")
         return
     why = training.restore(latest)
-    told = [*["with other settings"] * changed, *[f"as far as it is known ({why})"] * bool(why)]
+    told = ["with other settings"] if changed else []
+    if why:
+        told.append(f"as far as it is known ({why})")
     how = ", ".join(told) or "exactly"
     console.print(f"Continuing {latest} {how}.", highlight=False, soft_wrap=True)
 

@@ -392,9 +392,9 @@ class Training:
 
 def _check_films(cfg: Config, parts: Parts) -> None:
     """Refuse films of what is not seen in images."""
-    shown = parts.native.spaces.obs
-    if cfg.run.video_every and not any(key.kind == "image" for key in shown):
+    spaces = parts.native.spaces
+    if cfg.run.video_every and not spaces.images:
         raise UsageError(
             f"run.video_every={cfg.run.video_every} films images that an agent sees, and here it "
-            f"sees {', '.join(key.name for key in shown)}, no image; set run.video_every=0."
+            f"sees {', '.join(key.name for key in spaces.obs)}, no image; set run.video_every=0."
         )

@@ -65,7 +65,7 @@ class Dream:
         self.spaces: Spaces = native.spaces
         cfg = chosen.cfg
         self.modes = cfg.behavior.eval_mode if deterministic is None else deterministic
-        self.images = [key.name for key in self.spaces.obs if key.kind == "image"]
+        self.images = [key.name for key in self.spaces.images]
         # The agent's own image is what its dream can be held against.
         self.env, drawn = open_env(cfg, None if self.images else "rgb_array")
         self.draws = drawn == "rgb_array" and not self.images
@@ -152,9 +152,7 @@ class Dream:
 
     def _step_real(self, taken: npt.NDArray[np.float32]) -> None:
         obs, reward, terminated, truncated, _ = self.env.step(self.spaces.decode_action(taken))
-        learned = self.agent.world.reward_transform
-        paid = torch.tensor(float(reward))
-        self._earned = float(paid if learned is None else learned(paid))
+        self._earned = float(self.agent.world.reward_target(torch.tensor(float(reward))))
         self.real_return += self._earned
         self._believed["prev_action"] = torch.from_numpy(taken).to(self.agent.device)[None]
         self._see(obs)

@@ -95,9 +95,9 @@ def require_images(run: Path, which: str) -> None:
     chosen = choose(run, which)
     saved = checkpoint.read(chosen.path, ["spaces"])
     with checkpoint.understood(chosen.path):
-        keys = NativeForm.from_dict(saved["spaces"]).spaces.obs
-    if not any(key.kind == "image" for key in keys):
-        names = sorted(key.name for key in keys)
+        spaces = NativeForm.from_dict(saved["spaces"]).spaces
+    if not spaces.images:
+        names = sorted(key.name for key in spaces.obs)
         env = chosen.cfg.env.id
         raise UsageError(f"--video: {env} shows no images here, only {names}; leave --video out.")
 

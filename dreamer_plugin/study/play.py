@@ -97,7 +97,7 @@ def play(
     modes = chosen.cfg.behavior.eval_mode if deterministic is None else deterministic
     env, drawn = open_env(chosen.cfg, mode)
     try:
-        if drawn is None and not any(key.kind == "image" for key in native.spaces.obs):
+        if drawn is None and not native.spaces.images:
             raise UsageError(
                 f"{chosen.cfg.env.id} draws nothing, and its agent sees no image: there is nothing "
                 "to show. `dreamer-plugin report` draws what it sees as curves."
@@ -150,7 +150,7 @@ def _see(played: Episode, env: Any, obs: Any, spaces: Any, drawn: str | None) ->
     if drawn == "rgb_array":
         played.frames.append(np.asarray(env.render(), np.uint8))
         return
-    image = next(key.name for key in spaces.obs if key.kind == "image")
+    image = spaces.images[0].name
     played.frames.append(in_colour(np.asarray(obs[image], np.uint8)))
 
 

@@ -191,8 +191,7 @@ def _of(output: Output, truth: Tensor) -> dict[str, Tensor]:
 
 def reward_target(world: WorldModel, output: Output, reward: Tensor) -> Tensor:
     """Recorded rewards in the space that a prediction of them is in."""
-    learned = reward if world.reward_transform is None else world.reward_transform(reward)
-    return target_of(output, learned)
+    return target_of(output, world.reward_target(reward))
 
 
 def target_of(output: Output, truth: Tensor) -> Tensor:

@@ -104,6 +104,10 @@ class WorldModel(nn.Module):
             losses |= self.encoder.losses(states["encoded"])
         return losses | self.rssm.kl(states)
 
+    def reward_target(self, reward: Tensor) -> Tensor:
+        """What is learned of recorded rewards `[...]`."""
+        return reward if self.reward_transform is None else self.reward_transform(reward)
+
     def cont_target(self, is_terminal: Tensor) -> Tensor:
         """What the continuation head learns of frames `[...]`."""
         return (~is_terminal).float() * self.cont_discount

@@ -16,7 +16,7 @@ from typing import Any, cast
 import gymnasium as gym
 from gymnasium import spaces
 
-from dreamer_envs import names
+from dreamer_envs import names, values
 from dreamer_envs.errors import (
     EnvIdError,
     EnvOptionError,
@@ -309,8 +309,8 @@ def _checked_value(id: str, option: str, value: Any, default: Any) -> Any:
         return value
     if not right:
         raise EnvOptionError(f"{option} is {value!r} for {id}; it must be {kind}.")
-    if option == "size" and value < 1:
-        raise EnvOptionError(f"size is {value} for {id}; it must be at least 1.")
+    if option == "size":
+        values.at_least(id, size=(value, 1))
     return value
 
 

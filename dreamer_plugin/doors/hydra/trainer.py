@@ -142,7 +142,7 @@ def _machine(spaces: Spaces, plain: Config) -> MachineLayer:
     Args:
         spaces: of the pipeline's env. plain: what was asked for, for its device and disk.
     """
-    images = [key.shape for key in spaces.obs if key.kind == "image"]
+    images = [key.shape for key in spaces.images]
     facts = EnvFacts(
         lambda cfg: replay_needs(cfg, spaces, cfg.env.num_envs, **planned_sizes(cfg))["total"],
         sum(height * width for height, width, _ in images),
