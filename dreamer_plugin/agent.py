@@ -39,6 +39,7 @@ from dreamer_plugin.world.model import WorldModel
 from dreamer_plugin.world.rssm import forget
 
 _OF_BEHAVIOR = ("policy", "value", "repval")
+_LEARNED = "optimizer."  # begins the names of what the optimiser saves
 
 
 @dataclass(frozen=True)
@@ -416,15 +417,13 @@ class Agent(nn.Module):
     # Saving: parameters alone are `state_dict`; an exact resume needs this.
 
     def training_state(self) -> dict[str, Tensor]:
-        """Parameters, buffers, optimiser slots, number of updates and noise generator, flat."""
-        state = dict(self.state_dict())
-        for name, param in self.named_parameters():
-            for slot, value in self.optimizer.state.get(param, {}).items():
-                state[f"optimizer.{slot}.{name}"] = value
-        state["optimizer.updates"] = torch.tensor(self.updates)
-        state["optimizer.begun"] = torch.tensor(self.optimizer.begun)
-        state["generator"] = self.generator.get_state()
-        return state
+        """Parameters, buffers, the optimiser's averages and counts, noise generator, flat."""
+        learned = self.optimizer.named_state(dict(self.named_parameters()))
+        return {
+            **self.state_dict(),
+            **{f"{_LEARNED}{name}": value for name, value in learned.items()},
+            "generator": self.generator.get_state(),
+        }
 
     def refuse_other(self, weights: Mapping[str, Tensor]) -> None:
         """`load_state_dict` takes what fits before it refuses the rest, and any numbers.
@@ -449,27 +448,15 @@ class Agent(nn.Module):
 
         Raises:
             RuntimeError: as of `refuse_other`.
-            ValueError: when slots of the optimiser do, or belong to no parameter.
+            ValueError: as of the optimiser's `refuse_other`.
         """
-        params = dict(self.named_parameters())
+        params, length = dict(self.named_parameters()), len(_LEARNED)
         weights = {k: v for k, v in state.items() if k.startswith(("world.", "behavior."))}
-        slots = {k: v for k, v in state.items() if k.startswith("optimizer.") and k.count(".") > 1}
+        learned = {k[length:]: v for k, v in state.items() if k.startswith(_LEARNED)}
         self.refuse_other(weights)  # before anything is changed, as below
-        for key, value in slots.items():
-            param = params.get(key.split(".", 2)[2])
-            if param is None or param.shape != value.shape:
-                raise ValueError(f"{key} of shape {[*value.shape]} fits no parameter")
+        self.optimizer.refuse_other(learned, params)
         self.load_state_dict(weights)
-        self.optimizer.state.clear()
-        for key, value in slots.items():
-            _, slot, name = key.split(".", 2)
-            param = params[name]
-            self.optimizer.state[param][slot] = param.new_empty(param.shape).copy_(value)
-        self.optimizer.check_slots()
-        self.optimizer.updates = updates = int(state["optimizer.updates"])
-        # Averages that were not saved with the weights begin here; older states never lack them.
-        begun = int(state.get("optimizer.begun", 0))
-        self.optimizer.begun = begun if self.optimizer.state else updates
+        self.optimizer.load_named_state(learned, params)
         self._load_generator(state["generator"].cpu())
 
     def _load_generator(self, saved: Tensor) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -98,6 +98,7 @@ class Turns:
 
 
 _SLOTS = ("square", "momentum")
+_COUNTS = ("updates", "begun")
 
 
 class _Gate:
@@ -191,7 +192,7 @@ class GroupedOptimizer(torch.optim.Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """Groups and slots as torch has them, and the number of updates."""
-        return {**super().state_dict(), "updates": self.updates, "begun": self.begun}
+        return {**super().state_dict(), **{name: getattr(self, name) for name in _COUNTS}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The inverse of `state_dict`.
@@ -199,10 +200,59 @@ class GroupedOptimizer(torch.optim.Optimizer):
         Raises:
             ValueError: when it is of another kind of optimiser, or of other groups.
         """
-        if lacking := {"updates", "begun"} - set(state_dict):
+        if lacking := {*_COUNTS} - set(state_dict):
             raise ValueError(f"the state lacks {sorted(lacking)}: it is of another optimiser")
         super().load_state_dict(state_dict)
         self.updates, self.begun = int(state_dict["updates"]), int(state_dict["begun"])
+
+    def named_state(self, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Averages as `{slot}.{parameter}` and the counts: what an exact resume needs, flat.
+
+        Args:
+            params: name -> parameter.
+        """
+        slots = {
+            f"{slot}.{name}": value
+            for name, param in params.items()
+            for slot, value in self.state.get(param, {}).items()
+        }
+        return slots | {name: torch.tensor(getattr(self, name)) for name in _COUNTS}
+
+    def refuse_other(self, state: Mapping[str, Tensor], params: Mapping[str, Tensor]) -> None:
+        """What `load_named_state` could not go on from.
+
+        Raises:
+            ValueError: when the number of updates or one of a parameter's averages is missing, or
+                an average belongs to no parameter, has another shape, or is not finite.
+        """
+        if "updates" not in state:
+            raise ValueError("the optimiser's number of updates is missing")
+        found: dict[str, set[str]] = {}
+        for key, value in state.items():
+            if key in _COUNTS:
+                continue
+            slot, _, name = key.partition(".")
+            if name not in params or params[name].shape != value.shape:
+                raise ValueError(f"{key} of shape {[*value.shape]} fits no parameter")
+            if not value.isfinite().all():
+                raise ValueError(f"{key} is not finite")
+            found.setdefault(name, set()).add(slot)
+        if odd := [name for name, slots in found.items() if slots != {*_SLOTS}]:
+            raise ValueError(
+                f"each parameter that has learned needs {' and '.join(_SLOTS)}; {odd[0]} has "
+                f"{sorted(found[odd[0]])}"
+            )
+
+    def load_named_state(self, state: Mapping[str, Tensor], params: Mapping[str, Tensor]) -> None:
+        """The inverse of `named_state`, copied; for what `refuse_other` lets pass."""
+        self.state.clear()
+        for key, value in state.items():
+            if key not in _COUNTS:
+                slot, _, name = key.partition(".")
+                self.state[params[name]][slot] = torch.empty_like(params[name]).copy_(value)
+        self.updates = int(state["updates"])
+        # Averages that were not saved with the weights begin here; older states never lack them.
+        self.begun = int(state.get("begun", 0)) if self.state else self.updates
 
     @torch.no_grad()
     def step(  # type: ignore[override]
@@ -280,11 +330,6 @@ class GroupedOptimizer(torch.optim.Optimizer):
             grads: clipped. scale: root mean square plus eps. momenta: to be changed in place.
             updates: that the momenta have seen, this one included.
         """
-
-    def check_slots(self) -> None:
-        """Raises ValueError where a parameter has one average without the other."""
-        if any(slots.keys() != {*_SLOTS} for slots in self.state.values()):
-            raise ValueError(f"each parameter that has learned needs {' and '.join(_SLOTS)}")
 
     def _slot(self, param: Tensor, name: str) -> Tensor:
         state = self.state[param]

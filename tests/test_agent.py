@@ -168,19 +168,37 @@ def test_a_loaded_state_is_a_copy() -> None:
     assert all(after[name].equal(value) for name, value in before.items())
 
 
-@pytest.mark.parametrize("odd", ["missing", "reshaped", "unknown"])
-def test_slots_that_do_not_fit_are_refused(odd) -> None:
+@pytest.mark.parametrize(
+    ("odd", "words"),
+    [
+        ("missing", "square and momentum"),
+        ("reshaped", "fits no parameter"),
+        ("unknown", "nothing of shape .* fits no parameter"),
+        ("odd", "^square.* is not finite"),
+        ("uncounted", "number of updates is missing"),
+    ],
+)
+def test_slots_that_do_not_fit_are_refused(odd, words) -> None:
     agent = tiny.agent()
     agent.update(tiny.batch())
     state = dict(agent.training_state())
     name = next(key for key in state if key.startswith("optimizer.square.") and state[key].ndim > 1)
     value = state.pop(name)
-    if odd == "reshaped":
-        state[name] = value.flatten()
-    elif odd == "unknown":
-        state |= {name: value, "optimizer.square.world.nothing": value}
-    with pytest.raises(ValueError, match="square and momentum" if odd == "missing" else "fits no"):
-        agent.load_training_state(state)
+    state |= {
+        "missing": {},
+        "reshaped": {name: value.flatten()},
+        "unknown": {name: value, "optimizer.square.world.nothing": value},
+        "odd": {name: torch.full_like(value, torch.nan)},
+        "uncounted": {name: value},
+    }[odd]
+    if odd == "uncounted":
+        del state["optimizer.updates"]
+    other = tiny.agent(seed=1)
+    before = {key: kept.clone() for key, kept in other.training_state().items()}
+    with pytest.raises(ValueError, match=words):
+        other.load_training_state(state)
+    after = other.training_state()
+    assert before.keys() == after.keys() and all(after[key].equal(before[key]) for key in before)
 
 
 @pytest.mark.parametrize("kind", ["laprop", "adam"])
