@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_PIECE = 2**20  # numbers
+_PIECE = 2**18  # numbers
 
 
 @torch.library.custom_op("dreamer_plugin::max_pool", mutates_args=())
@@ -31,17 +31,17 @@ def _(x: Tensor) -> Tensor:
 
 @torch.library.custom_op("dreamer_plugin::max_pool_grad", mutates_args=())
 def _in_pieces(x: Tensor, pooled: Tensor, grad: Tensor) -> Tensor:
-    """`_spread` in pieces that stay in a processor's cache from one operation to the next."""
-    out = torch.empty_like(x)
+    """`_spread`, channels last, in pieces that stay in a processor's cache between operations."""
+    out = torch.empty_like(x, memory_format=torch.channels_last)  # whose pairs can be written to
     images = max(1, _PIECE // max(1, math.prod(x.shape[1:])))
     for *given, piece in zip(*(t.split(images) for t in (x, pooled, grad, out)), strict=True):
-        piece.copy_(_spread(*given))
+        torch.mul(*_tied_and_share(*given), out=_pairs(piece))
     return out
 
 
 @_in_pieces.register_fake
 def _(x: Tensor, pooled: Tensor, grad: Tensor) -> Tensor:
-    return torch.empty_like(x)
+    return torch.empty_like(x, memory_format=torch.channels_last)
 
 
 class _MaxPool(torch.autograd.Function):
@@ -67,11 +67,6 @@ def _pairs(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).reshape(n, h // 2, 2, w // 2, 2 * c)
 
 
-def _to_pairs(pooled: Tensor) -> Tensor:
-    """`[N, C, H/2, W/2] -> [N, H/2, 1, W/2, 2*C]`, each pixel twice."""
-    return pooled.permute(0, 2, 3, 1).repeat(1, 1, 1, 2).unsqueeze(2)
-
-
 def _pool(x: Tensor) -> Tensor:
     """Maximum of each four, `[N, C, H, W] -> [N, C, H/2, W/2]`."""
     rows, c = _pairs(x), x.shape[1]
@@ -81,14 +76,24 @@ def _pool(x: Tensor) -> Tensor:
 
 def _spread(x: Tensor, pooled: Tensor, grad: Tensor) -> Tensor:
     """Gradient of what was pooled, `[N, C, H, W]`."""
-    n, c, h, w = x.shape
-    rows = _pairs(x)
+    tied, share = _tied_and_share(x, pooled, grad)
+    return (tied * share).reshape_as(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def _tied_and_share(x: Tensor, pooled: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+    """Whether each number is its four's maximum, and what such a one's gradient is, in pairs."""
+    rows, c = _pairs(x), x.shape[1]
     # As numbers, not as truth values: those take a processor eight times as long.
-    tied = torch.eq(rows, _to_pairs(pooled), out=torch.empty_like(rows))
-    count = tied[:, :, 0] + tied[:, :, 1]
-    count = count[..., :c] + count[..., c:]  # N H/2 W/2 C
-    share = grad / count.permute(0, 3, 1, 2)
-    return (tied * _to_pairs(share)).reshape(n, h, w, c).permute(0, 3, 1, 2)
+    tied = torch.eq(rows, _beside(pooled).unsqueeze(2), out=torch.empty_like(rows))
+    count = tied[:, :, 0] + tied[:, :, 1]  # N H/2 W/2 2C, of each half of a pair
+    count += torch.cat([count[..., c:], count[..., :c]], -1)
+    return tied, (_beside(grad) / count).unsqueeze(2)
+
+
+def _beside(small: Tensor) -> Tensor:
+    """Each pixel twice, as one of a pair: `[N, C, H/2, W/2] -> [N, H/2, W/2, 2*C]`."""
+    rows = small.permute(0, 2, 3, 1)
+    return torch.cat([rows, rows], -1)
 
 
 def max_pool(x: Tensor) -> Tensor:

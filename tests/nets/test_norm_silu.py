@@ -20,14 +20,17 @@ def _run(module, x, upstream):
     [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)],  # the plain form rounds before the activation
 )
 @pytest.mark.parametrize("channels_last", [True, False])
-def test_values_and_gradients_are_those_of_the_layers(monkeypatch, dtype, tolerance, channels_last):
-    monkeypatch.setattr(pieces, "_PIECE", 20)  # of 2 * 4 * 6 rows
+@pytest.mark.parametrize("channels", [1, 3, 8, 20])  # of 48 rows 16, 8, 4 side by side, 1
+def test_values_and_gradients_are_those_of_the_layers(
+    monkeypatch, dtype, tolerance, channels_last, channels
+):
+    monkeypatch.setattr(pieces, "_PIECE", 100)  # of 2 * 4 * 6 * channels numbers
     torch.manual_seed(0)
-    module = ChannelNorm(5)
+    module = ChannelNorm(channels)
     torch.nn.init.normal_(module.norm.weight)
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    x = torch.randn(2, 5, 4, 6).to(dtype).contiguous(memory_format=layout).requires_grad_()
-    upstream = torch.randn(2, 5, 4, 6).to(dtype)
+    x = torch.randn(2, channels, 4, 6).to(dtype).contiguous(memory_format=layout).requires_grad_()
+    upstream = torch.randn(2, channels, 4, 6).to(dtype)
     assert module.in_pieces
     fast = _run(module, x, upstream)
     module.in_pieces = False
@@ -35,6 +38,20 @@ def test_values_and_gradients_are_those_of_the_layers(monkeypatch, dtype, tolera
     for ours, expected in zip(fast, plain, strict=True):
         assert ours.dtype == expected.dtype
         assert (ours - expected).abs().max() <= tolerance * expected.abs().max()
+
+
+def test_rows_in_any_layout_and_none():
+    """Whole rows are written where the caller finds them, whatever the strides that came in."""
+    columns, scale = torch.randn(8, 48), torch.rand(8)
+    odd, plain = columns.t(), columns.t().contiguous()
+    assert pieces._forward(odd, scale, 1e-4).equal(pieces._forward(plain, scale, 1e-4))
+    for ours, expected in zip(
+        pieces._backward(odd, scale, odd, 1e-4),
+        pieces._backward(plain, scale, plain, 1e-4),
+        strict=True,
+    ):
+        assert ours.equal(expected)
+    assert pieces._forward(plain[:0], scale, 1e-4).shape == (0, 8)
 
 
 @pytest.mark.parametrize("style", [Style(norm="layer"), Style(act="elu"), Style(conv_act="relu")])
@@ -49,9 +66,17 @@ def test_compiles_without_a_break():
     assert x.grad.isfinite().all()
 
 
-def test_what_a_compiler_is_told_of_the_operators_is_true():
-    rows, scale = torch.randn(48, 5), torch.randn(5)
+def test_reduced_precision_around_it_does_not_reach_the_means():
+    rows, scale = torch.randn(48, 8), torch.randn(8)
+    alone = pieces._forward(rows, scale, 1e-4)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert pieces._forward(rows, scale, 1e-4).equal(alone)
+
+
+@pytest.mark.parametrize("channels", [5, 8])
+def test_what_a_compiler_is_told_of_the_operators_is_true(channels):
+    rows, scale = torch.randn(48, channels), torch.randn(channels)
     known = ("test_schema", "test_faketensor")
     torch.library.opcheck(pieces._forward, (rows, scale, 1e-4), test_utils=known)
-    given = (rows, scale, torch.randn(48, 5), 1e-4)
+    given = (rows, scale, torch.randn_like(rows), 1e-4)
     torch.library.opcheck(pieces._backward, given, test_utils=known)
