@@ -1,7 +1,7 @@
 """Agents of Stable-Baselines3 on our envs: trained by that library, evaluated by our own code.
 
-dreamer_envs adapter -> DummyVecEnv -> PPO, SAC, DQN ...        training
-dreamer_envs adapter -> VectorCollector -> `Baseline.act`       evaluation, as of a Dreamer
+dreamer_envs adapter -> `_in_rows` -> DummyVecEnv -> PPO, SAC, DQN ...    training
+dreamer_envs adapter -> VectorCollector -> `Baseline.act`    evaluation, as of a Dreamer
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ import importlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import torch
 from tensordict import TensorDict
 from torch import Tensor
@@ -28,7 +30,7 @@ from dreamer_plugin.run.machine import note_machine
 from dreamer_plugin.run.metrics import MetricsLog
 from dreamer_plugin.run.sinks import TensorBoard
 from dreamer_plugin.run.telling import tell as tell_progress
-from dreamer_plugin.spaces import Spaces
+from dreamer_plugin.spaces import ObsKey, Spaces
 from dreamer_plugin.study.contest_names import BASELINES
 
 ZOO = Path(__file__).parent / "published" / "rl_zoo.yaml"
@@ -64,6 +66,7 @@ class Baseline:
     ) -> tuple[Tensor, TensorDict]:
         """Encoded actions `[N, A]` of `predict`."""
         seen = {name: value.numpy() for name, value in obs.items()}
+        seen |= {key.name: seen[key.name][:, None] for key in self.spaces.obs if _lone(key)}
         actions, _ = self.model.predict(seen, deterministic=deterministic)
         return torch.from_numpy(self.spaces.encode_action(actions)), state
 
@@ -122,7 +125,6 @@ def train_baseline(
 
     def measure(model: Any) -> None:
         with clock.stopped():
-            spaces = Spaces.from_gym(model.env.observation_space, model.env.action_space)
             policy = Baseline(model, spaces)
             report = evaluate(policy, source, episodes, cfg.seed, deterministic=True)
         values = {f"eval/{name}": value for name, value in report.summary().items()}
@@ -142,7 +144,7 @@ def train_baseline(
             tell_progress(folder.name, self.num_timesteps, steps)
             return self.num_timesteps < steps
 
-    model = _build(agent, cfg, source.makers[0])
+    model, spaces = _build(agent, cfg, source.makers[0])
     note_machine(folder, model.device, 0, PACKAGES)
     try:
         clock.start()
@@ -152,8 +154,8 @@ def train_baseline(
         log.close()
 
 
-def _build(agent: str, cfg: Config, maker: EnvMaker) -> Any:
-    """The model with its envs."""
+def _build(agent: str, cfg: Config, maker: EnvMaker) -> tuple[Any, Spaces]:
+    """The model with its envs, and what those show and take; the model turns images round."""
     from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
     package, name, _ = BASELINES[agent]
@@ -162,9 +164,30 @@ def _build(agent: str, cfg: Config, maker: EnvMaker) -> Any:
     for key in _BY_RATE:
         if str(settings.get(key, "")).startswith("lin_"):
             settings[key] = _falling(float(settings[key].removeprefix("lin_")))
-    vector = VecMonitor(DummyVecEnv([maker] * count))
+    envs = [maker() for _ in range(count)]
+    spaces = Spaces.from_gym(envs[0].observation_space, envs[0].action_space)
+    vector = VecMonitor(DummyVecEnv([partial(_in_rows, env, spaces) for env in envs]))
     kind = getattr(importlib.import_module(package), name)
-    return kind("MultiInputPolicy", vector, seed=cfg.seed, device=cfg.device, **settings)
+    model = kind("MultiInputPolicy", vector, seed=cfg.seed, device=cfg.device, **settings)
+    return model, spaces
+
+
+def _in_rows(env: gym.Env[Any, Any], spaces: Spaces) -> gym.Env[Any, Any]:
+    """The env with lone numbers in rows of one, since Stable-Baselines3 cannot join others."""
+    lone = [key.name for key in spaces.obs if _lone(key)]
+    if not lone:
+        return env
+    shown: Any = env.observation_space
+    rows = {name: gym.spaces.flatten_space(shown[name]) for name in lone}
+    return gym.wrappers.TransformObservation(
+        env,
+        lambda obs: {**obs, **{name: np.reshape(obs[name], 1) for name in lone}},
+        gym.spaces.Dict({**shown, **rows}),
+    )
+
+
+def _lone(key: ObsKey) -> bool:
+    return key.kind == "vector" and key.shape == ()
 
 
 def _falling(start: float) -> Callable[[float], float]:

@@ -76,6 +76,9 @@ def write_results(contest: Contest, folder: Path, draws: int = RESAMPLES) -> lis
 
     Args:
         contest, folder: of the cells. draws: of the bootstraps.
+
+    Returns:
+        Those that were written; without any evaluation there is no picture.
     """
     curves = read_curves(contest, folder)
     scores = {
@@ -93,8 +96,10 @@ def write_results(contest: Contest, folder: Path, draws: int = RESAMPLES) -> lis
     write_rows(files[1], header, summary)
     parts = _sections(contest, folder, curves, scores, estimated, (header, summary))
     title = f"{contest.env}: {', '.join(contest.agents)}"
-    files[2].write_text(standing_alone(_by_step(contest, curves)), encoding="utf-8")
     files[3].write_text(page.page(title, parts), encoding="utf-8")
+    if not (chart := standing_alone(_by_step(contest, curves))):
+        return [file for file in files if file != files[2]]  # no cell was evaluated yet
+    files[2].write_text(chart, encoding="utf-8")
     return files
 
 

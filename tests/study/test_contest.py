@@ -310,6 +310,30 @@ def test_a_real_agent_is_trained_and_measured(tmp_path):
     assert noted["stable-baselines3"] == version("stable-baselines3") and noted["cores"] > 0
 
 
+@pytest.mark.parametrize(
+    ("env", "agent"),
+    [
+        ("toy/catch", "ppo"),  # an image, which the library turns round
+        ("dmc/walker-walk", "ppo"),  # "height" is a lone number, which it cannot join
+    ],
+)
+def test_a_real_agent_sees_images_and_lone_numbers(tmp_path, env, agent):
+    pytest.importorskip("stable_baselines3")
+    options: dict[str, object] = {"env.processes": False, "device": "cpu"}
+    if env.startswith("dmc/"):
+        pytest.importorskip("dm_control")
+        options["env.options.action_repeat"] = 20
+    cfg = compose(env, options=options).config
+    baselines.train_baseline(agent, cfg, tmp_path, 16, 8, 1)
+    assert [row["step"] for row in contest.evaluations(tmp_path)] == [8, 16]
+
+
+def test_without_an_evaluation_there_is_no_picture(tmp_path):
+    made = {file.name for file in contest_results.write_results(TASK, tmp_path)}
+    assert made == {"curves.csv", "summary.csv", "report.html"}
+    assert not (tmp_path / "curves.svg").exists()
+
+
 def test_settings_that_the_command_makes_are_refused():
     line = ["compare", "--env", "gym/CartPole-v1"]
     assert "say it with --seeds." in call(*line, "seed=7", code=2).output
