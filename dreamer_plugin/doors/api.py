@@ -88,6 +88,7 @@ class Dreamer:
         self._training: Training | None = None
         self._checkpoint: Path | None = None
         self._run: Path | None = None  # where it was loaded from
+        self._own: set[Path] = set()  # folders whose run is this agent's
         self._loaded_step, self._loaded_replay = 0, False
 
     @property
@@ -207,19 +208,45 @@ class Dreamer:
         """Write the agent to a folder, as a run that `load` and the command line read.
 
         Args:
-            path: folder; made if needed. What was saved there before at other steps stays.
+            path: folder; made if needed. What this agent saved there before at other steps stays.
             replay: also what `learn` needs to go on exactly; without it a loaded agent that learns
                 more starts with an empty replay.
 
         Raises:
-            UsageError: when no folder can be made there.
+            UsageError: when no folder can be made there, or it holds the run of another agent.
         """
         folder = RunFolder(path)
         try:
             folder.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"Cannot save into {path}: {error.strerror}.") from error
-        save_config(self.config, folder.config_path)
+        trains = self._training.folder if self._training is not None else None
+        here = trains is not None and trains.path.resolve() == folder.path.resolve()
+        with nullcontext() if here else folder.locked():  # `learn` holds the lock of its own folder
+            self._claim(folder)
+            save_config(self.config, folder.config_path)
+            self._write(folder, replay)
+
+    def _claim(self, folder: RunFolder) -> None:
+        """Make a folder this agent's own.
+
+        `load` gives the newest step, so an agent that was saved among another's checkpoints might
+        not be the one that is loaded.
+
+        Raises:
+            UsageError: when it holds the run of another agent.
+        """
+        place = folder.path.resolve()
+        if folder.is_run() and place not in self._own:
+            steps = checkpoint.steps(folder.checkpoints)
+            at = f", at step {steps[0][0]}" if steps else ""
+            raise UsageError(
+                f"{folder.path} holds another run{at}: name another folder, or remove it."
+            )
+        self._own.add(place)
+
+    def _write(self, folder: RunFolder, replay: bool) -> None:
+        """The checkpoint of this moment, see `save`."""
         trees = {"predict": {"rng": self._rng.bit_generator.state}}
         if replay and self._training is not None:
             self._training.settle()
@@ -295,6 +322,7 @@ class Dreamer:
                 training.close()
                 raise
             if folder is not None:  # not before: a folder with a config is a run
+                self._claim(folder)
                 save_config(self.config, folder.config_path)
             self._training = training
         return self._training
@@ -306,6 +334,8 @@ class Dreamer:
             found: the checkpoint, None where a file of weights was read. run: its folder.
         """
         self._checkpoint, self._run = found, run
+        if run is not None:
+            self._own.add(run.resolve())
         if found is not None:
             self._loaded_step = checkpoint.meta(found)["step"]
             self._loaded_replay = "replay" in checkpoint.part_names(found)

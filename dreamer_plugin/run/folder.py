@@ -74,7 +74,7 @@ class RunFolder:
         A folder that was made for this and holds nothing at the end vanishes too.
 
         Raises:
-            UsageError: when another process trains in it, it holds a link, or nothing can be
+            UsageError: when another run trains in it, it holds a link, or nothing can be
                 written there.
         """
         fresh = not self.path.exists()
@@ -83,8 +83,8 @@ class RunFolder:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise UsageError(
-                    f"{self.path} is in use by another process: wait until that ends, or train "
-                    "elsewhere with --logdir."
+                    f"{self.path} is in use by another run: wait until that ends, or name another "
+                    "folder."
                 ) from error
             try:
                 yield

@@ -187,6 +187,43 @@ def test_saving_a_loaded_agent_keeps_what_it_needs_to_learn(tmp_path):
     assert again._begin().progress.windows == agent._training.progress.windows > 0
 
 
+def test_saving_into_the_folder_of_another_run_is_refused(tmp_path):
+    """`load` would give the agent of the later step, under the settings of the last save."""
+    agent = small(cartpole, seed=0).learn(30, progress=False)
+    agent.save(tmp_path / "a")
+    other = small(cartpole, seed=1).learn(16, progress=False)
+    words = "holds another run, at step 30: name another folder, or remove it"
+    with pytest.raises(UsageError, match=words):
+        other.save(tmp_path / "a")
+    loaded = Dreamer.load(tmp_path / "a", env=cartpole)
+    assert (loaded.num_timesteps, loaded.config.seed) == (30, 0)
+    # Its own folder: where it was loaded from, where it saved before, where it trains.
+    loaded.learn(4, progress=False).save(tmp_path / "a")
+    loaded.save(tmp_path / "b")
+    loaded.learn(4, progress=False).save(tmp_path / "b")
+    assert Dreamer.load(tmp_path / "b").num_timesteps == 38
+    with pytest.raises(UsageError, match="holds another run, at step 38"):
+        agent.save(tmp_path / "b")
+    there = str(tmp_path / "run")
+    trained = small(cartpole, run__logdir=there).learn(8, progress=False)
+    trained.learn(4, progress=False).save(there)
+    with pytest.raises(UsageError, match="holds another run, at step 12"):
+        small(cartpole, run__logdir=there).save(there)
+
+
+def test_saving_where_another_run_trains_is_refused(tmp_path):
+    place, other = tmp_path / "run", small(cartpole)
+    agent = small(cartpole, run__logdir=str(place))
+
+    def save(_):
+        with pytest.raises(UsageError, match="in use by another run: wait until that ends"):
+            other.save(place)
+        agent.save(place)
+
+    agent.learn(4, callback=save, progress=False)
+    assert Dreamer.load(place).num_timesteps == 4
+
+
 def test_a_replay_on_disk_is_saved_and_goes_on(tmp_path):
     options = {"replay__storage": "disk", "replay__capacity": 200}
     with pytest.raises(UsageError, match="set replay.folder, or run.logdir"):
@@ -205,6 +242,7 @@ def test_a_replay_on_disk_is_saved_and_goes_on(tmp_path):
     again = Dreamer.load(tmp_path / "saved").learn(2, progress=False)
     assert again._training.parts.replay.storage._make.folder == tmp_path / "saved"
     assert {path.name for path in (tmp_path / "saved").iterdir()} == {
+        ".lock",
         "config.yaml",
         "checkpoints",
         "records",

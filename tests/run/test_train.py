@@ -121,7 +121,7 @@ def test_a_folder_in_use_is_refused(tiny, quiet):
     cfg = tiny(**{"run.steps": 4})
     with (
         RunFolder(cfg.run.logdir).locked(),
-        pytest.raises(UsageError, match="in use by another process"),
+        pytest.raises(UsageError, match="in use by another run"),
     ):
         train(cfg, console=quiet)
 
