@@ -128,6 +128,12 @@ class DreamerLossModule(LossModule):  # type: ignore[misc]  # torchrl has no typ
         self._parts.agent._apply(fn)
         return self
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies are made anew from a copy of the agent: else they would not share parameters."""
+        parts = ((n, p) for n, p in self.named_modules() if isinstance(p, DreamerLossModule))
+        names = {name: (vars(part.tensor_keys), part._selected) for name, part in parts}
+        return _made_again, (type(self), self._parts.agent, names, self.training)
+
     def _names(self) -> list[str]:
         raise NotImplementedError
 
@@ -172,6 +178,27 @@ class DreamerLossModule(LossModule):  # type: ignore[misc]  # torchrl has no typ
             {f"loss_{name}": scales[name] * each[name].mean() for name in self._names()},
             batch_size=[],
         )
+
+
+def _made_again(
+    kind: type[DreamerLossModule],
+    agent: Agent,
+    names: dict[str, tuple[dict[str, Any], list[Any]]],
+    training: bool,
+) -> DreamerLossModule:
+    """A loss of a copied agent.
+
+    Args:
+        names: keys and selected losses of it and of the losses inside it, by their names.
+    """
+    loss = kind(agent)
+    for name, (tensor_keys, selected) in names.items():
+        part = loss.get_submodule(name)
+        part.set_keys(**tensor_keys)
+        if selected:
+            part.select_out_keys(*selected)
+    loss.train(training)
+    return loss
 
 
 def _require(

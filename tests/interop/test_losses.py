@@ -3,6 +3,7 @@
 import copy
 import importlib.util
 import os
+import pickle
 import sys
 from pathlib import Path
 
@@ -100,6 +101,34 @@ def test_a_second_loss_and_a_cast_keep_the_target_the_agents_slow_critic():
         for name, param in agent.behavior.critic.named_parameters():
             slow = agent.behavior.slow.copy.get_parameter(name)
             assert slow.dtype == torch.float64 and torch.equal(slow, param), name
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_copy_shares_its_own_agents_parameters(copied):
+    """What an optimiser or `SoftUpdate` moves is what the copy's agent acts with."""
+    loss = DreamerLoss(tiny.agent())
+    loss.set_keys(reward="r")
+    loss.select_out_keys("loss_value")
+    made = copied(loss).eval()
+    agent = made._parts.agent
+    assert agent is not loss._parts.agent and agent is made.world_model._parts.agent
+    held = {id(param) for param in made.parameters()}
+    trained = [*agent.world.parameters(), *agent.behavior.actor.parameters()]
+    assert held == {id(param) for param in (*trained, *agent.behavior.critic.parameters())}
+    tiny.disturb(agent.behavior.critic)
+    SoftUpdate(made.actor_critic, tau=1.0).step()
+    for name, param in agent.behavior.critic.named_parameters():
+        assert torch.equal(agent.behavior.slow.copy.get_parameter(name), param), name
+    found = copied(loss)(tiny.batch().rename_key_("reward", "r"))
+    assert set(found.keys()) == {"loss_value"} and loss.training and not made.training
+    expected = loss(tiny.batch().rename_key_("reward", "r"))
+    torch.testing.assert_close(found["loss_value"], expected["loss_value"])
+
+
+def test_a_copy_beside_its_agent_is_of_the_copied_agent():
+    agent = tiny.agent()
+    both = copy.deepcopy({"loss": ActorCriticLoss(agent), "agent": agent})
+    assert both["loss"]._parts.agent is both["agent"]
 
 
 def test_a_batch_that_lacks_a_key_is_told_which():
