@@ -33,6 +33,14 @@ from dreamer_plugin.run import snapshot
 from dreamer_plugin.run.folder import RunFolder
 from dreamer_plugin.run.training import Training
 
+# What the command line's loop does beside training: off, and what TorchRL's trainer does instead.
+_BESIDE = {
+    "eval_every": (0, "does not evaluate"),
+    "csv": (False, "logs with a logger of its own"),
+    "wandb": ("off", "logs with a logger of its own"),
+    "video_every": (0, "makes no films"),
+}
+
 
 class LoopCollector(BaseCollector):  # type: ignore[misc]  # torchrl has no types
     """Yields what arrived at each agent step, after it went into the replay.
@@ -146,6 +154,9 @@ class NativePart:
 class DreamerTrainer(Trainer):  # type: ignore[misc]
     """TorchRL's `Trainer` around a run.
 
+    `run.log_every`, `run.tensorboard`, `run.save_every` and `run.keep` count for the command line
+    alone: `log_interval`, `logger`, `save_trainer_interval` and `checkpoint_rotation` stand here.
+
     Args:
         training: the run; the trainer closes it when `train` ends.
         total_frames: where to end; steps of the run times `frame_skip` by default.
@@ -158,7 +169,7 @@ class DreamerTrainer(Trainer):  # type: ignore[misc]
             `save_trainer_interval` and `log_timings` of `Trainer`.
 
     Raises:
-        UsageError: where evaluation in the loop is asked for, which the command line does.
+        UsageError: where evaluation, CSV, W&B or films are asked for, which the command line does.
     """
 
     def __init__(
@@ -173,8 +184,9 @@ class DreamerTrainer(Trainer):  # type: ignore[misc]
         checkpoint: Checkpoint | None = None,
         **options: Any,
     ) -> None:
-        if training.cfg.run.eval_every:
-            raise UsageError("run.eval_every: TorchRL's trainer does not evaluate; set it to 0.")
+        for key, (off, does) in _BESIDE.items():
+            if (value := getattr(training.cfg.run, key)) != off:
+                raise UsageError(f"run.{key}={value}: TorchRL's trainer {does}; set it to {off}.")
         checkpoint = Checkpoint() if checkpoint is None else checkpoint
         self.training = training
         self._continued = False

@@ -55,8 +55,11 @@ def empty(tmp_path):
 
 
 def small():
-    """The settings of `tiny.yaml` as overrides of a trainer node."""
-    return [f"trainer.{key}={value}" for key, value in flatten(read_yaml(TINY), "").items()]
+    """Settings of `tiny.yaml` as overrides of a trainer node, whose log and saves are TorchRL's."""
+    settings = flatten(read_yaml(TINY), "")
+    for key in ("run.log_every", "run.save_every"):
+        del settings[key]
+    return [f"trainer.{key}={value}" for key, value in settings.items()]
 
 
 def test_registering_twice_is_registering_once(registered):
@@ -144,6 +147,23 @@ def test_without_an_env_it_says_how_to_name_one(registered, empty):
 def test_frames_that_are_not_the_steps_are_refused(registered, empty, settings, said):
     with pytest.raises(InstantiationException, match=said):
         built("+trainer=dreamer", "trainer.env_id=CartPole-v1", *small(), *settings, **empty)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("run.log_every=5", "set trainer.log_interval"),
+        ("run.tensorboard=true", "set trainer.logger"),
+        ("run.save_every=5", "set trainer.save_trainer_interval"),
+        ("run.keep=5", "set trainer.checkpoint_rotation"),
+        ("run.eval_episodes=5", "leave it out"),
+        ("run.keep_memory=true", "leave it out"),
+        ("run.csv=true", "logs with a logger of its own; set it to False"),
+    ],
+)
+def test_settings_of_the_command_lines_loop_are_refused(registered, empty, setting, said):
+    with pytest.raises(InstantiationException, match=f"{setting.partition('=')[0]}=.*{said}"):
+        built("+trainer=dreamer", "trainer.env_id=CartPole-v1", f"trainer.{setting}", **empty)
 
 
 def test_the_replay_of_a_pipeline_lies_on_disk(registered, tmp_path):

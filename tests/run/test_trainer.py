@@ -260,9 +260,18 @@ def test_a_run_folder_is_left_for_the_other_doors(tiny):
     assert report.step == 40 and report.lengths == [9, 9]
 
 
-def test_evaluation_in_the_loop_is_refused(tiny):
-    with pytest.raises(UsageError, match="run.eval_every"):
-        trainer_of(tiny(**{"run.logdir": "", "run.eval_every": 10}))
+@pytest.mark.parametrize(
+    ("key", "value", "off"),
+    [("eval_every", 10, 0), ("csv", True, False), ("wandb", "offline", "off")],
+)
+def test_what_the_command_lines_loop_does_beside_training_is_refused(tiny, key, value, off):
+    with pytest.raises(UsageError, match=f"run.{key}={value}: .*; set it to {off}"):
+        trainer_of(tiny(**{"run.logdir": "", f"run.{key}": value}))
+
+
+def test_films_are_refused(tiny):
+    with pytest.raises(UsageError, match="run.video_every=8: TorchRL's trainer makes no films"):
+        trainer_of(tiny("toy/catch", **{"run.logdir": "", "run.video_every": 8}))
 
 
 def pendulum():

@@ -30,6 +30,15 @@ from dreamer_plugin.run.training import Training
 from dreamer_plugin.spaces import Spaces
 
 _OPTIONS = ("checkpoint_metadata", "log_timings", "save_trainer_file", "save_trainer_interval")
+# What the trainer has no use for, and what does the same.
+_THEIRS = {
+    "run.log_every": "set trainer.log_interval",
+    "run.tensorboard": "set trainer.logger",
+    "run.save_every": "set trainer.save_trainer_interval",
+    "run.keep": "set trainer.checkpoint_rotation",
+    "run.eval_episodes": "leave it out",
+    "run.keep_memory": "leave it out",
+}
 
 
 def make_trainer(**node: Any) -> DreamerTrainer:
@@ -89,6 +98,11 @@ def _options(node: Mapping[str, Any]) -> dict[str, Any]:
         elif value is not None:
             plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
             options[key] = plain
+    for key, instead in _THEIRS.items():
+        if options.get(key):
+            raise UsageError(
+                f"trainer.{key}={options[key]} is for the loop of the command line: {instead}."
+            )
     return options
 
 
