@@ -30,7 +30,7 @@ from dreamer_plugin.behavior.imagine import (
     imagine,
     with_true_start,
 )
-from dreamer_plugin.errors import NotFiniteUpdate
+from dreamer_plugin.errors import NotFiniteUpdate, UsageError
 from dreamer_plugin.nets.products import fast_products
 from dreamer_plugin.ops.shift import shifted
 from dreamer_plugin.optim import GroupedOptimizer
@@ -409,7 +409,16 @@ class Agent(nn.Module):
         """Reduced precision for matrix products; small acting batches on a CPU stay in float32.
 
         Casting the weights costs a CPU more than one frame's products gain.
+
+        Raises:
+            UsageError: when the parameters were cast.
         """
+        dtype = next(self.parameters()).dtype
+        if dtype != torch.float32:
+            raise UsageError(
+                f"the agent's parameters are {dtype}, but must be torch.float32: leave them so; "
+                "with precision=bfloat16 an agent is made that computes in less"
+            )
         if self.precision == torch.float32 or (acting and self.device.type == "cpu"):
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.precision)

@@ -152,6 +152,13 @@ class DreamerLossModule(LossModule):  # type: ignore[misc]  # torchrl has no typ
                 f"The batch lacks {lacking}; it has {sorted(map(str, batch.keys()))}. "
                 f"set_keys says where it has them.{states}"
             )
+        context, shape = self._parts.agent.context, list(batch.batch_size)
+        least = 2 if "repval" in self._names() else 1  # its values learn from the step after
+        if len(shape) != 2 or shape[1] < context + least:
+            form = "[B, 1+T]" if context else "[B, T]"
+            raise UsageError(
+                f"the batch is {shape}, but must be {form}, with T of at least {least}"
+            )
         found = {name: batch.get(place) for name, place in places.items()}
         for name, value in found.items():
             self._check(name, places[name], value, tuple(batch.batch_size))
@@ -159,7 +166,7 @@ class DreamerLossModule(LossModule):  # type: ignore[misc]  # torchrl has no typ
 
     def _check(self, name: str, place: Any, value: Any, batch: tuple[int, ...]) -> None:
         """Refuse what would be broadcast, or read as something else."""
-        spaces = self._parts.agent.spaces
+        spaces, rssm = self._parts.agent.spaces, self._parts.agent.world.rssm
         if name == keys.OBS:
             for key in spaces.obs:
                 seen = value.get(key.name, None) if isinstance(value, TensorDictBase) else None
@@ -171,6 +178,10 @@ class DreamerLossModule(LossModule):  # type: ignore[misc]  # torchrl has no typ
             _require(place, value, batch)
         elif name == keys.ACTION:
             _require(place, value, (*batch, spaces.action_size))
+        elif name == keys.DETER:
+            _require(place, value, (*batch, rssm.core.deter))
+        elif name == keys.STOCH:
+            _require(place, value, (*batch, *rssm.latent.storage_shape))
 
     def _weighed(self, each: dict[str, Tensor]) -> TensorDict:
         scales = self._parts.agent.scales

@@ -39,10 +39,18 @@ class DreamerPolicy(TensorDictModuleBase):  # type: ignore[misc]
         agent: decides; its weights are shared, not copied.
         spaces: of the env.
         noise: one stream per env, of the agent's noise size.
+
+    Raises:
+        UsageError: for noise of another size.
     """
 
     def __init__(self, agent: Agent, spaces: Spaces, noise: NoiseStreams) -> None:
         super().__init__()
+        if noise.size != agent.noise_size:
+            raise UsageError(
+                f"the noise has {noise.size} numbers a decision, and the agent takes "
+                f"{agent.noise_size}: make NoiseStreams(seed, num_envs, agent.noise_size)"
+            )
         self.agent, self.noise = agent, noise
         self._obs = [key.name for key in spaces.obs]
         state = [keys.DETER, keys.STOCH, keys.PREV_ACTION]
@@ -59,11 +67,14 @@ class DreamerPolicy(TensorDictModuleBase):  # type: ignore[misc]
             The same TensorDict with the `out_keys`, on its own device.
 
         Raises:
-            UsageError: of steps in time, `[N, T]`: it decides one at a time.
+            UsageError: of steps in time, `[N, T]`: it decides one at a time; and for a missing key.
         """
         if tensordict.batch_dims > 1:
             shape = list(tensordict.batch_size)
             raise UsageError(f"the policy decides for [N] envs at a time, not for {shape}")
+        if lacking := [key for key in self.in_keys if tensordict.get(key, None) is None]:
+            has = "dreamer_env makes envs that have all"
+            raise UsageError(f"what the policy sees lacks {lacking}; {has} of {self.in_keys}")
         single = not tensordict.batch_dims
         rows = tensordict.unsqueeze(0) if single else tensordict
         action, after = self._act(rows.to(self.agent.device))

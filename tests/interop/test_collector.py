@@ -1,5 +1,6 @@
 """TorchRL's Collector with our policy gives each env's stream the records of the light loop."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -133,6 +134,20 @@ def test_a_policy_refuses_steps_in_time(made):
     rollout = dreamer_env([make] * 2, agent, spaces, SEED).rollout(3)
     with pytest.raises(UsageError, match=r"for \[N\] envs at a time, not for \[2, 3\]"):
         policy(rollout)
+
+
+@pytest.mark.parametrize("made", ["gym/CartPole-v1"], indirect=True)
+def test_a_policy_names_what_it_lacks(made):
+    agent, spaces, make = made
+    for size in (3, agent.noise_size + 1):
+        with pytest.raises(UsageError, match=f"noise has {size} numbers .* {agent.noise_size}"):
+            DreamerPolicy(agent, spaces, NoiseStreams(0, 2, size))
+    policy = DreamerPolicy(agent, spaces, NoiseStreams(0, 2, agent.noise_size))
+    start = dreamer_env([make] * 2, agent, spaces, SEED).reset()
+    with pytest.raises(UsageError, match=r"lacks \['deter'\]; dreamer_env makes envs that have"):
+        policy(start.exclude("deter"))
+    with pytest.raises(UsageError, match="parameters are torch.float64, .* precision="):
+        DreamerPolicy(copy.deepcopy(agent).double(), spaces, policy.noise)(start)
 
 
 def test_modes_ignore_the_noise(made):

@@ -82,6 +82,8 @@ def test_keys_can_be_renamed():
         (("obs", "image"), lambda x: x / 255, "obs, image is torch.float32 .* must be torch.uint8"),
         (("obs", "image"), lambda x: x.movedim(-1, 2), r"\[3, 6, 3, 48, 48\], but must be"),
         ("obs", lambda x: x["vector"], "obs, image is NoneType, but must be"),
+        ("deter", lambda x: x[..., :5], r"deter is .* \[3, 6, 5\], but must be .* \[3, 6, 16\]"),
+        ("stoch", lambda x: x[..., :2], r"stoch is .* \[3, 6, 2\], but must be .* \[3, 6, 4\]"),
     ],
 )
 def test_what_would_be_read_as_something_else_is_refused(name, change, words):
@@ -129,6 +131,29 @@ def test_a_copy_beside_its_agent_is_of_the_copied_agent():
     agent = tiny.agent()
     both = copy.deepcopy({"loss": ActorCriticLoss(agent), "agent": agent})
     assert both["loss"]._parts.agent is both["agent"]
+
+
+@pytest.mark.parametrize(
+    ("cut", "least"),
+    [
+        (lambda x: x[0], 1),
+        (lambda x: x[:, :1], 1),
+        (lambda x: x[None], 1),
+        (lambda x: x[:, :2], 2),  # of T = 1 the world alone learns
+    ],
+)
+def test_a_batch_without_rows_or_steps_is_refused(cut, least):
+    words = rf"the batch is \[.*\], but must be \[B, 1\+T\], with T of at least {least}"
+    with pytest.raises(UsageError, match=words):
+        DreamerLoss(tiny.agent())(cut(tiny.batch()))
+    DreamerLoss(tiny.agent())(tiny.batch()[:, :3])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_parameters_of_another_type_are_refused(dtype):
+    loss = DreamerLoss(tiny.agent()).to(dtype)
+    with pytest.raises(UsageError, match=f"parameters are {dtype}, .* precision="):
+        loss(tiny.batch())
 
 
 def test_a_batch_that_lacks_a_key_is_told_which():
