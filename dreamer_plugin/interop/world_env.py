@@ -34,12 +34,13 @@ class WorldModelEnv(EnvBase):  # type: ignore[misc]  # torchrl has no types
         spaces: of the env that it was trained on.
         num_envs: N.
         horizon: steps after which a dream is truncated.
-        starts: gives N start states, deter `[N, D]` and stoch `[N, *latent]`; by default the state
-            before any frame.
+        starts: gives N start states, deter `[N, D]` and stoch `[N, *latent]`, or as replay stores
+            it; by default the state before any frame.
         seed: of the prior's samples.
 
     Raises:
-        UsageError: for actions of several keys, which TorchRL's policies do not take.
+        UsageError: for actions of several keys, which TorchRL's policies do not take, and for no
+            envs or steps.
     """
 
     def __init__(
@@ -51,6 +52,9 @@ class WorldModelEnv(EnvBase):  # type: ignore[misc]  # torchrl has no types
         starts: Starts | None = None,
         seed: int = 0,
     ) -> None:
+        for name, value in (("num_envs", num_envs), ("horizon", horizon)):
+            if value < 1:
+                raise UsageError(f"{name}={value}: it must be at least 1")
         device = next(world.parameters()).device
         super().__init__(device=device, batch_size=[num_envs])
         self._world = [world]  # in a list: not a module of the env
@@ -99,15 +103,17 @@ class WorldModelEnv(EnvBase):  # type: ignore[misc]  # torchrl has no types
         """The states that dreams begin in: the caller's where a whole reset names them."""
         given = tensordict is not None and keys.DETER in tensordict
         if given and tensordict is not None and tensordict.get("_reset", None) is None:
-            latent = self.world.rssm.latent
-            if tensordict[keys.STOCH].shape[1:] == latent.shape:
-                return tensordict
-            return tensordict.copy().set(keys.STOCH, latent.from_storage(tensordict[keys.STOCH]))
-        if self._starts is not None:
-            return self._starts(self.batch_size[0])
-        with torch.no_grad():
-            deter, stoch = self.world.rssm.initial(self.batch_size[0])
-        return TensorDict({keys.DETER: deter, keys.STOCH: stoch}, self.batch_size)
+            start = tensordict
+        elif self._starts is not None:
+            start = self._starts(self.batch_size[0])
+        else:
+            with torch.no_grad():
+                deter, stoch = self.world.rssm.initial(self.batch_size[0])
+            return TensorDict({keys.DETER: deter, keys.STOCH: stoch}, self.batch_size)
+        latent = self.world.rssm.latent
+        if start[keys.STOCH].shape[1:] == latent.shape:
+            return start
+        return start.copy().set(keys.STOCH, latent.from_storage(start[keys.STOCH]))
 
     @torch.no_grad()
     def _step(self, tensordict: TensorDictBase) -> TensorDict:

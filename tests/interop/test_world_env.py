@@ -69,6 +69,22 @@ def test_a_dream_begins_in_what_replay_stores():
     assert torch.equal(start["stoch"].argmax(-1), stored.long())
 
 
+def test_starts_may_be_what_replay_stores():
+    agent, env = made("move", num_envs=3)
+    stored = tiny.batch()[:, 0].select("deter", "stoch")
+    _, same = made("move", num_envs=3, starts=lambda count: stored[:count])
+    expected, found = env.reset(stored.clone()), same.reset()
+    assert torch.equal(found["stoch"], expected["stoch"])
+    assert torch.equal(found["observation"], expected["observation"])
+
+
+@pytest.mark.parametrize("sizes", [{"horizon": 0}, {"horizon": -1}, {"num_envs": 0}])
+def test_dreams_of_nothing_are_refused(sizes):
+    ((name, value),) = sizes.items()
+    with pytest.raises(UsageError, match=f"{name}={value}: it must be at least 1"):
+        made("move", **sizes)
+
+
 def test_a_dream_ends_where_the_world_expects_no_more():
     agent, env = made("tool", num_envs=2)
     expect(agent.world, -1e3)
