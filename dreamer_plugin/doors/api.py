@@ -119,8 +119,7 @@ class Dreamer:
                 `save` work after it.
             UsageError: when it is less than one step.
         """
-        if total_timesteps < 1:
-            raise UsageError(f"total_timesteps={total_timesteps}: learn for at least one step.")
+        total_timesteps = _counted("total_timesteps", total_timesteps)
         training = self._begin()
         training.callbacks = [] if callback is None else [lambda _: callback(self)]
         display = Display(training.progress, Console(quiet=not progress))
@@ -157,10 +156,13 @@ class Dreamer:
         count = len(next(iter(arrays.values())))
         is_first = np.full(count, state is None)
         if episode_start is not None:
-            starts = np.asarray(episode_start, bool)
+            starts = np.asarray(episode_start)
+            if starts.dtype.kind not in "biuf":
+                given = f"episode_start is {episode_start!r}"
+                raise UsageError(f"{given}; it takes a bool, or one of each row.")
             if starts.shape not in ((), (1,), (count,)):
                 raise UsageError(f"episode_start has shape {starts.shape}, and obs {count} rows.")
-            is_first |= starts
+            is_first |= starts.astype(bool)
         noise = self._rng.random((count, self.agent.noise_size), np.float32)
         device = self.agent.device
         action, after = self.agent.act(
@@ -193,8 +195,8 @@ class Dreamer:
             num_envs: side by side; as many as in training by default.
         """
         check_values({"seed": seed}, {"seed": "evaluate"})
-        if num_envs is not None and num_envs < 1:
-            raise UsageError(f"num_envs={num_envs}: must be at least 1.")
+        episodes = _counted("episodes", episodes)
+        num_envs = None if num_envs is None else _counted("num_envs", num_envs)
         if deterministic is None:
             deterministic = self.config.behavior.eval_mode
         source = self._envs()
@@ -363,8 +365,11 @@ class Dreamer:
         if state is None:
             return fresh
         shapes = [tuple(fresh[key].shape) for key in _STATE_KEYS]
-        if [np.shape(part) for part in state] != shapes:
+        parts = state if isinstance(state, (tuple, list)) else ()
+        if [np.shape(part) for part in parts] != shapes:
             raise UsageError(f"The state is not one that predict returned for {count} rows.")
+        if not all(bool(torch.as_tensor(part).isfinite().all()) for part in parts):
+            raise UsageError("The state holds numbers that are not finite: begin anew with None.")
         tensors = {
             key: torch.as_tensor(part, device=fresh[key].device).to(fresh[key].dtype)
             for key, part in zip(_STATE_KEYS, state, strict=True)
@@ -386,6 +391,18 @@ def _saved(path: Path, which: str | int) -> tuple[Path, Path]:
         hint = "" if path.exists() else similar_run(path)
         raise UsageError(f"{path} is neither a run folder nor a checkpoint of one.{hint}")
     return run, path if checkpoint.is_checkpoint(path) else find_checkpoint(RunFolder(run), which)
+
+
+def _counted(name: str, value: Any) -> int:
+    """An argument as a number of at least 1; 1e5 is one too.
+
+    Raises:
+        UsageError: when it is not.
+    """
+    number = isinstance(value, (int, float, np.integer, np.floating))
+    if not number or not float(value).is_integer() or value < 1:
+        raise UsageError(f"{name}={value!r}: must be a whole number of at least 1.")
+    return int(value)
 
 
 def make_env(env_id: str, **options: Any) -> Any:

@@ -228,7 +228,10 @@ def _obs_space(name: str, spec: TensorSpec) -> gym.Space[Any]:
         )
     if spec.dtype.is_floating_point or spec.dtype in (torch.uint8, torch.int64, torch.int32):
         return gym.spaces.Box(-np.inf, np.inf, shape or (1,), np.float32)
-    raise UsageError(f"observation {name!r} is {spec.dtype} {list(shape)}: nothing encodes it")
+    raise UsageError(
+        f"observation {name!r} is {spec.dtype} {list(shape)}: nothing encodes it; cast it with "
+        "DTypeCastTransform to float32, or leave it out with obs_keys"
+    )
 
 
 def _action(spec: TensorSpec) -> tuple[gym.Space[Any], Callable[[Any], Tensor]]:

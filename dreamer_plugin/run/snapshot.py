@@ -290,7 +290,10 @@ def check_finite(agent: Any, step: int, folder: Path) -> None:
 def _check_envs(state: RunState, loop: Mapping[str, Any]) -> None:
     saved, ours = loop["num_envs"], state.parts.vector.num_envs
     if saved != ours:
-        raise CheckpointError(f"The checkpoint is of {saved} envs, this run has {ours}.")
+        raise CheckpointError(
+            f"The checkpoint is of {saved} envs, this run has {ours}: pass as many, or go on from "
+            "its weights alone (dreamer-plugin export)."
+        )
 
 
 def _env_states(vector: VectorEnv) -> dict[str, Any] | None:

@@ -324,7 +324,7 @@ def test_a_first_step_that_fails_may_be_tried_again(tmp_path, monkeypatch):
     small(cartpole, env__num_envs=2).learn(40, progress=False).save(tmp_path / "two")
     loaded = Dreamer.load(tmp_path / "two", env=[cartpole], device="cpu")
     for _ in range(2):
-        with pytest.raises(UsageError, match="envs"):
+        with pytest.raises(UsageError, match="of 2 envs, this run has 1: pass as many, or go on"):
             loaded.learn(4, progress=False)
     broken = [True]
 
@@ -586,10 +586,17 @@ def test_evaluation_is_as_the_authors_did_unless_told_otherwise(mode):
     assert agent.evaluate(episodes=1, deterministic=not mode).deterministic is not mode
 
 
-@pytest.mark.parametrize("steps", [0, -3])
-def test_learning_for_no_step_is_refused(steps):
-    with pytest.raises(UsageError, match=f"total_timesteps={steps}: learn for at least one step"):
-        small(cartpole()).learn(steps)
+@pytest.mark.parametrize("steps", [0, -3, 10.5, "10", None])
+def test_numbers_of_steps_and_episodes_that_are_none_are_refused(steps):
+    agent = small(cartpole())
+    words = f"={steps!r}: must be a whole number of at least 1"
+    with pytest.raises(UsageError, match=f"total_timesteps{words}"):
+        agent.learn(steps)
+    with pytest.raises(UsageError, match=f"episodes{words}"):
+        agent.evaluate(steps)
+    if steps is not None:
+        with pytest.raises(UsageError, match=f"num_envs{words}"):
+            agent.evaluate(1, num_envs=steps)
 
 
 def test_saving_where_a_file_is_is_refused(tmp_path):
@@ -630,7 +637,13 @@ def test_predict_names_rows_and_states_that_do_not_fit():
         agent.predict(one, episode_start=np.ones(2))
     with pytest.raises(UsageError, match="not one that predict returned for 1 rows"):
         agent.predict(one, (np.zeros((1, 3)),) * 3)
+    with pytest.raises(UsageError, match="not one that predict returned for 1 rows"):
+        agent.predict(one, 3)
     _, state = agent.predict(one)
+    with pytest.raises(UsageError, match="The state holds numbers that are not finite"):
+        agent.predict(one, tuple(np.full_like(part, np.nan) for part in state))
+    with pytest.raises(UsageError, match="episode_start is 'x'; it takes a bool"):
+        agent.predict(one, state, episode_start="x")
     agent.predict(one, tuple(part.astype(np.float64) for part in state), episode_start=False)
 
 
@@ -646,7 +659,7 @@ def test_settings_that_contradict_what_was_passed_are_refused():
     agent = small(cartpole)
     for words, message in (
         ({"seed": 2**32}, "seed is 4294967296"),
-        ({"num_envs": 0}, "num_envs=0: must be at"),
+        ({"num_envs": 0}, "num_envs=0: must be a whole"),
     ):
         with pytest.raises(UsageError, match=message):
             agent.evaluate(1, **words)

@@ -374,6 +374,10 @@ def test_frames_are_stacked_in_each_env_and_not_around_them():
         (lambda: _action(MultiOneHot((2, 3), shape=(2, 5))), r"one-hot \[2, 5\], of several"),
         (lambda: _obs_space("o", Unbounded((9, 64, 64))), r"'o' is .* \[9, 64, 64\]: images must"),
         (lambda: _obs_space("o", Unbounded((64, 64, 9), dtype=torch.uint8)), "up to 4 channels"),
+        (
+            lambda: _obs_space("o", Unbounded((3,), dtype=torch.int8)),
+            "DTypeCastTransform .* obs_keys",
+        ),
     ],
 )
 def test_what_would_be_one_action_or_a_vector_is_refused(read, words):
