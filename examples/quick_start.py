@@ -8,7 +8,6 @@ Without `--steps` it takes 1400 steps: enough to begin learning, not to be good 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import dreamer_envs
 from dreamer_plugin import Dreamer
@@ -21,8 +20,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1400)
     parser.add_argument("--folder", default="runs/quick_start")
     args = parser.parse_args()
-    if Path(args.folder).exists():  # `save` refuses the run of another agent, after all the steps
-        parser.error(f"{args.folder} exists: name another --folder, or remove it")
 
     agent = Dreamer(args.env, size="1m", seed=0)
     agent.learn(total_timesteps=args.steps)

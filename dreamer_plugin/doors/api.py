@@ -8,6 +8,7 @@ action, state = agent.predict(obs, state, episode_start)
 from __future__ import annotations
 
 import signal
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -88,7 +89,7 @@ class Dreamer:
         self._training: Training | None = None
         self._checkpoint: Path | None = None
         self._run: Path | None = None  # where it was loaded from
-        self._own: set[Path] = set()  # folders whose run is this agent's
+        self._own: set[tuple[Path, int]] = set()  # folders whose run is this agent's, with inodes
         self._loaded_step, self._loaded_replay = 0, False
 
     @property
@@ -210,42 +211,30 @@ class Dreamer:
         """Write the agent to a folder, as a run that `load` and the command line read.
 
         Args:
-            path: folder; made if needed. What this agent saved there before at other steps stays.
+            path: folder; made if needed. What this agent saved there before at other steps stays;
+                the run of another agent is set aside under a new name, with a warning, since `load`
+                gives the newest step, which might be that agent's.
             replay: also what `learn` needs to go on exactly; without it a loaded agent that learns
                 more starts with an empty replay.
 
         Raises:
-            UsageError: when no folder can be made there, or it holds the run of another agent.
+            UsageError: when no folder can be made there, or another run trains in it.
         """
-        folder = RunFolder(path)
+        folder = RunFolder(Path(path).absolute())
         try:
             folder.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"Cannot save into {path}: {error.strerror}.") from error
+        if folder.is_run() and _identity(folder.path) not in self._own:
+            with folder.locked():
+                aside = folder.set_aside()
+            warnings.warn(f"{path} held another run, which is {aside} now.", stacklevel=2)
         trains = self._training.folder if self._training is not None else None
         here = trains is not None and trains.path.resolve() == folder.path.resolve()
         with nullcontext() if here else folder.locked():  # `learn` holds the lock of its own folder
-            self._claim(folder)
+            self._own.add(_identity(folder.path))
             save_config(self.config, folder.config_path)
             self._write(folder, replay)
-
-    def _claim(self, folder: RunFolder) -> None:
-        """Make a folder this agent's own.
-
-        `load` gives the newest step, so an agent that was saved among another's checkpoints might
-        not be the one that is loaded.
-
-        Raises:
-            UsageError: when it holds the run of another agent.
-        """
-        place = folder.path.resolve()
-        if folder.is_run() and place not in self._own:
-            steps = checkpoint.steps(folder.checkpoints)
-            at = f", at step {steps[0][0]}" if steps else ""
-            raise UsageError(
-                f"{folder.path} holds another run{at}: name another folder, or remove it."
-            )
-        self._own.add(place)
 
     def _write(self, folder: RunFolder, replay: bool) -> None:
         """The checkpoint of this moment, see `save`."""
@@ -324,7 +313,7 @@ class Dreamer:
                 training.close()
                 raise
             if folder is not None:  # not before: a folder with a config is a run
-                self._claim(folder)
+                self._own.add(_identity(folder.path))
                 save_config(self.config, folder.config_path)
             self._training = training
         return self._training
@@ -337,7 +326,7 @@ class Dreamer:
         """
         self._checkpoint, self._run = found, run
         if run is not None:
-            self._own.add(run.resolve())
+            self._own.add(_identity(run))
         if found is not None:
             self._loaded_step = checkpoint.meta(found)["step"]
             self._loaded_replay = "replay" in checkpoint.part_names(found)
@@ -391,6 +380,11 @@ def _saved(path: Path, which: str | int) -> tuple[Path, Path]:
         hint = "" if path.exists() else similar_run(path)
         raise UsageError(f"{path} is neither a run folder nor a checkpoint of one.{hint}")
     return run, path if checkpoint.is_checkpoint(path) else find_checkpoint(RunFolder(run), which)
+
+
+def _identity(folder: Path) -> tuple[Path, int]:
+    """What tells a folder from another that lay at its place before."""
+    return folder.resolve(), folder.stat().st_ino
 
 
 def _counted(name: str, value: Any) -> int:

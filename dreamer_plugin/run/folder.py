@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -66,6 +67,11 @@ class RunFolder:
             for path in self.path.glob(f".{name}.*"):
                 path.unlink()
         checkpoint.sweep(self.checkpoints)
+
+    def set_aside(self) -> Path:
+        """Rename the folder to `NAME.1`, or the next that is free; only for who holds the lock."""
+        names = (self.path.with_name(f"{self.path.name}.{count}") for count in itertools.count(1))
+        return self.path.rename(next(path for path in names if not path.exists()))
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -187,28 +187,32 @@ def test_saving_a_loaded_agent_keeps_what_it_needs_to_learn(tmp_path):
     assert again._begin().progress.windows == agent._training.progress.windows > 0
 
 
-def test_saving_into_the_folder_of_another_run_is_refused(tmp_path):
+def test_saving_into_the_folder_of_another_run_sets_that_aside(tmp_path):
     """`load` would give the agent of the later step, under the settings of the last save."""
     agent = small(cartpole, seed=0).learn(30, progress=False)
     agent.save(tmp_path / "a")
     other = small(cartpole, seed=1).learn(16, progress=False)
-    words = "holds another run, at step 30: name another folder, or remove it"
-    with pytest.raises(UsageError, match=words):
+    with pytest.warns(UserWarning, match=r"a held another run, which is .*a\.1 now"):
         other.save(tmp_path / "a")
+    with pytest.warns(UserWarning, match=r"a held another run, which is .*a\.2 now"):
+        agent.save(tmp_path / "a.1" / ".." / "a")
+    found = [Dreamer.load(tmp_path / name, env=cartpole) for name in ("a", "a.1", "a.2")]
+    assert [each.num_timesteps for each in found] == [30, 30, 16]
+    assert [each.config.seed for each in found] == [0, 0, 1]
+
+
+def test_saving_again_into_ones_own_folder(tmp_path, recwarn):
+    """Where it was loaded from, where it saved before, where it trains."""
+    small(cartpole).learn(30, progress=False).save(tmp_path / "a")
     loaded = Dreamer.load(tmp_path / "a", env=cartpole)
-    assert (loaded.num_timesteps, loaded.config.seed) == (30, 0)
-    # Its own folder: where it was loaded from, where it saved before, where it trains.
     loaded.learn(4, progress=False).save(tmp_path / "a")
     loaded.save(tmp_path / "b")
     loaded.learn(4, progress=False).save(tmp_path / "b")
     assert Dreamer.load(tmp_path / "b").num_timesteps == 38
-    with pytest.raises(UsageError, match="holds another run, at step 38"):
-        agent.save(tmp_path / "b")
     there = str(tmp_path / "run")
     trained = small(cartpole, run__logdir=there).learn(8, progress=False)
     trained.learn(4, progress=False).save(there)
-    with pytest.raises(UsageError, match="holds another run, at step 12"):
-        small(cartpole, run__logdir=there).save(there)
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b", "run"} and not recwarn
 
 
 def test_saving_where_another_run_trains_is_refused(tmp_path):
