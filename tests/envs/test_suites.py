@@ -316,6 +316,21 @@ def test_crafter_options_are_checked(option, least):
         dreamer_envs.make("crafter/reward", **{option: least - 1})
 
 
+def test_looking_at_crafter_changes_nothing():
+    """At night: the package draws its noise from the generator of the world."""
+    pytest.importorskip("crafter")
+    watched, alone = (
+        dreamer_envs.make("crafter/reward", area=16, render_mode="rgb_array") for _ in range(2)
+    )
+    for env in (watched, alone):
+        env.reset(seed=3)
+        env.unwrapped._world._step = 250
+    for _ in range(5):
+        (seen, *_), (expected, *_) = watched.step(0), alone.step(0)
+        np.testing.assert_array_equal(seen["image"], expected["image"])
+        np.testing.assert_array_equal(watched.render(), seen["image"])
+
+
 def test_crafter_without_reward():
     pytest.importorskip("crafter")
     rewards = {}

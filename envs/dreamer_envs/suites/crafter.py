@@ -53,6 +53,7 @@ class Crafter(gym.Env[Image, Any]):
         self._world: Any = None
         self._world_seed = 0
         self._actions: list[int] = []
+        self._image: Image = np.zeros((size, size, 3), np.uint8)
         self.observation_space = spaces.Box(0, 255, (size, size, 3), np.uint8)
         self.action_space = spaces.Discrete(len(_build({**self._settings, "seed": 0}).action_names))
 
@@ -66,14 +67,15 @@ class Crafter(gym.Env[Image, Any]):
     def step(self, action: int) -> tuple[Image, float, bool, bool, dict[str, Any]]:
         """One step; `info` holds the achievements and the inventory."""
         self._actions.append(int(action))
-        image, reward, done, info = self._world.step(int(action))
+        self._image, reward, done, info = self._world.step(int(action))
         dead = info["discount"] == 0
         kept = {"achievements": info["achievements"], "inventory": info["inventory"]}
-        return image, float(reward), dead, bool(done) and not dead, kept
+        return self._image, float(reward), dead, bool(done) and not dead, kept
 
     def render(self) -> Any:
         """The image, uint8 `[size, size, 3]`."""
-        return self._world.render()
+        # Kept, for the package draws the noise of the night from the world's own generator.
+        return self._image.copy()
 
     def get_state(self) -> dict[str, Any]:
         """The world's seed and the actions so far, from which the episode is played again."""
@@ -90,9 +92,9 @@ class Crafter(gym.Env[Image, Any]):
         self._world = self._world or _build({**self._settings, "seed": world_seed})
         # The package seeds a world from (seed, number of the episode); ours are all first episodes.
         self._world._seed, self._world._episode = world_seed, 0
-        image: Image = self._world.reset()
+        self._image = self._world.reset()
         _order(self._world._world)
-        return image
+        return self._image
 
 
 def _build(settings: dict[str, Any]) -> Any:
