@@ -29,6 +29,15 @@ def peer(monkeypatch):
     return pool_peer.made
 
 
+def test_an_env_without_a_seed_draws_one_once(peer):
+    for _ in range(2):
+        env = dreamer_envs.make("envpool/Count-v0")
+        env.reset()
+        env.reset()
+    seeds = [int(pool.seeds[0]) for pool in peer]
+    assert len(seeds) == 4 and seeds[1] != seeds[3]
+
+
 def roll(vector, steps: int, cuts: dict[int, list[int]] | None = None) -> list[Frames]:
     """Frames of random play that resets what ended, and what `cuts` names."""
     vector.action_space.seed(1)

@@ -164,6 +164,15 @@ def test_other_seed_other_episode(id, options, package, make):
     np.testing.assert_array_equal(first_frames(1), first_frames(1))
 
 
+def test_control_suites_without_a_seed_differ():
+    pytest.importorskip("dm_control")
+    left, right = (dreamer_envs.make("dmc/cartpole-swingup") for _ in range(2))
+    assert not np.array_equal(left.reset()[0]["velocity"], right.reset()[0]["velocity"])
+    simulation = left.unwrapped._sim
+    left.reset()
+    assert left.unwrapped._sim is simulation  # only the first draws a seed
+
+
 def test_gym_truncation_is_no_termination():
     env = dreamer_envs.make("Pendulum-v1")
     env.reset(seed=0)

@@ -276,6 +276,66 @@ def test_ends_of_dm_env_are_told_by_the_discount(discount, ends):
         dm_form.DmEnv(lambda seed: Timed(0.0), render_mode="rgb_array")
 
 
+def _dm_env(start):
+    return dm_form.DmEnv(start)
+
+
+def _procgen(start):
+    kind = type("Built", (procgen.Procgen,), {"_start": lambda self, seed: start(seed)})
+    return kind("maze", size=64)
+
+
+def _robosuite(start):
+    kind = type("Built", (robosuite.Robosuite,), {"_build": lambda self, seed: start(seed)})
+    return kind("Lift")
+
+
+class Player(Game):
+    """A game, or robosuite's arm, which shows nothing."""
+
+    action_spec = (np.zeros(2), np.ones(2))
+
+    def reset(self):
+        return {}
+
+
+@pytest.mark.parametrize(
+    "make, simulator",
+    [(_dm_env, lambda: Timed(1.0)), (_procgen, Player), (_robosuite, Player)],
+)
+def test_an_env_without_a_seed_draws_one_once(make, simulator, monkeypatch):
+    monkeypatch.setattr(robosuite, "_check_mujoco", lambda who: None)
+    built = []
+
+    def start(seed):
+        built.append(seed)
+        return simulator()
+
+    env, other = make(start), make(start)
+    assert built == [0, 0]
+    env.reset()
+    env.reset()
+    other.reset()
+    assert len(built) == 4 and built[2] != built[3]
+    env.reset(seed=5)
+    env.reset()
+    assert built[4:] == [5]
+
+
+def test_a_seed_of_a_setting_stays_until_a_seeded_reset():
+    """What bsuite's results are reported on."""
+    built = []
+
+    def start(seed):
+        built.append(seed)
+        return Timed(1.0)
+
+    env = dm_form.DmEnv(start, seed=42)
+    env.reset()
+    env.reset(seed=3)
+    assert built == [42, 3]
+
+
 def test_lists_of_minigrid_and_babyai():
     pytest.importorskip("minigrid")
     import gymnasium as gym

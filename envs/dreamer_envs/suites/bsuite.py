@@ -40,7 +40,7 @@ def make(task: str) -> gym.Env[Any, Any]:
             return loader(**{**settings, **chosen})
 
     try:
-        return DmEnv(build)
+        return DmEnv(build, seed=given)
     except OSError as error:
         raise MissingPackageError(
             f"bsuite/{task} downloads its data when it is first made, which failed: {error}."

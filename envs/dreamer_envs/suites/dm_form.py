@@ -18,7 +18,7 @@ from gymnasium import spaces
 
 from dreamer_envs.errors import EnvOptionError
 from dreamer_envs.images import Image
-from dreamer_envs.seeds import WIDE_SEED_LIMIT
+from dreamer_envs.seeds import WIDE_SEED_LIMIT, simulator_seed
 
 
 class DmEnv(gym.Env[Any, Any]):
@@ -30,6 +30,7 @@ class DmEnv(gym.Env[Any, Any]):
         build: makes the environment of a seed.
         draw: makes an image of it, uint8 `[H, W, 3]`; None if it cannot be drawn.
         render_mode: `rgb_array` or `None`.
+        seed: of the env until a seeded reset; drawn at the first reset where it is None.
 
     Raises:
         EnvOptionError: another render mode, or any where there is no picture.
@@ -42,13 +43,15 @@ class DmEnv(gym.Env[Any, Any]):
         build: Callable[[int], Any],
         draw: Callable[[Any], Image] | None = None,
         render_mode: str | None = None,
+        seed: int | None = None,
     ) -> None:
         if render_mode is not None and (draw is None or render_mode != "rgb_array"):
             able = "use 'rgb_array'" if draw else "this env draws nothing"
             raise EnvOptionError(f"render_mode is {render_mode!r}: {able}.")
         self.render_mode = render_mode
         self._build, self._draw = build, draw
-        self._sim: Any = build(0)
+        self._own_seed = seed
+        self._sim: Any = build(seed or 0)
         self.observation_space = space_of(self._sim.observation_spec())
         self.action_space = space_of(self._sim.action_spec())
 
@@ -57,6 +60,8 @@ class DmEnv(gym.Env[Any, Any]):
     ) -> tuple[Any, dict[str, Any]]:
         """Starts an episode."""
         super().reset(seed=seed)
+        if self._own_seed is None:
+            seed = simulator_seed(self, seed)
         if seed is not None:
             self._sim.close()
             self._sim = self._build(seed % WIDE_SEED_LIMIT)

@@ -13,6 +13,7 @@ from gymnasium import spaces
 from dreamer_envs import values
 from dreamer_envs.errors import EnvOptionError, MissingPackageError
 from dreamer_envs.images import Image
+from dreamer_envs.seeds import WIDE_SEED_LIMIT, simulator_seed
 from dreamer_envs.suites import rendering
 
 OBS = ("proprio", "pixels", "both")
@@ -79,8 +80,9 @@ class ControlSuite(gym.Env[dict[str, Any], Any]):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Starts an episode; a seed builds the task anew, as some draw their model from it."""
         super().reset(seed=seed)
+        seed = simulator_seed(self, seed)
         if seed is not None:
-            self._build(seed % 2**32)
+            self._build(seed % WIDE_SEED_LIMIT)
         self._before_reset = self._random_state()
         return self._observe(self._sim.reset()), {}
 

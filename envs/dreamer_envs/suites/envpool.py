@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dreamer_envs.errors import EnvOptionError
 from dreamer_envs.names import fold
 from dreamer_envs.pool import Ids, Rows
-from dreamer_envs.seeds import SEED_LIMIT
+from dreamer_envs.seeds import SEED_LIMIT, simulator_seed
 
 
 class Pool:
@@ -102,6 +102,7 @@ class EnvPool(gym.Env[Any, Any]):
     ) -> tuple[Any, dict[str, Any]]:
         """Starts an episode; a seed makes the pool anew, which takes none later."""
         super().reset(seed=seed)
+        seed = simulator_seed(self, seed)
         if seed is not None:
             self._pool.close()
             self._pool = Pool(self._task, [seed], **self._kwargs)

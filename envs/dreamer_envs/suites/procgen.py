@@ -15,6 +15,7 @@ from gymnasium import spaces
 
 from dreamer_envs import values
 from dreamer_envs.images import Image
+from dreamer_envs.seeds import SEED_LIMIT, simulator_seed
 from dreamer_envs.transforms import shrink
 
 MODES = ("easy", "hard", "extreme", "memory", "exploration")
@@ -85,9 +86,10 @@ class Procgen(gym.Env[Image, Any]):
     ) -> tuple[Image, dict[str, Any]]:
         """Starts a level; a seed starts the whole series of levels anew."""
         super().reset(seed=seed)
+        seed = simulator_seed(self, seed)
         if seed is not None:
             self._game.close()
-            self._game = self._start(seed % 2**31)
+            self._game = self._start(seed % SEED_LIMIT)
         elif not self._fresh:
             self._game.act(np.array([NEW_LEVEL], np.int32))
         self._steps, self._fresh = 0, False

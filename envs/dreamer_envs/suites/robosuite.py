@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from dreamer_envs import values
 from dreamer_envs.errors import MissingPackageError
-from dreamer_envs.seeds import SEED_LIMIT
+from dreamer_envs.seeds import SEED_LIMIT, simulator_seed
 from dreamer_envs.suites import rendering
 
 OBS = ("proprio", "pixels", "both")
@@ -78,6 +78,7 @@ class Robosuite(gym.Env[Any, Any]):
     ) -> tuple[Any, dict[str, Any]]:
         """Starts an episode; a seed builds the task anew."""
         super().reset(seed=seed)
+        seed = simulator_seed(self, seed)
         if seed is not None:
             self._sim.close()
             self._sim = self._build(seed % SEED_LIMIT)
