@@ -116,9 +116,9 @@ def _film(
             )
             frames, fps = frames + episode.frames, rate
         if frames:
-            shows.write_video(file, frames, fps)
+            shown = shows.write_video(file, frames, fps)
     if frames:
-        typer.echo(f"{file}: {len(frames)} frames, {fps} a second")
+        typer.echo(f"{file}: {len(frames)} frames, {shown:.3g} a second")
 
 
 def _dream(chosen: Chosen, seed: int, deterministic: bool | None, device: str) -> Dream:

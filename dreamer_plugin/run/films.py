@@ -33,12 +33,15 @@ MOST = 200  # frames of an episode that is filmed while an agent trains
 FOLDER = "films"  # of a run
 
 
-def write_gif(file: str | Path | io.BytesIO, frames: Any, fps: int = FPS) -> None:
+def write_gif(file: str | Path | io.BytesIO, frames: Any, fps: int = FPS) -> float:
     """Write an animated GIF.
 
     Args:
         file: to make. frames: uint8 `[T, H, W, C]`; small ones are enlarged.
         fps: frames a second, of which a GIF shows at most 50.
+
+    Returns:
+        The frames a second that it has.
     """
     told = counted("frames drawn", frames)
     images = (Image.fromarray(enlarged(in_colour(np.asarray(f)), LEAST_SIDE)) for f in told)
@@ -47,6 +50,7 @@ def write_gif(file: str | Path | io.BytesIO, frames: Any, fps: int = FPS) -> Non
     next(images).save(
         file, format="GIF", save_all=True, append_images=images, duration=duration, loop=0
     )
+    return 1000 / duration
 
 
 def panels(

@@ -154,16 +154,18 @@ def _see(played: Episode, env: Any, obs: Any, spaces: Any, drawn: str | None) ->
     played.frames.append(in_colour(np.asarray(obs[image], np.uint8)))
 
 
-def write_video(path: Path, frames: list[Frame], fps: int) -> None:
+def write_video(path: Path, frames: list[Frame], fps: int) -> float:
     """Write an animated GIF or an mp4, by the ending of the name; small frames are enlarged.
+
+    Returns:
+        The frames a second that it has: a GIF cannot have all.
 
     Raises:
         UsageError: for another ending, or an mp4 without its package.
     """
     require_video(path)
     if path.suffix == ".gif":
-        write_gif(path, frames, fps)
-        return
+        return write_gif(path, frames, fps)
     import imageio_ffmpeg
 
     large = (enlarged(frame, LEAST_SIDE) for frame in counted("frames drawn", frames))
@@ -174,6 +176,7 @@ def write_video(path: Path, frames: list[Frame], fps: int) -> None:
     for frame in large:
         writer.send(np.ascontiguousarray(frame[:height, :width]))
     writer.close()
+    return fps
 
 
 def require_video(path: Path) -> None:

@@ -238,6 +238,8 @@ class ActionRepeat(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         gym.Wrapper.__init__(self, env)
         self._repeat = repeat
         self.action_repeat = repeat * _repeat_of(env)
+        if rate := env.metadata.get("render_fps"):
+            self.metadata = {**env.metadata, "render_fps": round(rate / repeat) or 1}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Observation and info of the last repetition, sum of the rewards."""

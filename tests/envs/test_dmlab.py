@@ -28,6 +28,7 @@ def lab(monkeypatch):
 def test_a_level_from_beginning_to_end(lab):
     env = dreamer_envs.make("dmlab/explore_goal_locations_small")
     assert (env.action_space.n, env.action_repeat) == (15, 4)
+    assert env.metadata["render_fps"] == 15
     obs, _ = env.reset(seed=0)
     assert list(obs) == ["image"] and obs["image"].shape == (64, 64, 3)
     steps = [env.step(action) for action in (0, 6, 9, 14, 1)]

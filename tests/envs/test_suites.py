@@ -367,6 +367,27 @@ def test_render(id, options, package, shape, make):
     assert image.shape == shape and image.dtype == np.uint8 and image.std() > 1
 
 
+@pytest.mark.parametrize(
+    "id, options, package, rate",
+    [
+        ("gym/CartPole-v1", {}, "gymnasium", 50),
+        ("gym/CartPole-v1", {"action_repeat": 5}, "gymnasium", 10),
+        ("gym/CartPole-v1", {"action_repeat": 200}, "gymnasium", 1),
+        ("toy/recall", {}, "gymnasium", None),
+        ("dmc/cartpole-swingup", {}, "dm_control", 100),
+        ("dmc/walker-walk", {"action_repeat": 2}, "dm_control", 20),
+        ("dmc/quadruped-walk", {}, "dm_control", 50),
+        ("loconav/ant_maze_s", {}, "labmaze", 50),
+        ("atari/Pong", {}, "ale_py", 15),
+        ("atari/Pong", {"action_repeat": 1}, "ale_py", 60),
+        ("memorymaze/9x9", {}, "memory_maze", 4),
+    ],
+)
+def test_a_film_shows_real_time(id, options, package, rate, make):
+    env = make((id, options, package, id.startswith("memorymaze")))
+    assert env.metadata.get("render_fps") == rate
+
+
 def test_gym_env_that_lacks_a_package_names_the_remedy(monkeypatch):
     def lacking(**_):
         raise gym.error.DependencyNotInstalled("Box2D is not installed")

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.films import write_gif
@@ -36,6 +37,15 @@ def gif(file):
     frames = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.full((64, 64, 3), 100, np.uint8)
     write_gif(file, frames)
     return file
+
+
+@pytest.mark.parametrize("asked, has", [(10, 10), (8, 1000 / 120), (40, 50), (100, 50)])
+def test_a_gif_tells_the_rate_it_has(tmp_path, asked, has):
+    frames = np.zeros((2, 8, 8, 3), np.uint8)
+    frames[1] = 200
+    assert write_gif(tmp_path / "a.gif", frames, asked) == has
+    with Image.open(tmp_path / "a.gif") as film:
+        assert film.info["duration"] == pytest.approx(1000 / has)
 
 
 def test_a_table_gets_columns_as_they_come(tmp_path):

@@ -30,7 +30,7 @@ def test_a_gif_has_every_frame(catch, tmp_path, monkeypatch):
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     words = ("play", catch, "--which", "latest")
     out = call(*words, "--episodes", 2, "--out", tmp_path / "two.gif").stdout
-    assert out.count("in 8 steps, ended by the task") == 2 and "18 frames, 8 a second" in out
+    assert out.count("in 8 steps, ended by the task") == 2 and "18 frames, 8.33 a second" in out
     with Image.open(tmp_path / "two.gif") as film:
         # Catch is drawn with 64 pixels, enlarged to 256; equal frames in a row are one in a GIF.
         assert film.size == (256, 256) and 9 <= film.n_frames <= 18

@@ -67,7 +67,7 @@ class Atari(gym.Env[Image, Any]):
         render_mode: `rgb_array` or `None`.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 15}
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 60}
     can_save = True
 
     def __init__(
@@ -96,6 +96,7 @@ class Atari(gym.Env[Image, Any]):
         if not 0.0 <= sticky <= 1.0:
             raise EnvOptionError(f"sticky is {sticky} for {task}; it is a probability.")
         self.action_repeat = action_repeat
+        self.metadata = {**self.metadata, "render_fps": round(60 / action_repeat) or 1}
         self.render_mode = render_mode
         self._sticky = sticky
         self._resize = Resizer(size, size, gray)

@@ -52,6 +52,9 @@ class DmEnv(gym.Env[Any, Any]):
         self._build, self._draw = build, draw
         self._own_seed = seed
         self._sim: Any = build(seed or 0)
+        if hasattr(self._sim, "control_timestep"):
+            rate = round(1 / self._sim.control_timestep()) or 1
+            self.metadata = {**self.metadata, "render_fps": rate}
         self.observation_space = space_of(self._sim.observation_spec())
         self.action_space = space_of(self._sim.action_spec())
 

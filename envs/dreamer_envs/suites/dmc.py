@@ -38,7 +38,7 @@ class ControlSuite(gym.Env[dict[str, Any], Any]):
         render_mode: `rgb_array` or `None`.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 40}
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 50}
     can_save = True
     _sim: Any = None
     _seed: int
@@ -67,6 +67,8 @@ class ControlSuite(gym.Env[dict[str, Any], Any]):
         self._build(0)
         if draws:
             self._check_picture()
+        rate = 1 / (self._sim.control_timestep() * action_repeat)
+        self.metadata = {**self.metadata, "render_fps": round(rate) or 1}
         bounds = self._sim.action_spec()
         self._before_reset = self._random_state()
         self.observation_space = self._observation_space()
