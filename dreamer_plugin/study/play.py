@@ -164,7 +164,7 @@ def write_video(path: Path, frames: list[Frame], fps: int) -> float:
         UsageError: for another ending, or an mp4 without its package.
     """
     require_video(path)
-    if path.suffix == ".gif":
+    if path.suffix.lower() == ".gif":
         return write_gif(path, frames, fps)
     import imageio_ffmpeg
 
@@ -181,9 +181,10 @@ def write_video(path: Path, frames: list[Frame], fps: int) -> float:
 
 def require_video(path: Path) -> None:
     """Refuse a file that cannot be written, before anything is played."""
-    if path.suffix not in (".gif", ".mp4"):
+    ending = path.suffix.lower()
+    if ending not in (".gif", ".mp4"):
         raise UsageError(f"{path} is neither a .gif nor an .mp4.")
-    if path.suffix == ".mp4" and find_spec("imageio_ffmpeg") is None:
+    if ending == ".mp4" and find_spec("imageio_ffmpeg") is None:
         raise UsageError(f"An mp4 needs the package imageio-ffmpeg: {VIDEO}; a .gif needs none.")
     if not path.parent.is_dir():
         raise UsageError(f"Cannot write {path}: there is no folder {path.parent}.")

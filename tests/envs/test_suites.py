@@ -12,7 +12,7 @@ from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 
 import dreamer_envs
-from dreamer_envs.errors import EnvOptionError, MissingPackageError
+from dreamer_envs.errors import EnvError, EnvOptionError, MissingPackageError
 from dreamer_envs.suites import dmc
 from dreamer_envs.suites import gym as gym_suite
 
@@ -293,6 +293,7 @@ def test_fast_mujoco_images_are_drawn_as_small_as_they_are_shown(renderer):
         ({"action_repeat": 0}, "at least 1"),
         ({"render_mode": "x"}, "'x'"),
         ({"obs": "pixels", "camera": 99}, "camera is 99 for dmc/walker-walk; it has 2, counted"),
+        ({"camera": 99}, "camera is 99 for dmc/walker-walk; it has 2, counted"),
         ({"obs": "pixels", "camera": -2}, "camera is -2"),
         ({"obs": "pixels", "camera": "side"}, "camera is 'side'"),
         ({"obs": "pixels", "size": 999}, "size is 999 for dmc/walker-walk; it draws at most 480"),
@@ -302,6 +303,36 @@ def test_control_suite_options_are_checked(options, words):
     pytest.importorskip("dm_control")
     with pytest.raises(EnvOptionError, match=words):
         dreamer_envs.make("dmc/walker-walk", **options)
+
+
+@pytest.mark.parametrize(
+    "id, options, words",
+    [
+        (
+            "CartPole-v1",
+            {"render_mode": "rgb_aray"},
+            "render_mode is 'rgb_aray' for gym/CartPole-v1; choose one of human, rgb_array. "
+            "Did you mean 'rgb_array'?",
+        ),
+        (
+            "CartPole-v1",
+            {"fast_render": True},
+            "fast_render is for MuJoCo envs; gym/CartPole-v1 is none.",
+        ),
+    ],
+)
+def test_gym_options_are_checked(id, options, words):
+    with pytest.raises(EnvOptionError) as error:
+        dreamer_envs.make(id, **options)
+    assert str(error.value) == words
+
+
+def test_a_closed_control_suite_says_so():
+    pytest.importorskip("dm_control")
+    env = dreamer_envs.make("dmc/cartpole-swingup", render_mode="rgb_array")
+    env.close()
+    with pytest.raises(EnvError, match="dmc/cartpole-swingup is closed: make it anew"):
+        env.render()
 
 
 def test_crafter_ends():

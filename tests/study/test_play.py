@@ -73,6 +73,9 @@ def test_files_that_cannot_be_written(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="Cannot write .*b.gif: Is a directory; try --out"):
         shows.require_video(tmp_path / "b.gif")
     shows.require_video(tmp_path / "c.gif")
+    shows.require_video(tmp_path / "C.GIF")
+    shows.write_video(tmp_path / "C.GIF", [np.zeros((8, 8, 3), np.uint8)], 10)
+    assert (tmp_path / "C.GIF").read_bytes()[:6] == b"GIF89a"
     assert not (tmp_path / "c.gif").exists()  # nothing is left of the trial
     monkeypatch.setattr(shows, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match="needs the package imageio-ffmpeg"):

@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from dreamer_envs import values
-from dreamer_envs.errors import EnvOptionError, MissingPackageError
+from dreamer_envs.errors import EnvError, EnvOptionError, MissingPackageError
 from dreamer_envs.images import Image
 from dreamer_envs.seeds import WIDE_SEED_LIMIT, simulator_seed
 from dreamer_envs.suites import rendering
@@ -53,7 +53,7 @@ class ControlSuite(gym.Env[dict[str, Any], Any]):
         fast_render: bool = False,
         render_mode: str | None = None,
     ) -> None:
-        who = f"dmc/{task}"
+        self._who = who = f"dmc/{task}"
         values.one_of(who, obs=(obs, OBS))
         values.at_least(who, action_repeat=(action_repeat, 1))
         values.drawing(who, render_mode)
@@ -63,10 +63,9 @@ class ControlSuite(gym.Env[dict[str, Any], Any]):
         self._obs, self._size, self._fast = obs, size, fast_render
         self._camera = CAMERAS.get(self._domain, 0) if camera is None else camera
         draws = obs != "proprio" or render_mode is not None
-        self._suite = _import_suite(draws, f"dmc/{task}")
+        self._suite = _import_suite(draws, who)
         self._build(0)
-        if draws:
-            self._check_picture()
+        self._check_picture()
         rate = 1 / (self._sim.control_timestep() * action_repeat)
         self.metadata = {**self.metadata, "render_fps": round(rate) or 1}
         bounds = self._sim.action_spec()
@@ -101,7 +100,13 @@ class ControlSuite(gym.Env[dict[str, Any], Any]):
         return self._observe(now), reward, terminated, ended and not terminated, {}
 
     def render(self) -> Image:
-        """The image of the camera, uint8 `[size, size, 3]`."""
+        """The image of the camera, uint8 `[size, size, 3]`.
+
+        Raises:
+            EnvError: the env is closed.
+        """
+        if self._sim is None:
+            raise EnvError(f"{self._who} is closed: make it anew.")
         flags = {"reflection": False} if self._fast else None
         image = self._sim.physics.render(
             self._size, self._size, camera_id=self._camera, render_flag_overrides=flags
@@ -151,7 +156,7 @@ class ControlSuite(gym.Env[dict[str, Any], Any]):
 
     def _check_picture(self) -> None:
         """Raises `EnvOptionError` where the model has no such camera or no room for the image."""
-        model, who = self._sim.physics.model, f"dmc/{self._domain}-{self._task}"
+        model, who = self._sim.physics.model, self._who
         if not (isinstance(self._camera, int) and -1 <= self._camera < model.ncam):
             raise EnvOptionError(
                 f"camera is {self._camera!r} for {who}; it has {model.ncam}, counted from 0, and "

@@ -54,6 +54,8 @@ def make(
     """
     values.one_of(f"gym/{task}", obs=(obs, OBS))
     drawn = obs != "vector"
+    if fast_render and not _is_mujoco(task):
+        raise EnvOptionError(f"fast_render is for MuJoCo envs; gym/{task} is none.")
     _prepare_headless()
     if drawn and render_mode not in (None, "rgb_array"):
         raise EnvOptionError(
@@ -62,6 +64,9 @@ def make(
     if drawn and fast_render and _is_mujoco(task):
         kwargs = {"width": size, "height": size, **kwargs}
     env = _make(task, "rgb_array" if drawn else render_mode, kwargs)
+    modes = tuple(filter(None, env.unwrapped.metadata.get("render_modes") or ()))
+    if modes and env.unwrapped.render_mode is not None:  # Gymnasium only warns
+        values.one_of(f"gym/{task}", render_mode=(env.unwrapped.render_mode, modes))
     check_declared(env)
     if is_image(env.observation_space):
         env = Resize(env, size, gray)
@@ -194,8 +199,6 @@ def _extra(task: str) -> str:
 def _draw(
     env: gym.Env[Any, Any], task: str, size: int, gray: bool, keep: bool, fast: bool
 ) -> gym.Env[Any, Any]:
-    if fast and not _is_mujoco(task):
-        raise EnvOptionError(f"fast_render is for MuJoCo envs; gym/{task} is none.")
     if fast:
         rendering.cheapen(env.unwrapped.model)  # type: ignore[attr-defined]
     if _is_mujoco(task):
