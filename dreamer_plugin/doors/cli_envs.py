@@ -42,8 +42,9 @@ def suite_text(suite: str, as_json: bool) -> str:
         tasks = dreamer_envs.tasks(suite)
     except EnvIdError as error:
         names = [info.name for info in dreamer_envs.available()]
-        raise UsageError(nearest(suite, names, "suite")) from error
-    info = dreamer_envs.suite_of(f"{suite}/{tasks[0]}")
+        told = nearest(suite, names, "suite")
+        raise UsageError(f"{told} `dreamer-plugin envs` lists all.") from error
+    info = dreamer_envs.suite_of(suite)
     options = dreamer_envs.options(info.name)
     if as_json:
         return json.dumps(

@@ -184,13 +184,13 @@ def canonical(id: str) -> str:
     return f"{suite.name}/{task}"
 
 
-def suite_of(id: str) -> SuiteInfo:
-    """Info of the suite that an id belongs to.
+def suite_of(id_or_suite: str) -> SuiteInfo:
+    """Info of the suite that an id belongs to, or that has this name.
 
     Raises:
         EnvIdError: unknown or ambiguous.
     """
-    return SuiteInfo.of(names.resolve(id, _known())[0])
+    return SuiteInfo.of(_suite(id_or_suite))
 
 
 def register_with_gymnasium() -> None:

@@ -296,6 +296,21 @@ def test_envs():
     assert "of its own (env.python=PATH), as it pins mujoco" in call("envs", "metaworld").stdout
 
 
+def test_envs_of_a_suite_whose_tasks_only_its_package_knows(monkeypatch):
+    monkeypatch.setattr("dreamer_envs.suites.envpool.find_spec", lambda name: None)
+    monkeypatch.setattr("dreamer_envs.spec.SuiteSpec.installed", lambda self: not self.module)
+    told = call("envs", "envpool").stdout
+    assert told.startswith("envpool: ")
+    assert "package: missing: pip install 'dreamer-plugin[envpool]'" in told
+    assert json.loads(call("envs", "envpool", "--json").stdout)["tasks"] == []
+
+
+def test_an_unknown_suite():
+    said = call("envs", "nosuch", code=2).stderr
+    assert "Unknown suite 'nosuch'. `dreamer-plugin envs` lists all." in said
+    assert "Did you mean 'crafter'? `dreamer-plugin envs`" in call("envs", "craft", code=2).stderr
+
+
 def test_envs_say_what_was_not_tested(monkeypatch):
     from dreamer_envs import spec
 
