@@ -18,6 +18,7 @@ waits here for the next batch. Trailing singleton axes of TorchRL are stripped h
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -31,6 +32,21 @@ from dreamer_plugin import keys
 from dreamer_plugin.data.fields import ENV
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.spaces import Spaces
+
+Key = str | tuple[str, ...]
+
+# What is read of every transition, beside observations.
+_LEFT: tuple[Key, ...] = (
+    "is_init",
+    keys.ACTION,
+    *(("next", key) for key in ("reward", "done", keys.DETER, keys.STOCH)),
+)
+# What makes the keys that no env gives by itself.
+_REMEDY: dict[Key, str] = {
+    "is_init": ": add InitTracker to the env",
+    ("next", keys.DETER): ": the policy must write it there, as DreamerPolicy does",
+    ("next", keys.STOCH): ": the policy must write it there, as DreamerPolicy does",
+}
 
 
 class Frames(Protocol):
@@ -129,14 +145,24 @@ class Aligner:
             each episode that ended.
 
         Raises:
-            UsageError: when a collector has padded them.
+            UsageError: when a collector has padded them, when keys are missing, or when rows are
+                not one each of envs that are there, as after `reshape(-1)`.
         """
         if transitions.get(("collector", "mask"), None) is not None:
             raise UsageError("transitions are padded: leave split_trajs out of the collector")
+        if transitions.ndim not in (1, 2):
+            raise UsageError(
+                f"transitions are {list(transitions.batch_size)}, but must be [N] or [N, T]: set "
+                "cat_results=0 where workers collect them"
+            )
+        obs = [(keys.OBS, key.name) for key in self.spaces.obs]
+        _require(transitions, *_LEFT, *obs)
         steps = transitions.unsqueeze(-1) if transitions.ndim == 1 else transitions
         steps = steps.cpu()
-        departed = self._departed(steps)
         ends = steps["next", "done"].reshape(steps.batch_size)
+        if ends.any():
+            _require(steps, ("next", "terminated"), *(("next", *key) for key in obs))
+        departed = self._departed(steps)
         if not ends.any():
             return departed.transpose(0, 1).reshape(-1)
         arrived = self._arrived(steps[ends], departed[ENV][ends])
@@ -150,8 +176,7 @@ class Aligner:
         shape = steps.batch_size
         is_first = steps["is_init"].reshape(shape)
         earned = steps["next", "reward"].reshape(shape).float()
-        every = torch.arange(self.num_envs)[:, None].expand(-1, shape[1])
-        env = steps.get(ENV, every)
+        env = self._env(steps)
         rows = env[:, 0]
         reward = torch.cat([self._reward[rows, None], earned[:, :-1]], 1)
         self._reward = self._reward.index_copy(0, rows, earned[:, -1])
@@ -167,6 +192,39 @@ class Aligner:
             ENV: env,
         }
         return TensorDict(record, batch_size=shape)
+
+    def _env(self, steps: TensorDictBase) -> Tensor:
+        """The env of each of the transitions `[N, T]`, one and another one in every row."""
+        shape = steps.batch_size
+        every = torch.arange(self.num_envs)[:, None].expand(-1, shape[1])
+        env = steps.get(ENV, None)
+        if env is None:
+            if len(every) != shape[0]:
+                raise UsageError(
+                    f"transitions are {shape[0]} rows for {self.num_envs} envs: pass one row of "
+                    "each, or say under 'env' whose they are"
+                )
+            return every
+        env = env.reshape(shape)
+        moved = (env != env[:, :1]).nonzero()
+        if len(moved):
+            row, at = moved[0].tolist()
+            raise UsageError(
+                f"row {row} of the transitions is of envs {int(env[row, 0])} and "
+                f"{int(env[row, at])}: set cat_results=0 where workers collect them"
+            )
+        for number, count in Counter(env[:, 0].tolist()).items():
+            if not 0 <= number < self.num_envs:
+                raise UsageError(
+                    f"transitions are of env {number}, but the Aligner has {self.num_envs} envs, "
+                    "from 0: make one for those of all workers, Aligner(WORKERS * EACH, ...)"
+                )
+            if count > 1:  # each would be given the same reward, that of the last batch
+                raise UsageError(
+                    f"transitions name env {number} {count} times: pass them as the collector "
+                    "gives them, [N, T], not flattened"
+                )
+        return env
 
     def _arrived(self, steps: TensorDictBase, env: Tensor) -> TensorDict:
         """Records `[K]` of the last frames that K transitions led to."""
@@ -271,6 +329,13 @@ def from_slices(
 def _next(steps: TensorDictBase, key: Any) -> Tensor:
     value: Tensor = steps[("next", *key) if isinstance(key, tuple) else ("next", key)]
     return value
+
+
+def _require(steps: TensorDictBase, *needed: Key) -> None:
+    for key in needed:
+        if key not in steps.keys(True):
+            name = key if isinstance(key, str) else "/".join(key)
+            raise UsageError(f"transitions have no {name!r}{_REMEDY.get(key, '')}")
 
 
 def _zero_rows(value: Tensor, rows: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tensordict import TensorDict
 
 from dreamer_plugin.data.alignment import Aligner
+from dreamer_plugin.errors import UsageError
 from dreamer_plugin.spaces import ActionKey, ObsKey, Spaces
 
 SPACES = Spaces((ObsKey("x", "vector", ()),), (ActionKey("action", "continuous", (1,)),))
@@ -140,6 +141,55 @@ def test_n_transitions_give_n_plus_one_records(lengths: list[list[int]], batch: 
             key = (*(record[name].item() for name in FLAGS), record["reward"].item())
             got[int(record["env"])].append((record["obs", "x"].item(), *key))
     assert got == list(expected)
+
+
+# Errors.
+
+
+def two_envs(steps: int = 4) -> TensorDict:
+    """Transitions `[2, steps]` of envs 0 and 1 under `env`."""
+    rows = [numbered_episodes([9, 9], steps)[0] for _ in range(2)]
+    return transitions(rows).set("env", torch.arange(2)[:, None].expand(2, steps))
+
+
+def test_flattened_transitions_are_refused() -> None:
+    flat = two_envs().reshape(-1)
+    with pytest.raises(UsageError, match=r"name env 0 4 times: .*gives them, \[N, T\], not flat"):
+        Aligner(2, SPACES).from_transitions(flat)
+    with pytest.raises(UsageError, match="8 rows for 2 envs"):
+        Aligner(2, SPACES).from_transitions(flat.exclude("env"))
+
+
+def test_results_of_workers_that_are_not_joined_by_env_are_refused() -> None:
+    """What `MultiSyncCollector` gives with `cat_results=-1` and with its default."""
+    one, other = two_envs(), two_envs()
+    other["env"] = other["env"] + 2
+    aligner = Aligner(4, SPACES)
+    with pytest.raises(UsageError, match="row 0 .* of envs 0 and 2: set cat_results=0"):
+        aligner.from_transitions(torch.cat([one, other], 1))
+    with pytest.raises(UsageError, match=r"are \[2, 2, 4\].* or \[N, T\]: .*cat_results=0"):
+        aligner.from_transitions(torch.stack([one, other]))
+    assert len(aligner.from_transitions(torch.cat([one, other]))) == 16
+
+
+def test_an_env_beyond_the_aligners_is_named() -> None:
+    with pytest.raises(UsageError, match=r"of env 1, .* has 1 .*Aligner\(WORKERS \* EACH, "):
+        Aligner(1, SPACES).from_transitions(two_envs())
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("is_init", "no 'is_init': add InitTracker to the env"),
+        (("next", "deter"), "no 'next/deter': .* policy .*DreamerPolicy"),
+        (("next", "reward"), "no 'next/reward'"),
+        (("obs", "x"), "no 'obs/x'"),
+        (("next", "obs", "x"), "no 'next/obs/x'"),
+    ],
+)
+def test_a_missing_key_is_named(key: Any, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        Aligner(2, SPACES).from_transitions(two_envs(10).exclude(key))
 
 
 def numbered_episodes(lengths: list[int], total: int) -> tuple[list[dict[str, Any]], list[Any]]:
