@@ -33,7 +33,7 @@ from dreamer_plugin.data.episodes import Episodes, episodes_bytes
 from dreamer_plugin.data.fields import ENV, record_fields
 from dreamer_plugin.data.segments import OnDisk, in_memory
 from dreamer_plugin.data.storage import SegmentStorage, dump, load, segment_length
-from dreamer_plugin.data.windows import STREAM, Windows, line_bytes
+from dreamer_plugin.data.windows import STREAM, Windows, follows, line_bytes
 from dreamer_plugin.data.writer import RecordWriter
 from dreamer_plugin.errors import CheckpointError, UsageError, choose
 from dreamer_plugin.spaces import Spaces
@@ -292,7 +292,7 @@ def mark_cuts(batch: TensorDict) -> TensorDict:
     """Annotate windows `[B, L]`: column 0 resets, and a record before a reset is a last one."""
     if batch.ndim == 2:
         is_first, is_last = batch.get(keys.IS_FIRST), batch.get(keys.IS_LAST)
-        is_last[:, :-1] |= is_first[:, 1:]
+        is_last[:, :-1] |= is_first[:, 1:] & follows(batch.get(keys.INDEX))
         is_first[:, 0] = True
     return batch
 

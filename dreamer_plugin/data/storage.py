@@ -28,7 +28,7 @@ from dreamer_plugin import keys
 from dreamer_plugin.data.fields import Field
 from dreamer_plugin.data.frozen import FrozenStreams
 from dreamer_plugin.data.segments import Allocate, Segment, in_memory
-from dreamer_plugin.data.windows import STREAM, Int64
+from dreamer_plugin.data.windows import STREAM, Int64, follows
 from dreamer_plugin.errors import UsageError
 
 SEGMENT = 1024  # records, where the capacity is not small
@@ -128,8 +128,8 @@ class SegmentStorage(Storage):  # type: ignore[misc]  # torchrl has no types
         """Records by position.
 
         Args:
-            index: one position, `[N]` of them, windows `[B, L]` of neighbours along L, or a slice
-                of all records, env after env.
+            index: one position, or any number of them of any shape; windows `[B, L]` of neighbours
+                along L are copied in one piece. Or a slice or a mask of all records, env after env.
 
         Returns:
             TensorDict of the same batch shape, copied, with the positions under `index`.
@@ -139,10 +139,12 @@ class SegmentStorage(Storage):  # type: ignore[misc]  # torchrl has no types
         """
         if isinstance(index, slice):
             index = self._positions()[index]
-        index = torch.as_tensor(index, dtype=torch.int64)
-        starts, length = (
-            (index[:, 0], index.shape[1]) if index.ndim == 2 else (index.reshape(-1), 1)
-        )
+        index = torch.as_tensor(index)
+        if index.dtype == torch.bool:
+            index = torch.from_numpy(self._positions())[index]
+        index = index.to(torch.int64)
+        whole = index.ndim == 2 and index.shape[1] and follows(index).all()
+        starts, length = (index[:, 0], index.shape[1]) if whole else (index.reshape(-1), 1)
         arrays = self._read(starts.tolist(), length)
         data: dict[str, Any] = {keys.OBS: {}, keys.INDEX: index}
         for field, array in zip(self.fields, arrays, strict=True):
@@ -189,7 +191,11 @@ class SegmentStorage(Storage):  # type: ignore[misc]  # torchrl has no types
         out = [field.empty(len(starts), length) for field in self.fields]
         for row, start in enumerate(starts):
             if not (self.contains(start) and self.contains(start + length - 1)):
-                raise IndexError(f"no {length} records from position {start} on in replay")
+                missing = f"no {length} records from" if length > 1 else "no record at"
+                raise IndexError(
+                    f"{missing} position {start} in replay: an index is a position, as extend "
+                    "gives it; a slice counts records, as rb[:5]"
+                )
             for at, segment, part in self._pieces(start, length):
                 for target, source in zip(out, segment, strict=True):
                     target[row, at : at + part.stop - part.start] = source[part]

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 Int64 = npt.NDArray[np.int64]
 
@@ -136,6 +137,11 @@ class Windows:
         for start in np.asarray(state["line"], np.int64).tolist():
             self._append(start)
         self._queue.extend(np.asarray(state["queue"]).tolist())
+
+
+def follows(index: Tensor) -> Tensor:
+    """Whether a position names the record right after the one before it: `[B, L]` -> `[B, L-1]`."""
+    return index[:, 1:] == index[:, :-1] + 1
 
 
 def line_bytes(capacity: int, num_envs: int) -> int:

@@ -401,6 +401,22 @@ def test_user_transforms_and_torchrl_calls_work(make: Any, records: Any) -> None
         rb.sample()
 
 
+def test_an_index_of_any_form_finds_its_records(make: Any, records: Any) -> None:
+    rb = make(2, 50, 3)
+    for i in range(6):
+        rb.extend(records([2 * i, 2 * i + 1], is_first=i == 4))
+    odd = rb[:]["reward"] % 4 == 1
+    assert rb[odd]["reward"].tolist() == [1, 5, 9]  # a mask over all records, as rb[:] has them
+    apart = torch.tensor([[0, 2, 4], [STREAM + 5, STREAM, 3]])
+    found = rb[apart]
+    assert found["reward"].tolist() == [[0, 4, 8], [11, 1, 6]]
+    assert found["obs", "height"].tolist() == found["reward"].tolist()
+    assert not found["is_last"].any()  # no record here stands before the reset at 4
+    assert rb[torch.tensor([[2, 3, 4]])]["is_last"].tolist() == [[False, True, False]]
+    with pytest.raises(IndexError, match=r"position 6 .*: an index is a position.* slice counts"):
+        rb[6]  # the first record of env 1 when all are counted
+
+
 def test_a_state_of_another_buffer_is_refused(make: Any, tmp_path: Path) -> None:
     theirs = ReplayBuffer(storage=LazyTensorStorage(4))
     theirs.extend(TensorDict({"x": torch.zeros(2)}, [2]))
