@@ -16,6 +16,7 @@ from dreamer_plugin.errors import UsageError
 from dreamer_plugin.spaces import ObsKey, Spaces
 
 ENV = "env"  # int64 [], whose record it is; optional, where records of several envs are mixed
+_MANY = 1 << 16  # numbers
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,10 @@ class Field:
         tensor = records.get(self.key, None)
         if tensor is None:
             raise UsageError(f"the record has no {self.name!r}")
+        return self.take(tensor)
+
+    def take(self, tensor: Tensor) -> np.ndarray:
+        """Values `[N, *shape]` as an array, checked; raises as `read` does."""
         if tensor.shape[1:] != self.shape or tensor.ndim == 0:
             shape = list(tensor.shape[1:])
             raise UsageError(
@@ -84,13 +89,28 @@ class Field:
         elif self.dtype == torch.uint8 and tensor.dtype != torch.uint8:
             raise UsageError(f"{self.name!r} is {tensor.dtype}, the replay keeps {self.dtype}")
         array = self.to_array(tensor)
-        if self.checked and not np.isfinite(array).all():
-            bad = tensor.flatten()[~np.isfinite(array).reshape(-1)][0].item()
-            raise UsageError(
-                f"{self.name!r} holds {bad}: every number must be finite in float32; pass the env "
-                "through dreamer_envs.wrap to learn which env and value it was"
-            )
+        if self.checked:
+            self._check_finite(tensor, array)
         return array
+
+    def _check_finite(self, tensor: Tensor, array: np.ndarray) -> None:
+        """Look at what is kept, in which a number may be too large, and name what was given."""
+        kept = self.to_tensor(array)
+        # Latents come by the million: a sum takes half as long, and may itself be too large.
+        if array.size > _MANY and math.isfinite(kept.sum()):
+            return
+        finite = np.isfinite(kept.float().numpy())  # NumPy lacks bfloat16
+        if not finite.all():
+            bad = tensor.flatten()[~finite.reshape(-1)][0].item()
+            remedy = (
+                "the weights of the agent, or what it saw, made its state so"
+                if self.is_latent
+                else "pass the env through dreamer_envs.wrap to learn which env and value it was"
+            )
+            raise UsageError(
+                f"{self.name!r} holds {bad}: every number must be finite in "
+                f"{str(self.dtype).removeprefix('torch.')}; {remedy}"
+            )
 
     def _check_classes(self, tensor: Tensor) -> None:
         if not tensor.numel():
@@ -124,8 +144,8 @@ def record_fields(
         Field(keys.IS_FIRST, (), torch.bool),
         Field(keys.IS_LAST, (), torch.bool),
         Field(keys.IS_TERMINAL, (), torch.bool),
-        Field(keys.DETER, (deter,), latent_dtype),
-        Field(keys.STOCH, tuple(stoch_shape), stoch_dtype),
+        Field(keys.DETER, (deter,), latent_dtype, checked=True),
+        Field(keys.STOCH, tuple(stoch_shape), stoch_dtype, checked=stoch_dtype.is_floating_point),
     )
 
 

@@ -153,7 +153,7 @@ class RecordReplay(ReplayBuffer):  # type: ignore[misc]  # torchrl has no types
         # One copy off the device for all rows, before the lock is taken.
         values = {key: latents.get(key).detach().cpu() for key in (keys.DETER, keys.STOCH)}
         with self._replay_lock:
-            self._storage.write(index.cpu().numpy(), values)
+            self._storage.write(index.cpu(), values)
 
     def reseed(self, words: Sequence[int]) -> None:
         """Draw other windows from here on."""
@@ -303,6 +303,10 @@ def write_back(rb: RecordReplay, index: Tensor, latents: TensorDictBase) -> None
     Args:
         rb: the replay. index: `[B, T]`, a slice of columns of a sample's `index`.
         latents: `[B, T]` with deter and stoch, in storage form.
+
+    Raises:
+        UsageError: when latents are of another shape than the index, or not finite; then none is
+            stored.
     """
     rb.write_back(index, latents)
 

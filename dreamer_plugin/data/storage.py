@@ -160,18 +160,34 @@ class SegmentStorage(Storage):  # type: ignore[misc]  # torchrl has no types
         """Refused: a record does not change; see `write` for its latents."""
         raise UsageError("records in replay do not change: use extend, or write_back for latents")
 
-    def write(self, index: Int64, values: Mapping[Any, Tensor]) -> None:
+    def write(self, index: Tensor, values: Mapping[Any, Tensor]) -> None:
         """Overwrite fields of windows, passing over records that have gone.
 
         Args:
-            index: positions `[B, L]`, neighbours along L. values: `[B, L, *shape]` by key.
+            index: positions `[B, L]`, copied in one piece where they are neighbours along L.
+            values: `[B, L, *shape]` by key.
+
+        Raises:
+            UsageError: names the key that is of another shape, or what is wrong with its values.
         """
-        columns = [i for i, field in enumerate(self.fields) if field.key in values]
-        sources = [self.fields[i].to_array(values[self.fields[i].key]) for i in columns]
-        for row, start in enumerate(index[:, 0].tolist()):
+        fields = [field for field in self.fields if field.key in values]
+        for field in fields:
+            shape = values[field.key].shape
+            if index.ndim != 2 or shape[:2] != index.shape:
+                raise UsageError(
+                    f"{field.name!r} is {list(shape)} for an index {list(index.shape)}: pass the "
+                    "positions [B, L] of these very columns, for example batch['index'][:, 1:]"
+                )
+        batch = index.shape if follows(index).all() else (index.numel(), 1)
+        columns = [self.fields.index(field) for field in fields]
+        sources = [
+            field.take(values[field.key].flatten(0, 1)).reshape(*batch, *field.shape)
+            for field in fields
+        ]
+        for row, start in enumerate(index.reshape(batch)[:, 0].tolist()):
             env, record = divmod(start, STREAM)
-            gone = min(max(self.tails[env] - record, 0), index.shape[1])
-            there = min(index.shape[1], self.heads[env] - record)  # fewer than before a `load`
+            gone = min(max(self.tails[env] - record, 0), batch[1])
+            there = min(batch[1], self.heads[env] - record)  # fewer than before a `load`
             for at, segment, part in self._pieces(start + gone, max(there - gone, 0)):
                 if self._frozen is not None:
                     self._frozen.before_write(segment, part)

@@ -374,6 +374,28 @@ def test_latents_of_records_that_have_gone_are_dropped(make: Any, records: Any) 
     assert rb[torch.arange(30, 40)]["deter"][:, 0].tolist() == list(range(30, 40))
 
 
+def test_latents_of_other_columns_or_not_finite_are_refused(make: Any, records: Any) -> None:
+    rb = make(1, 50, 4, latent_dtype=torch.bfloat16)
+    for i in range(10):
+        rb.extend(records([i]))
+    batch, before = rb.sample(), rb[:]
+    index, latents = batch["index"], batch.select("deter", "stoch")
+    latents["deter"] = latents["deter"] + 20
+    with pytest.raises(UsageError, match=r"'deter' is \[2, 4, 5\] for an index \[2, 3\]: pass"):
+        write_back(rb, index[:, 1:], latents)
+    with pytest.raises(UsageError, match=r"is \[8, 5\] for an index \[8\]"):
+        write_back(rb, index.reshape(-1), latents.reshape(-1))
+    odd = latents.clone()
+    odd["deter"][1, 2, 3] = float("nan")
+    with pytest.raises(UsageError, match="'deter' holds nan: .* finite in bfloat16; the weights"):
+        write_back(rb, index, odd)
+    assert (rb[:] == before).all()
+    write_back(rb, index[:, ::3], latents[:, ::3])  # not neighbours: one by one
+    changed = rb[:]["deter"][:, 0] - before["deter"][:, 0]
+    assert set(changed.nonzero().flatten().tolist()) == set(index[:, ::3].flatten().tolist())
+    assert changed.unique().tolist() == [0, 20]
+
+
 # As a TorchRL buffer.
 
 
@@ -446,6 +468,7 @@ def test_records_of_one_env_can_come_at_once(make: Any, records: Any) -> None:
         (("obs", "vector"), torch.tensor([[1.0, float("nan")]]), "'obs/vector' holds nan"),
         ("reward", torch.tensor([1e300], dtype=torch.float64), "'reward' holds 1e[+]300"),
         ("action", torch.tensor([[float("inf"), 0, 0]]), "'action' holds inf"),
+        ("deter", torch.tensor([[0, 0, 0, 0, float("nan")]]), "'deter' holds nan.*the weights"),
         (("obs", "image"), torch.zeros(1, 4, 4, 3), "'obs/image' is torch.float32"),
         (("obs", "image"), torch.zeros(1, 3, 4, 4, dtype=torch.uint8), r"\[4, 4, 3\]"),
         (("obs", "kind"), torch.tensor([300]), "'obs/kind' holds 300"),
