@@ -43,13 +43,20 @@ class OnDisk:
         folder: on the disk to use; made if needed.
 
     Raises:
-        UsageError: on a system that cannot do this.
+        UsageError: on a system that cannot do this, or for a folder that cannot be made.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         if not OPEN_FILES.is_dir():
             raise UsageError(f"a replay on disk needs Linux ({OPEN_FILES}); keep it in memory")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"replay cannot lie in {self.folder}: {error.strerror}; name another folder with "
+                "replay.folder"
+            ) from error
 
     def __call__(self, fields: Sequence[Field], count: int) -> Segment:
         """Arrays for `count` records in a new file.
@@ -80,7 +87,9 @@ class OnDisk:
                 return torch.from_file(path, shared=True, size=size, dtype=torch.uint8).numpy()
         except (OSError, RuntimeError) as error:  # the latter is PyTorch's
             reason = error.strerror if isinstance(error, OSError) else error
-            free = f", {shutil.disk_usage(self.folder).free:,} free" * self.folder.is_dir()
+            free = ""
+            if self.folder.is_dir():
+                free = f", {shutil.disk_usage(self.folder).free:,} free"
             raise UsageError(
                 f"replay cannot take another {size:,} bytes in {self.folder}: {reason}{free}; "
                 "lower replay.capacity, or name another disk with replay.folder"

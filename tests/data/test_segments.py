@@ -127,8 +127,21 @@ def test_a_full_disk_is_said(
 
 def test_a_folder_that_cannot_be_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
+    for folder, words in (
+        (tmp_path / "file", "File exists"),
+        (tmp_path / "file" / "below", "Not a directory"),
+        (Path("/proc/none"), "No such file"),
+    ):
+        with pytest.raises(UsageError, match=f"in {folder}: {words}.*; .* with replay.folder"):
+            OnDisk(folder)
+
+
+def test_a_folder_that_has_become_a_file_is_said(tmp_path: Path) -> None:
+    on_disk = OnDisk(tmp_path / "replay")
+    on_disk.folder.rmdir()
+    on_disk.folder.write_text("")
     with pytest.raises(UsageError, match="File exists; .*another disk with replay.folder"):
-        OnDisk(tmp_path / "file")(FIELDS, 1)
+        on_disk(FIELDS, 1)
 
 
 def test_other_systems_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
