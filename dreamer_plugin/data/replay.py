@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -260,8 +261,11 @@ def make_replay(
     Raises:
         UsageError: where these do not go together.
     """
-    window = length + context
     _check_sizes(num_envs=num_envs, capacity=capacity, batch_size=batch_size, length=length)
+    _check_sizes(0, context=context, seed=seed)
+    if context > 1:
+        raise UsageError(f"replay: context must be 0 or 1, got {context}")
+    window = length + context
     fields = record_fields(spaces, deter, stoch_shape, stoch_dtype, latent_dtype)
     allocate = in_memory if folder is None else OnDisk(folder)
     storage = SegmentStorage(fields, num_envs, capacity, window, allocate)
@@ -437,7 +441,9 @@ def _check_episodes(sampling: str, capacity: int, length: int, context: int, onl
         )
 
 
-def _check_sizes(**sizes: int) -> None:
+def _check_sizes(least: int = 1, /, **sizes: int) -> None:
     for name, value in sizes.items():
-        if value < 1:
-            raise UsageError(f"replay: {name} must be at least 1, got {value}")
+        if not isinstance(value, Integral):
+            raise UsageError(f"replay: {name} must be a whole number, got {value!r}")
+        if value < least:
+            raise UsageError(f"replay: {name} must be at least {least}, got {value}")

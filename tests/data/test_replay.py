@@ -493,6 +493,22 @@ def test_a_capacity_beyond_all_memory_is_refused(make: Any, sampling: Any) -> No
         make(1, 2**50, 3, **sampling)
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("context", 2, "context must be 0 or 1, got 2"),
+        ("context", -1, "context must be at least 0, got -1"),
+        ("seed", -1, "seed must be at least 0, got -1"),
+        ("capacity", 1000.0, "capacity must be a whole number, got 1000.0"),
+        ("length", "8", "length must be a whole number, got '8'"),
+    ],
+)
+def test_a_wrong_size_is_named(spaces: Spaces, option: str, value: Any, words: str) -> None:
+    sizes = {"num_envs": 1, "capacity": 10, "batch_size": 2, "length": 3} | {option: value}
+    with pytest.raises(UsageError, match=words):
+        make_replay(spaces, **sizes, deter=5, stoch_shape=(2,))
+
+
 def test_wrong_counts_are_named(make: Any, records: Any) -> None:
     rb = make(2, 10, 3)
     with pytest.raises(UsageError, match="env="):
