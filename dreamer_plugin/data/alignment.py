@@ -161,7 +161,7 @@ class Aligner:
         steps = steps.cpu()
         ends = steps["next", "done"].reshape(steps.batch_size)
         if ends.any():
-            _require(steps, ("next", "terminated"), *(("next", *key) for key in obs))
+            _require(steps, ("next", "terminated"), *map(_after, obs))
         departed = self._departed(steps)
         if not ends.any():
             return departed.transpose(0, 1).reshape(-1)
@@ -288,8 +288,20 @@ def from_slices(
         Records `[B, 1 + S]`, the first column context.
 
     Raises:
-        UsageError: when an episode ends inside a slice, or actions are not encoded.
+        UsageError: when an episode ends inside a slice, actions are not encoded, keys are missing,
+            or there are no whole slices of this length.
     """
+    count = slices.numel()
+    if length < 1 or count % length:
+        raise UsageError(
+            f"{count} transitions are no slices of length={length}: pass the slice_len of the sampler"
+        )
+    _require(slices, keys.ACTION, "is_init", *(("next", k) for k in ("reward", "done", "terminated")))
+    if not obs_keys and keys.OBS not in slices.keys():
+        raise UsageError(
+            f"slices hold {sorted(slices.keys())} and no 'obs': name where observations stand, for "
+            "example obs_keys={'vector': 'observation'}"
+        )
     steps = slices.reshape(-1, length)
     shape = steps.batch_size
     if steps[keys.ACTION].ndim != 3:
@@ -301,12 +313,13 @@ def from_slices(
         row = int(done[:, :-1].any(1).nonzero()[0, 0])
         raise UsageError(f"slice {row} goes on after its episode ended; sample with strict slices")
     names = obs_keys or {name: (keys.OBS, name) for name in steps[keys.OBS].keys()}
+    _require(steps, *names.values(), *map(_after, names.values()))
     action = steps[keys.ACTION].float()
     reward = steps["next", "reward"].reshape(shape).float()
     terminal = done & steps["next", "terminated"].reshape(shape)
     count = shape[0]
     no = done.new_zeros(count, 1)
-    obs = {n: torch.cat([steps[k], _next(steps, k)[:, -1:]], 1) for n, k in names.items()}
+    obs = {n: torch.cat([steps[k], steps[_after(k)][:, -1:]], 1) for n, k in names.items()}
     records = TensorDict(
         {
             keys.OBS: TensorDict(obs, [count, length + 1]),
@@ -326,9 +339,8 @@ def from_slices(
     return torch.where(begun[:, None], torch.cat([blank, records[:, :-1]], 1), records)
 
 
-def _next(steps: TensorDictBase, key: Any) -> Tensor:
-    value: Tensor = steps[("next", *key) if isinstance(key, tuple) else ("next", key)]
-    return value
+def _after(key: Key) -> Key:
+    return ("next", key) if isinstance(key, str) else ("next", *key)
 
 
 def _require(steps: TensorDictBase, *needed: Key) -> None:

@@ -60,6 +60,26 @@ def test_a_slice_over_an_end_is_refused():
         from_slices(two, 4, **LATENT)
 
 
+@pytest.mark.parametrize("length", [3, 0, -4])
+def test_a_length_that_is_not_the_samplers_is_named(length):
+    with pytest.raises(UsageError, match=f"8 transitions are no slices of length={length}: pass"):
+        from_slices(episode(8), length, **LATENT)
+
+
+def test_missing_keys_are_named_with_what_gives_them():
+    with pytest.raises(UsageError, match="no 'is_init': add InitTracker"):
+        from_slices(episode(4).exclude("is_init"), 4, **LATENT)
+    elsewhere = episode(4).rename_key_(("obs", "vector"), "observation")
+    elsewhere = elsewhere.rename_key_(("next", "obs", "vector"), ("next", "observation"))
+    elsewhere = elsewhere.exclude("obs", ("next", "obs"))
+    with pytest.raises(UsageError, match="no 'obs': name .* obs_keys={'vector': 'observation'}"):
+        from_slices(elsewhere, 4, **LATENT)
+    with pytest.raises(UsageError, match="no 'pixels'"):
+        from_slices(elsewhere, 4, **LATENT, obs_keys={"vector": "pixels"})
+    batch = from_slices(elsewhere, 4, **LATENT, obs_keys={"vector": "observation"})
+    assert (batch == from_slices(episode(4), 4, **LATENT)).all()
+
+
 def test_the_agent_learns_from_torchrls_own_buffer():
     sampler = SliceSampler(slice_len=5, end_key=("next", "done"), init_key=None, truncated_key=None)
     buffer = ReplayBuffer(storage=LazyTensorStorage(100), sampler=sampler, batch_size=20)
