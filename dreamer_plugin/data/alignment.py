@@ -294,9 +294,11 @@ def from_slices(
     count = slices.numel()
     if length < 1 or count % length:
         raise UsageError(
-            f"{count} transitions are no slices of length={length}: pass the slice_len of the sampler"
+            f"{count} transitions are no slices of length={length}: pass the sampler's slice_len"
         )
-    _require(slices, keys.ACTION, "is_init", *(("next", k) for k in ("reward", "done", "terminated")))
+    _require(
+        slices, keys.ACTION, "is_init", *(("next", k) for k in ("reward", "done", "terminated"))
+    )
     if not obs_keys and keys.OBS not in slices.keys():
         raise UsageError(
             f"slices hold {sorted(slices.keys())} and no 'obs': name where observations stand, for "
