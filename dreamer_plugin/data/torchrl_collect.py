@@ -181,6 +181,11 @@ def torchrl_collector(
     """
     if options.get("split_trajs"):
         raise UsageError("split_trajs=True pads episodes, and replay would hold what pads them")
+    if options.get("reset_at_each_iter"):
+        raise UsageError(
+            "reset_at_each_iter=True cuts episodes, whose last frames and rewards the replay would "
+            "not get; leave it out"
+        )
     if options.get("init_random_frames") and action_spec(aligner.spaces, 1) is None:
         names = ", ".join(key.name for key in aligner.spaces.actions)
         raise UsageError(

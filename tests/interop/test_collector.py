@@ -118,6 +118,8 @@ def test_random_actions_of_a_collector_are_encoded_actions(made):
 def test_what_would_pad_or_falsify_the_replay_is_refused(made):
     with pytest.raises(UsageError, match="split_trajs=True pads episodes"):
         collected(*made, 1, steps=8, options={"split_trajs": True})
+    with pytest.raises(UsageError, match="reset_at_each_iter=True cuts episodes"):
+        collected(*made, 1, steps=8, options={"reset_at_each_iter": True})
     _, spaces, _ = made
     padded = TensorDict({"collector": {"mask": torch.ones(1, 2).bool()}}, [1])
     with pytest.raises(UsageError, match="leave split_trajs out"):
