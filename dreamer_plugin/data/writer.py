@@ -49,12 +49,15 @@ class RecordWriter(Writer):  # type: ignore[misc]  # torchrl has no types
         given = data.get(ENV, None)
         count, num_envs = data.batch_size[0], self._storage.num_envs
         envs = list(range(count)) if given is None else given.reshape(-1).tolist()
-        if len(envs) != count or (envs and not 0 <= min(envs) <= max(envs) < num_envs):
-            raise UsageError(
-                f"{count} records for envs {envs}, but the replay has {num_envs} streams"
-            )
         if given is None and count != num_envs:
             raise UsageError(f"{count} records for {num_envs} envs: say whose they are with env=")
+        if len(envs) != count:
+            raise UsageError(f"{count} records with {len(envs)} values of env: name one of each")
+        odd = [env for env in envs if not 0 <= env < num_envs]
+        if odd:
+            raise UsageError(
+                f"a record is of env {odd[0]}, but the replay has {num_envs} streams, from 0"
+            )
         return envs
 
     def _check_keys(self, data: TensorDictBase) -> None:

@@ -513,8 +513,14 @@ def test_wrong_counts_are_named(make: Any, records: Any) -> None:
     rb = make(2, 10, 3)
     with pytest.raises(UsageError, match="env="):
         rb.extend(records([0]))
-    with pytest.raises(UsageError, match="2 streams"):
-        rb.extend(records([0]), env=[2])
+    with pytest.raises(UsageError, match="2 records for 3 envs"):
+        make(3, 10, 3).extend(records([0, 1]))
+    with pytest.raises(UsageError, match="of env 2, but the replay has 2 streams, from 0"):
+        rb.extend(records([0, 1]), env=[1, 2])
+    with pytest.raises(UsageError, match=r"shape \[\] for records \[2\]: name the env of each"):
+        rb.extend(records([0, 1]), env=7)
+    with pytest.raises(UsageError, match="as one TensorDict, got a list: stack"):
+        rb.extend([records([0, 1])])
     with pytest.raises(UsageError, match="capacity must be at least 1"):
         make(1, 0, 3)
     with pytest.raises(UsageError, match="do not change"):
