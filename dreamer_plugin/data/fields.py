@@ -73,10 +73,14 @@ class Field:
         tensor = records.get(self.key, None)
         if tensor is None:
             raise UsageError(f"the record has no {self.name!r}")
-        return self.take(tensor)
+        return self.take(tensor, self.checked)
 
-    def take(self, tensor: Tensor) -> np.ndarray:
-        """Values `[N, *shape]` as an array, checked; raises as `read` does."""
+    def take(self, tensor: Tensor, finite: bool) -> np.ndarray:
+        """Values `[N, *shape]` as an array, checked; raises as `read` does.
+
+        Args:
+            finite: whether numbers must be.
+        """
         if tensor.shape[1:] != self.shape or tensor.ndim == 0:
             shape = list(tensor.shape[1:])
             raise UsageError(
@@ -89,7 +93,7 @@ class Field:
         elif self.dtype == torch.uint8 and tensor.dtype != torch.uint8:
             raise UsageError(f"{self.name!r} is {tensor.dtype}, the replay keeps {self.dtype}")
         array = self.to_array(tensor)
-        if self.checked:
+        if finite:
             self._check_finite(tensor, array)
         return array
 
@@ -144,8 +148,8 @@ def record_fields(
         Field(keys.IS_FIRST, (), torch.bool),
         Field(keys.IS_LAST, (), torch.bool),
         Field(keys.IS_TERMINAL, (), torch.bool),
-        Field(keys.DETER, (deter,), latent_dtype, checked=True),
-        Field(keys.STOCH, tuple(stoch_shape), stoch_dtype, checked=stoch_dtype.is_floating_point),
+        Field(keys.DETER, (deter,), latent_dtype),
+        Field(keys.STOCH, tuple(stoch_shape), stoch_dtype),
     )
 
 

@@ -136,13 +136,15 @@ class RecordReplay(ReplayBuffer):  # type: ignore[misc]  # torchrl has no types
         """
         if not isinstance(data, TensorDictBase):
             kind = type(data).__name__
-            raise UsageError(f"extend takes records [M] as one TensorDict, got a {kind}: stack them")
+            raise UsageError(
+                f"extend takes records [M] as one TensorDict, got a {kind}: stack them"
+            )
         if env is not None:
             env = torch.as_tensor(env)
             if env.shape != data.batch_size:
                 raise UsageError(
-                    f"env has shape {list(env.shape)} for records {list(data.batch_size)}: name the "
-                    "env of each"
+                    f"env has shape {list(env.shape)} for records {list(data.batch_size)}: name "
+                    "the env of each"
                 )
             data = data.copy().set(ENV, env)
         return super().extend(data, update_priority=update_priority)

@@ -181,7 +181,9 @@ class SegmentStorage(Storage):  # type: ignore[misc]  # torchrl has no types
         batch = index.shape if follows(index).all() else (index.numel(), 1)
         columns = [self.fields.index(field) for field in fields]
         sources = [
-            field.take(values[field.key].flatten(0, 1)).reshape(*batch, *field.shape)
+            field.take(values[field.key].flatten(0, 1), field.dtype.is_floating_point).reshape(
+                *batch, *field.shape
+            )
             for field in fields
         ]
         for row, start in enumerate(index.reshape(batch)[:, 0].tolist()):
