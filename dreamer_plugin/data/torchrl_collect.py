@@ -21,6 +21,7 @@ use this one to combine Dreamer with TorchRL's own parts.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -135,15 +136,11 @@ def torchrl_env(
         first: number of the first env; the others follow.
         processes: one per env, a `ParallelEnv`.
     """
-
-    def make(maker: Callable[[], gym.Env[Any, Any]], seed: int) -> Callable[[], EnvBase]:
-        return lambda: GymWrapper(
-            CollectedEnv(maker(), spaces, seed), categorical_action_encoding=True, device="cpu"
-        )
-
     count = len(makers)
     kind = ParallelEnv if processes else SerialEnv
-    envs = kind(count, [make(m, s) for m, s in zip(makers, seeds, strict=True)], device="cpu")
+    # No lambdas: TorchRL makes an env in this process, too, for each of those.
+    each = [partial(_wrapped, m, spaces, s) for m, s in zip(makers, seeds, strict=True)]
+    envs = kind(count, each, device="cpu")
     state = {
         keys.DETER: Unbounded((count, deter)),
         keys.STOCH: Unbounded((count, *stoch_shape), dtype=stoch_dtype),
@@ -156,6 +153,11 @@ def torchrl_env(
     spec = action_spec(spaces, count)
     encoded = [] if spec is None else [EncodedActions(spec)]
     return TransformedEnv(envs, Compose(InitTracker(), primer, *encoded))
+
+
+def _wrapped(maker: Callable[[], gym.Env[Any, Any]], spaces: Spaces, seed: int) -> EnvBase:
+    collected = CollectedEnv(maker(), spaces, seed)
+    return GymWrapper(collected, categorical_action_encoding=True, device="cpu")
 
 
 def torchrl_collector(
