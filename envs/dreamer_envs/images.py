@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,11 @@ from PIL import Image as Pil
 Image = NDArray[np.uint8]
 
 LUMA = (0.299, 0.587, 1.0 - (0.299 + 0.587))  # not 0.114: they must add up to exactly 1
+
+
+def at_rate(metadata: Mapping[str, Any], rate: float) -> dict[str, Any]:
+    """Metadata of an env that shows `rate` frames a second, as a whole number of at least 1."""
+    return {**metadata, "render_fps": round(rate) or 1}
 
 
 def resize(image: Image, height: int, width: int) -> Image:

@@ -16,7 +16,7 @@ from gymnasium.utils import RecordConstructorArgs
 
 from dreamer_envs import state
 from dreamer_envs.errors import EnvOptionError, FrameError, UnsupportedSpaceError
-from dreamer_envs.images import grayscale, resize
+from dreamer_envs.images import at_rate, grayscale, resize
 from dreamer_envs.observations import checked_reward, image_space, observation, single_name
 
 AnyEnv = gym.Env[Any, Any]
@@ -239,7 +239,7 @@ class ActionRepeat(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._repeat = repeat
         self.action_repeat = repeat * _repeat_of(env)
         if rate := env.metadata.get("render_fps"):
-            self.metadata = {**env.metadata, "render_fps": round(rate / repeat) or 1}
+            self.metadata = at_rate(env.metadata, rate / repeat)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Observation and info of the last repetition, sum of the rewards."""

@@ -17,7 +17,7 @@ from gymnasium import spaces
 
 from dreamer_envs import values
 from dreamer_envs.errors import EnvOptionError
-from dreamer_envs.images import Image, Resizer
+from dreamer_envs.images import Image, Resizer, at_rate
 from dreamer_envs.names import fold
 from dreamer_envs.seeds import SEED_LIMIT
 from dreamer_envs.suites.atari_screen import Screen
@@ -96,7 +96,7 @@ class Atari(gym.Env[Image, Any]):
         if not 0.0 <= sticky <= 1.0:
             raise EnvOptionError(f"sticky is {sticky} for {task}; it is a probability.")
         self.action_repeat = action_repeat
-        self.metadata = {**self.metadata, "render_fps": round(60 / action_repeat) or 1}
+        self.metadata = at_rate(self.metadata, 60 / action_repeat)
         self.render_mode = render_mode
         self._sticky = sticky
         self._resize = Resizer(size, size, gray)

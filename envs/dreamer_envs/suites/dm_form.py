@@ -17,7 +17,7 @@ import numpy as np
 from gymnasium import spaces
 
 from dreamer_envs.errors import EnvOptionError
-from dreamer_envs.images import Image
+from dreamer_envs.images import Image, at_rate
 from dreamer_envs.seeds import WIDE_SEED_LIMIT, simulator_seed
 
 
@@ -53,8 +53,7 @@ class DmEnv(gym.Env[Any, Any]):
         self._own_seed = seed
         self._sim: Any = build(seed or 0)
         if hasattr(self._sim, "control_timestep"):
-            rate = round(1 / self._sim.control_timestep()) or 1
-            self.metadata = {**self.metadata, "render_fps": rate}
+            self.metadata = at_rate(self.metadata, 1 / self._sim.control_timestep())
         self.observation_space = space_of(self._sim.observation_spec())
         self.action_space = space_of(self._sim.action_spec())
 

@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from dreamer_envs import values
 from dreamer_envs.errors import EnvError, EnvOptionError, MissingPackageError
-from dreamer_envs.images import Image
+from dreamer_envs.images import Image, at_rate
 from dreamer_envs.seeds import WIDE_SEED_LIMIT, simulator_seed
 from dreamer_envs.suites import rendering
 
@@ -66,8 +66,8 @@ class ControlSuite(gym.Env[dict[str, Any], Any]):
         self._suite = _import_suite(draws, who)
         self._build(0)
         self._check_picture()
-        rate = 1 / (self._sim.control_timestep() * action_repeat)
-        self.metadata = {**self.metadata, "render_fps": round(rate) or 1}
+        seconds = self._sim.control_timestep() * action_repeat
+        self.metadata = at_rate(self.metadata, 1 / seconds)
         bounds = self._sim.action_spec()
         self._before_reset = self._random_state()
         self.observation_space = self._observation_space()

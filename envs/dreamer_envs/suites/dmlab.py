@@ -19,7 +19,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from dreamer_envs import values
-from dreamer_envs.images import Image
+from dreamer_envs.images import Image, at_rate
 from dreamer_envs.names import fold
 from dreamer_envs.suites.task_names import DMLAB
 
@@ -87,7 +87,7 @@ class Lab(gym.Env[Any, Any]):
         values.one_of(who, actions=(actions, ACTIONS), renderer=(renderer, RENDERERS))
         values.drawing(who, render_mode)
         self.render_mode, self.action_repeat = render_mode, action_repeat
-        self.metadata = {**self.metadata, "render_fps": round(60 / action_repeat) or 1}
+        self.metadata = at_rate(self.metadata, 60 / action_repeat)
         self._words = task.startswith("language") if words is None else words
         self._actions = [np.array(action, np.intc) for action in ACTIONS[actions]]
         # Lab takes texts only.

@@ -61,7 +61,7 @@ def make(
         raise EnvOptionError(
             f"obs={obs!r} of gym/{task} needs render_mode='rgb_array', not {render_mode!r}."
         )
-    if drawn and fast_render and _is_mujoco(task):
+    if drawn and fast_render:
         kwargs = {"width": size, "height": size, **kwargs}
     env = _make(task, "rgb_array" if drawn else render_mode, kwargs)
     modes = tuple(filter(None, env.unwrapped.metadata.get("render_modes") or ()))
