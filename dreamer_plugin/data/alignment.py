@@ -160,10 +160,11 @@ class Aligner:
         steps = transitions.unsqueeze(-1) if transitions.ndim == 1 else transitions
         steps = steps.cpu()
         ends = steps["next", "done"].reshape(steps.batch_size)
-        if ends.any():
+        ended = bool(ends.any())
+        if ended:
             _require(steps, ("next", "terminated"), *map(_after, obs))
         departed = self._departed(steps)
-        if not ends.any():
+        if not ended:
             return departed.transpose(0, 1).reshape(-1)
         arrived = self._arrived(steps[ends], departed[ENV][ends])
         # In one line by time, then env; a last frame directly after the frame it was reached from.
@@ -196,15 +197,14 @@ class Aligner:
     def _env(self, steps: TensorDictBase) -> Tensor:
         """The env of each of the transitions `[N, T]`, one and another one in every row."""
         shape = steps.batch_size
-        every = torch.arange(self.num_envs)[:, None].expand(-1, shape[1])
         env = steps.get(ENV, None)
         if env is None:
-            if len(every) != shape[0]:
+            if shape[0] != self.num_envs:
                 raise UsageError(
                     f"transitions are {shape[0]} rows for {self.num_envs} envs: pass one row of "
                     "each, or say under 'env' whose they are"
                 )
-            return every
+            return torch.arange(self.num_envs)[:, None].expand(-1, shape[1])
         env = env.reshape(shape)
         moved = (env != env[:, :1]).nonzero()
         if len(moved):
@@ -291,10 +291,10 @@ def from_slices(
         UsageError: when an episode ends inside a slice, actions are not encoded, keys are missing,
             or there are no whole slices of this length.
     """
-    count = slices.numel()
-    if length < 1 or count % length:
+    given = slices.numel()
+    if length < 1 or given % length:
         raise UsageError(
-            f"{count} transitions are no slices of length={length}: pass the sampler's slice_len"
+            f"{given} transitions are no slices of length={length}: pass the sampler's slice_len"
         )
     _require(
         slices, keys.ACTION, "is_init", *(("next", k) for k in ("reward", "done", "terminated"))

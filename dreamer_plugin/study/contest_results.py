@@ -98,7 +98,7 @@ def write_results(contest: Contest, folder: Path, draws: int = RESAMPLES) -> lis
     title = f"{contest.env}: {', '.join(contest.agents)}"
     files[3].write_text(page.page(title, parts), encoding="utf-8")
     if not (chart := standing_alone(_by_step(contest, curves))):
-        return [file for file in files if file != files[2]]  # no cell was evaluated yet
+        return [*files[:2], files[3]]  # no cell was evaluated yet
     files[2].write_text(chart, encoding="utf-8")
     return files
 
