@@ -42,18 +42,17 @@ def fold(weight: Tensor) -> Tensor:
         together.
     """
     with torch.autocast(weight.device.type, enabled=False):  # sums of taps are rounded once
-        taps = _seen_by(weight.shape[-1]).to(weight)
+        taps = _seen_by(weight.shape[-1], weight.device).to(weight)
         folded = torch.einsum("ocab,iua,jvb->oijcuv", weight, taps, taps)
     return folded.flatten(0, 2)
 
 
-def _seen_by(kernel: int) -> Tensor:
+def _seen_by(kernel: int, device: torch.device) -> Tensor:
     """Which tap of a filter sees which pixel: `[2, k, K]`, place, pixel, tap."""
     half = kernel // 2
     reach = (half + 1) // 2
-    pixels = range(-reach, reach + 1)
-    sees = [
-        [[(place + tap - half) // 2 == pixel for tap in range(kernel)] for pixel in pixels]
-        for place in range(2)
-    ]
-    return torch.tensor(sees)
+    # Made where it is needed: a copy from the host would be waited for in every update.
+    places, taps = torch.arange(2, device=device), torch.arange(kernel, device=device)
+    pixels = torch.arange(-reach, reach + 1, device=device)
+    seen = torch.div(places[:, None] + taps - half, 2, rounding_mode="floor")  # 2 K
+    return seen.unsqueeze(1) == pixels[:, None]
