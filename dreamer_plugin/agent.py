@@ -16,7 +16,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from tensordict import TensorDict
@@ -30,31 +30,17 @@ from dreamer_plugin.behavior.imagine import (
     imagine,
     with_true_start,
 )
-from dreamer_plugin.errors import NotFiniteUpdate, UsageError
+from dreamer_plugin.errors import UsageError
 from dreamer_plugin.nets.products import fast_products
 from dreamer_plugin.ops.shift import shifted
-from dreamer_plugin.optim import GroupedOptimizer
+from dreamer_plugin.optim import GroupedOptimizer, Numbers
 from dreamer_plugin.spaces import Spaces
+from dreamer_plugin.updating import Losses, Turn, Updated, finite_each
 from dreamer_plugin.world.model import WorldModel
 from dreamer_plugin.world.rssm import forget
 
 _OF_BEHAVIOR = ("policy", "value", "repval")
 _LEARNED = "optimizer."  # begins the names of what the optimiser saves
-
-
-@dataclass(frozen=True)
-class Losses:
-    """What one batch gives: losses, states to write back, numbers to log.
-
-    Args:
-        each: loss name to its values, `[B, T]`-like. total: the weighted sum of means, 0-d.
-        states: `[B, T]` from the world's `observe`. metrics: name to 0-d tensor.
-    """
-
-    each: dict[str, Tensor]
-    total: Tensor
-    states: TensorDict
-    metrics: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -109,6 +95,7 @@ class Agent(nn.Module):
         self.dreams, self.shift = dreams, shift
         self.precision, self.context = precision, context
         self.dream_step: Step = dream_step
+        self.updating: Updating = Agent.update_on_device
         self.generator = torch.Generator(self.device).manual_seed(seed)
 
     @property
@@ -219,36 +206,40 @@ class Agent(nn.Module):
         """
         turns, update = self.optimizer.turns, self.updates
         model, behavior = (turns.learns(part, update) for part in ("model", "behavior"))
+        follows = behavior and self.behavior.slow.due(turns.made("behavior", update))
+        turn = Turn(model, behavior, follows)
+        updated = self.updating(self, batch, turn, self.optimizer.numbers())
+        finite = bool(updated.finite)  # waits for the device, which has all of its work by now
+        self.optimizer.updates = update + finite
+        if not finite:
+            self.optimizer.zero_grad(set_to_none=True)
+            raise updated.error()
+        return updated.latents, updated.metrics
+
+    def update_on_device(
+        self, batch: TensorDict, turn: Turn, numbers: Sequence[Numbers]
+    ) -> Updated:
+        """The work of `update`; those of one turn differ in nothing but what tensors hold.
+
+        Args:
+            batch: as of `update`. turn: who learns. numbers: of the optimiser.
+        """
         before = [buffer.clone() for buffer in self.buffers()]  # the losses move normalisers
         with fast_products(self.device, self.precision):
-            losses = self.losses(self.unroll_context(batch), model, behavior)
+            losses = self.losses(self.unroll_context(batch), turn.model, turn.behavior)
             self.optimizer.zero_grad(set_to_none=True)
             losses.total.backward()
-        finite, each_finite = self._finite(losses.total)
-        self.optimizer.step(finite=finite)
-        if behavior:
-            self.behavior.follow(turns.made("behavior", update), finite)
+        grads = {n: p.grad for n, p in self.named_parameters() if p.grad is not None}
+        each_finite = finite_each(grads.values())
+        finite = losses.total.detach().isfinite() & each_finite.all()
+        self.optimizer.step(finite=finite, numbers=numbers)
+        if turn.follows:
+            self.behavior.follow(finite)
         for buffer, old in zip(self.buffers(), before, strict=True):
             buffer.copy_(torch.where(finite, buffer, old))
-        if not finite:  # the one place that waits for the device, which has all of its work by now
-            self.optimizer.updates = update
-            raise self._not_finite(losses, each_finite)
         norms = {f"grad_norm/{name or 'all'}": norm for name, norm in self.optimizer.norms.items()}
-        return self.latents(losses.states), losses.metrics | norms
-
-    def _finite(self, total: Tensor) -> tuple[Tensor, Tensor]:
-        """Whether loss and gradients are, 0-d, and which gradients `[params]`; nothing is read."""
-        grads = [param.grad for param in self.parameters() if param.grad is not None]
-        # Nor are those whose squares overflow: the optimiser's average would never be finite again.
-        each = torch.stack(list(torch._foreach_norm(grads))).isfinite()
-        return total.detach().isfinite() & each.all(), each
-
-    def _not_finite(self, losses: Losses, each_finite: Tensor) -> NotFiniteUpdate:
-        means = {name: float(value.detach().mean()) for name, value in losses.each.items()}
-        names = [name for name, param in self.named_parameters() if param.grad is not None]
-        odd = [name for name, fine in zip(names, each_finite.tolist(), strict=True) if not fine]
-        self.optimizer.zero_grad(set_to_none=True)
-        return NotFiniteUpdate(means, odd)
+        metrics = losses.metrics | norms
+        return Updated(self.latents(losses.states), metrics, finite, each_finite, list(grads))
 
     def unroll_context(self, batch: TensorDict) -> TensorDict:
         """Cut the context column off: `[B, 1+T]` records to the `[B, T]` the world observes.
@@ -475,3 +466,6 @@ class Agent(nn.Module):
         else:
             digest = hashlib.sha256(saved.numpy().tobytes()).digest()
             self.generator.manual_seed(int.from_bytes(digest[:7], "little"))
+
+
+Updating: TypeAlias = Callable[[Agent, TensorDict, Turn, Sequence[Numbers]], Updated]

@@ -59,22 +59,29 @@ def worth_compiling(word: str, device: torch.device, updates: float) -> tuple[bo
     """Whether to compile, and what to tell about it.
 
     Args:
-        word: `off`, `on`, or `auto`: on where a compiler is at hand and the run is long enough.
+        word: `off`, `on`, `graph`: on, and replayed (`graphs.py`), or `auto`: on where a compiler
+            is at hand and the run is long enough.
         device: where the agent learns. updates: how many the run will make.
 
     Raises:
-        UsageError: when `on` is asked for and nothing can be compiled.
+        UsageError: when `on` or `graph` is asked for and nothing can be compiled, or replayed.
     """
     if word == "off":
         return False, "off"
+    if word == "graph" and device.type != "cuda":
+        raise UsageError(
+            f"compile=graph: only CUDA devices replay updates, and this agent learns on "
+            f"{device.type}: use compile=on"
+        )
     missing = compiler_missing(device)
-    if missing and word == "on":
-        raise UsageError(f"compile=on: {missing}, or use compile=off")
+    if missing and word != "auto":
+        raise UsageError(f"compile={word}: {missing}, or use compile=off")
     if missing:
         return False, f"off: {missing}"
     if word == "auto" and updates < _LEAST_UPDATES:
         return False, f"off: {updates:,.0f} updates do not pay for compiling"
-    return True, "on: the first update waits for the compiler, a minute or two"
+    replayed = "; after some, they are replayed" if word == "graph" else ""
+    return True, f"on: the first update waits for the compiler, a minute or two{replayed}"
 
 
 def compiler_missing(device: torch.device) -> str:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -97,6 +97,23 @@ class Turns:
         return model if part == "model" else updates - model
 
 
+Number: TypeAlias = float | Tensor  # a tensor is 0-d, on the parameters' device
+
+
+class Numbers(NamedTuple):
+    """What differs in a group's step from update to update.
+
+    Args:
+        rate: learning rate. keep: what decay leaves of a parameter.
+        square, momentum: share of their averages that has been filled since they were zero.
+    """
+
+    rate: Number
+    keep: Number
+    square: Number
+    momentum: Number
+
+
 _SLOTS = ("square", "momentum")
 _COUNTS = ("updates", "begun")
 
@@ -114,11 +131,11 @@ class _Gate:
     def __init__(self, finite: Tensor | None = None) -> None:
         self._finite = finite
 
-    def factor(self, x: float) -> float | Tensor:
+    def factor(self, x: Number) -> Number:
         """`x`, else 1."""
         return x if self._finite is None else torch.where(self._finite, x, 1.0)
 
-    def divisor(self, x: float) -> float | Tensor:
+    def divisor(self, x: Number) -> Number:
         """`x`, else infinity."""
         return x if self._finite is None else torch.where(self._finite, x, math.inf)
 
@@ -254,9 +271,25 @@ class GroupedOptimizer(torch.optim.Optimizer):
         # Averages that were not saved with the weights begin here; older states never lack them.
         self.begun = int(state.get("begun", 0)) if self.state else self.updates
 
+    def numbers(self) -> list[Numbers]:
+        """Of the coming update, by group; those of one that does not learn mean nothing."""
+        return [self._numbers(group) for group in self.param_groups]
+
+    def _numbers(self, group: dict[str, Any]) -> Numbers:
+        part = "model" if group["name"] == "model" else "behavior"
+        # Its own updates, this one included, and those of them that the averages have seen.
+        made, begun = (self.turns.made(part, n) for n in (self.updates + 1, self.begun))
+        rate = self.schedule(made - 1, group["lr"])
+        decay = group["weight_decay"] * (rate if self.decay_by_rate else 1.0)
+        filled = (1 - beta ** (made - begun) for beta in (self.beta2, self.beta1))
+        return Numbers(rate, 1 - decay, *filled)
+
     @torch.no_grad()
     def step(  # type: ignore[override]
-        self, closure: Callable[[], float] | None = None, finite: Tensor | None = None
+        self,
+        closure: Callable[[], float] | None = None,
+        finite: Tensor | None = None,
+        numbers: Sequence[Numbers] | None = None,
     ) -> None:
         """One update of every parameter that has a gradient; gradients are clipped in place.
 
@@ -264,6 +297,7 @@ class GroupedOptimizer(torch.optim.Optimizer):
             closure: refused.
             finite: 0-d bool on the parameters' device. If it is false, parameters and averages stay
                 as they are and gradients become zero; `updates` counts it. The host does not wait.
+            numbers: of this update, by default `numbers()`.
         """
         if closure is not None:
             name = type(self).__name__
@@ -273,13 +307,12 @@ class GroupedOptimizer(torch.optim.Optimizer):
             p.grad for g in self.param_groups for p in g["params"] if p.grad is not None
         )
         self._clip_groups()
+        numbers = numbers or self.numbers()
         self.updates += 1
-        for group in self.param_groups:
+        for group, own in zip(self.param_groups, numbers, strict=True):
             params = [p for p in group["params"] if p.grad is not None]
             if params:
-                part = "model" if group["name"] == "model" else "behavior"
-                made, begun = (self.turns.made(part, n) for n in (self.updates, self.begun))
-                self._step_group(group, params, made, made - begun)
+                self._step_group(group, params, own)
 
     def _clip_groups(self) -> None:
         self.norms = {}
@@ -289,16 +322,8 @@ class GroupedOptimizer(torch.optim.Optimizer):
             if grads and groups[0]["clip"]:
                 self.norms[name] = clip_global_(grads, groups[0]["clip"])
 
-    def _step_group(
-        self, group: dict[str, Any], params: list[Tensor], updates: int, averaged: int
-    ) -> None:
-        """One step of the group's parameters that have a gradient.
-
-        Args:
-            updates: the group's own, this one included.
-            averaged: those of them that the averages have seen.
-        """
-        rate, weight_decay = self.schedule(updates - 1, group["lr"]), group["weight_decay"]
+    def _step_group(self, group: dict[str, Any], params: list[Tensor], numbers: Numbers) -> None:
+        """One step of the group's parameters that have a gradient."""
         grads = [p.grad for p in params if p.grad is not None]
         if self.agc:
             norm = clip_adaptive_(grads, params, self.agc, self.agc_min)
@@ -309,26 +334,35 @@ class GroupedOptimizer(torch.optim.Optimizer):
         momenta = [self._slot(p, "momentum") for p in params]
         torch._foreach_mul_(squares, self._gate.factor(self.beta2))
         torch._foreach_addcmul_(squares, grads, grads, 1 - self.beta2)
-        correction = 1 - self.beta2**averaged
-        scale = torch._foreach_div(squares, correction)
+        scale = torch._foreach_div(squares, numbers.square)
         torch._foreach_sqrt_(scale)
         eps = group["eps"]
-        torch._foreach_add_(scale, eps / math.sqrt(correction) if self.raw_eps else eps)
-        update = self._direction(grads, list(scale), momenta, averaged)
-        if weight_decay:
-            decay = weight_decay * (rate if self.decay_by_rate else 1.0)
-            torch._foreach_mul_(params, self._gate.factor(1 - decay))
-        torch._foreach_add_(params, update, alpha=-rate)
+        torch._foreach_add_(scale, eps / numbers.square**0.5 if self.raw_eps else eps)
+        update = self._direction(grads, list(scale), momenta, numbers.momentum)
+        if group["weight_decay"]:
+            torch._foreach_mul_(params, self._gate.factor(numbers.keep))
+        if isinstance(numbers.rate, Tensor):
+            torch._foreach_mul_(update, numbers.rate)
+            torch._foreach_sub_(params, update)
+        else:
+            torch._foreach_add_(params, update, alpha=-numbers.rate)
 
     @abstractmethod
     def _direction(
-        self, grads: list[Tensor], scale: list[Tensor], momenta: list[Tensor], updates: int
+        self,
+        grads: list[Tensor],
+        scale: list[Tensor],
+        momenta: list[Tensor],
+        filled: Number,
     ) -> list[Tensor]:
         """Move the momenta, and give what is subtracted before decay and learning rate.
 
         Args:
             grads: clipped. scale: root mean square plus eps. momenta: to be changed in place.
-            updates: that the momenta have seen, this one included.
+            filled: as of `Numbers.momentum`.
+
+        Returns:
+            Tensors of its own.
         """
 
     def _slot(self, param: Tensor, name: str) -> Tensor:
@@ -338,28 +372,36 @@ class GroupedOptimizer(torch.optim.Optimizer):
         slot: Tensor = state[name]
         return slot
 
-    def _averaged(self, momenta: list[Tensor], new: list[Tensor], updates: int) -> list[Tensor]:
+    def _averaged(self, momenta: list[Tensor], new: list[Tensor], filled: Number) -> list[Tensor]:
         """Take `new` into the momenta; returns them with bias correction, zeros for no step."""
         rest = 1 - self.beta1
         torch._foreach_mul_(momenta, self._gate.factor(self.beta1))
         torch._foreach_add_(momenta, new, alpha=rest)
         ahead = torch._foreach_lerp(momenta, new, rest) if self.nesterov else momenta
-        return list(torch._foreach_div(ahead, self._gate.divisor(1 - self.beta1**updates)))
+        return list(torch._foreach_div(ahead, self._gate.divisor(filled)))
 
 
 class LaProp(GroupedOptimizer):
     """RMS normalisation first, momentum after it (Ziyin et al. 2020)."""
 
     def _direction(
-        self, grads: list[Tensor], scale: list[Tensor], momenta: list[Tensor], updates: int
+        self,
+        grads: list[Tensor],
+        scale: list[Tensor],
+        momenta: list[Tensor],
+        filled: Number,
     ) -> list[Tensor]:
-        return self._averaged(momenta, list(torch._foreach_div(grads, scale)), updates)
+        return self._averaged(momenta, list(torch._foreach_div(grads, scale)), filled)
 
 
 class Adam(GroupedOptimizer):
     """Momentum of the gradient over its root mean square (Kingma & Ba 2015)."""
 
     def _direction(
-        self, grads: list[Tensor], scale: list[Tensor], momenta: list[Tensor], updates: int
+        self,
+        grads: list[Tensor],
+        scale: list[Tensor],
+        momenta: list[Tensor],
+        filled: Number,
     ) -> list[Tensor]:
-        return list(torch._foreach_div(self._averaged(momenta, grads, updates), scale))
+        return list(torch._foreach_div(self._averaged(momenta, grads, filled), scale))

@@ -42,6 +42,14 @@ def test_a_missing_compiler_is_an_error_only_where_it_was_asked_for(monkeypatch)
         worth_compiling("on", torch.device("cpu"), 1e6)
 
 
+def test_updates_are_replayed_on_cuda_devices_alone(monkeypatch):
+    monkeypatch.setattr(compiling, "compiler_missing", lambda device: "")
+    with pytest.raises(UsageError, match="compile=graph: only CUDA.*learns on cpu: use compile=on"):
+        worth_compiling("graph", torch.device("cpu"), 1e6)
+    chosen, text = worth_compiling("graph", torch.device("cuda"), 100)
+    assert chosen and text.endswith("after some, they are replayed")
+
+
 def test_words_that_yaml_takes_for_truth_values_are_understood(tmp_path):
     (tmp_path / "my.yaml").write_text("compile: off")
     assert compose("toy/reach", config=[tmp_path / "my.yaml"]).config.compile == "off"

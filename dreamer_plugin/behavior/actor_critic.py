@@ -223,6 +223,6 @@ class ActorCritic(nn.Module):
         return loss + self.settings.slow_reg * pull
 
     @torch.no_grad()
-    def follow(self, update: int, finite: Tensor | None = None) -> None:
-        """Move the slow critic after update number `update`, counted from 0, if it was finite."""
-        self.slow.follow(self.critic, update, finite)
+    def follow(self, finite: Tensor | None = None) -> None:
+        """Move the slow critic, where its turn has come (`slow.due`) and the update was finite."""
+        self.slow.follow(self.critic, finite)

@@ -19,7 +19,7 @@ from dreamer_plugin.errors import UsageError, nearest
 OPTIONS = "env.options"  # the one open section: what `dreamer_envs.make` takes
 CHOICES = {
     "precision": ("auto", "bfloat16", "float32"),
-    "compile": ("auto", "off", "on"),
+    "compile": ("auto", "off", "on", "graph"),
     "protocol": ("auto", "published", "reduced"),
     "replay.sampling": ("windows", "episodes", "inner_episodes"),
     "replay.storage": ("memory", "disk"),

@@ -72,7 +72,7 @@ Precision = Annotated[
 Compile = Annotated[
     Text,
     option(
-        "--compile", "auto|off|on", "Compile updates; auto: if the run is long.", cli_help.WHERE
+        "--compile", "auto|off|on|graph", "auto: if long; graph: CUDA replays it.", cli_help.WHERE
     ),
 ]
 NumEnvs = Annotated[Text, option("--num-envs", "N", "Envs that run side by side.", cli_help.WHERE)]

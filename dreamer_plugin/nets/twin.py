@@ -36,15 +36,18 @@ class SlowCopy(nn.Module):
         self.rate = rate
         self.every = every
 
-    def follow(self, source: nn.Module, update: int, finite: Tensor | None = None) -> None:
-        """Move towards `source` if it is its turn after update number `update`, counted from 0.
+    def due(self, update: int) -> bool:
+        """Whether it moves after update number `update`, counted from 0."""
+        return update % self.every == 0
+
+    def follow(self, source: nn.Module, finite: Tensor | None = None) -> None:
+        """Move towards `source`.
 
         Args:
             finite: 0-d bool on its device; if it is false, it stays where it is.
         """
-        if update % self.every == 0:
-            rate = self.rate if finite is None else torch.where(finite, self.rate, 0.0)
-            move_towards(self.copy, source, rate)
+        rate = self.rate if finite is None else torch.where(finite, self.rate, 0.0)
+        move_towards(self.copy, source, rate)
 
     def forward(self, *args: Tensor) -> object:
         """What the copied module returns."""

@@ -19,6 +19,7 @@ from dreamer_plugin.data.noise import NoiseStreams
 from dreamer_plugin.data.random_policy import NoisyPolicy, RandomFirst, halving
 from dreamer_plugin.data.ratio import TrainRatio
 from dreamer_plugin.data.replay import RecordReplay
+from dreamer_plugin.graphs import GraphedUpdates
 from dreamer_plugin.run.devices import choose_device
 from dreamer_plugin.run.envs import EnvSource
 from dreamer_plugin.run.native import NativeForm
@@ -82,6 +83,8 @@ def build_parts(
         compiles, compiling = worth_compiling(cfg.compile, agent.device, planned_updates(cfg))
         if compiles:
             compile_agent(agent)
+        if cfg.compile == "graph":
+            agent.updating = GraphedUpdates()
         sizes = latent_sizes(agent)
         replay = build_replay(cfg, native.spaces, vector.num_envs, **sizes, run=folder)
         aligner = Aligner(vector.num_envs, native.spaces, source.terminal_on_timeout)

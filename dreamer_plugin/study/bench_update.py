@@ -8,12 +8,15 @@ breakdown and the total are of the same minutes.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from dreamer_plugin import graphs
+from dreamer_plugin.agent import Agent
 from dreamer_plugin.build import build_agent
 from dreamer_plugin.config import Config
 from dreamer_plugin.run.training import Training
@@ -40,12 +43,15 @@ def measure_update(cfg: Config, training: Training, updates: int, tell: Tell) ->
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     read = clock(device)
-    first = [_seconds(training, read) for _ in _counted(WARM_UP, "first updates", tell)][0]
+    # The optimiser's averages come with the first update, and what is recorded begins after it.
+    uncounted = WARM_UP + (1 + graphs.WARM_UP if cfg.compile == "graph" else 0)
+    first = [_seconds(training, read) for _ in _counted(uncounted, "first updates", tell)][0]
     plain, split = [], []
     for i in _counted(updates, "updates", tell):
         plain.append(_seconds(training, read))
         if i % 2 == 0:
-            with metered(update_places(training), read) as meter:
+            places = update_places(training)
+            with not_replayed(parts.agent), metered(places, read) as meter:
                 training.update(training.parts.replay.sample())
             split.append(meter.take())
     memory = {"peak_rss": peak_rss(), "rss_before": rss}
@@ -86,6 +92,16 @@ def floating_point_work(cfg: Config, training: Training) -> dict[str, float]:
     ):
         agent.update(batch)
     return meter.take()
+
+
+@contextmanager
+def not_replayed(agent: Agent) -> Iterator[None]:
+    """Updates through Python, where phases begin and end; what was recorded is kept."""
+    usual, agent.updating = agent.updating, Agent.update_on_device
+    try:
+        yield
+    finally:
+        agent.updating = usual
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

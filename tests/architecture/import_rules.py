@@ -8,11 +8,11 @@ from source_tree import Import, Module, imports
 FLOORS = {
     "errors": 0, "keys": 0, "spaces": 0, "config": 0,
     "ops": 1,
-    "nets": 2, "data": 2, "optim": 2,
+    "nets": 2, "data": 2, "optim": 2, "updating": 2,
     "world": 3,
     "behavior": 4,
     "agent": 5, "ext": 5,
-    "interop": 6, "build": 6, "compiling": 6,
+    "interop": 6, "build": 6, "compiling": 6, "graphs": 6,
     "run": 7,
     "study": 8,
     "doors": 9,

@@ -84,6 +84,6 @@ def test_following_moves_the_slow_critic_only() -> None:
     agent = tiny.agent()
     tiny.disturb(agent.behavior.critic, seed=3)
     before = {k: v.clone() for k, v in agent.behavior.state_dict().items()}
-    agent.behavior.follow(0)
+    agent.behavior.follow()
     moved = [k for k, v in agent.behavior.state_dict().items() if not v.equal(before[k])]
     assert moved and all(name.startswith("slow.") for name in moved)

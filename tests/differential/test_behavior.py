@@ -188,7 +188,7 @@ def test_the_slow_critic_follows_and_is_saved() -> None:
         moved = TensorDict.from_module(decoded(to_torchrl(behavior.critic), "state_value"))
         loss.value_model_params.data.update_(moved.data)
     before = slow_logits(both)
-    behavior.follow(0)
+    behavior.follow()
     both.updater.step()
     after = slow_logits(both)
     same(behavior.slow(both.dream["feat"]).logits, after)

@@ -22,7 +22,8 @@ def test_it_moves_by_the_rate() -> None:
     source, slow = _pair(0.25)
     moved = []
     for update in range(3):
-        slow.follow(source, update)
+        assert slow.due(update)
+        slow.follow(source)
         moved.append(slow.copy.weight[0, 0].item())
     assert moved == pytest.approx([0.25, 0.4375, 0.578125])
 
@@ -32,7 +33,8 @@ def test_it_moves_every_few_updates_and_rate_one_copies() -> None:
     seen = []
     for update in range(4):
         source.weight.data.fill_(update + 1.0)
-        slow.follow(source, update)
+        if slow.due(update):
+            slow.follow(source)
         seen.append(slow.copy.weight[0, 0].item())
     assert seen == [1.0, 1.0, 1.0, 4.0]
 
