@@ -16,6 +16,7 @@ from __future__ import annotations
 import functools
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -88,6 +89,8 @@ def compiler_missing(device: torch.device) -> str:
     """Why nothing can be compiled for `device` here, empty when it can."""
     if device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++", "c++"))):
         return "no C++ compiler found (Debian and Ubuntu: apt-get install g++)"
+    if device.type == "cuda" and find_spec("triton") is None:
+        return "no Triton found, which compiles for CUDA devices (pip install triton)"
     return ""
 
 

@@ -17,7 +17,13 @@ from . import tiny
 def test_without_a_compiler_it_says_what_to_install(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert "apt-get install g++" in compiler_missing(torch.device("cpu"))
-    assert not compiler_missing(torch.device("cuda"))
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_cuda_devices_need_triton_alone(monkeypatch, there):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(compiling, "find_spec", lambda name: there or None)
+    assert bool(compiler_missing(torch.device("cuda"))) is not there
 
 
 @pytest.mark.parametrize(
