@@ -14,13 +14,15 @@ from dreamer_plugin.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from dreamer_plugin.config import Config, Resolved
+    from dreamer_plugin.spaces import Spaces
 
 ABOUT = """Train several agents on one env, and compare how well and how fast they learn.
 
-Agents are dreamer (V3), dreamer-v1, dreamer-v2, and those of Stable-Baselines3: ppo, a2c, dqn, \
-sac, td3, ddpg, and with sb3-contrib tqc, trpo, qrdqn. All see and are measured on the same env. \
-Each seed of each agent is made once: the same command goes on where it was cut, and more agents \
-or seeds may be added. KEY=VALUE settings are those of the Dreamers. docs/compare.md says more.
+Agents are dreamer (V3), dreamer-v1, dreamer-v2, dreamer-without-two-hot and six more with a part \
+left out, and those of Stable-Baselines3: ppo, a2c, dqn, sac, td3, ddpg, and with sb3-contrib \
+tqc, trpo, qrdqn. All see and are measured on the same env. Each seed of each agent is made once: \
+the same command goes on where it was cut, and more agents or seeds may be added. KEY=VALUE \
+settings are those of the Dreamers. docs/compare.md says more.
 
 [bold]Examples[/bold]
 
@@ -73,11 +75,14 @@ def compare(
 
     refuse_keys(overrides or [], _OPTIONS)
     _refuse_unused(names, overrides or [], size)
-    resolved = _resolved(env, names, overrides or [], options | {"run.steps": steps})
+    options["run.steps"] = str(steps)
+    resolved = _resolved(env, names, overrides or [], options)
     configs = {name: each.config for name, each in resolved.items()}
     require_rliable()
     any_config = next(iter(configs.values()))
-    _require_agents(names, any_config)
+    made = _require_agents(names, any_config)
+    whole = _resolved(env, ["dreamer"], overrides or [], options)["dreamer"].config
+    _refuse_absent(configs, whole, any(key.kind != "image" for key in made.obs))
     env_id = any_config.env.id
     folder = out or Path("compare") / env_id.replace("/", "-")
     told = [*([f"size={size}"] if size else []), *map(shown_override, overrides or [])]
@@ -138,12 +143,27 @@ def _resolved(
     from dreamer_plugin.doors.cli_config import resolve
     from dreamer_plugin.study.contest_names import DREAMERS
 
-    presets = {name: DREAMERS.get(name, "v3") for name in names}
+    presets = {name: tuple(DREAMERS.get(name, ["v3"])) for name in names}
     made = {
-        preset: resolve(env, [preset], overrides, options)
-        for preset in dict.fromkeys(presets.values())
+        some: resolve(env, list(some), overrides, options)
+        for some in dict.fromkeys(presets.values())
     }
-    return {name: made[preset] for name, preset in presets.items()}
+    return {name: made[some] for name, some in presets.items()}
+
+
+def _refuse_absent(configs: dict[str, Config], whole: Config, numbers: bool) -> None:
+    """Refuse to leave out what V3 does not have: two cells would be of one agent.
+
+    Args:
+        configs: of each agent. whole: V3's. numbers: whether vectors are seen.
+    """
+    from dreamer_plugin.study.ablations import is_there
+    from dreamer_plugin.study.contest_names import WITHOUT
+
+    for name, config in configs.items():
+        part = name.removeprefix(WITHOUT)
+        if part != name and not is_there(part, whole, config, numbers):
+            raise UsageError(f"{name}: V3 has no such part to leave out on {config.env.id}.")
 
 
 def _of_machine(resolved: Resolved) -> list[str]:
@@ -164,9 +184,10 @@ def _unlike(configs: dict[str, Config]) -> list[str]:
     return lines
 
 
-def _require_agents(names: Sequence[str], cfg: Any) -> None:
-    """Refuse agents that cannot act in the env before anything is trained."""
+def _require_agents(names: Sequence[str], cfg: Any) -> Spaces:
+    """Refuse agents that cannot act in the env before anything is trained; its spaces."""
     import dreamer_envs
+    from dreamer_plugin.spaces import Spaces
     from dreamer_plugin.study.baselines import require_baseline
     from dreamer_plugin.study.contest_names import BASELINES
 
@@ -175,3 +196,4 @@ def _require_agents(names: Sequence[str], cfg: Any) -> None:
     for name in names:
         if name in BASELINES:
             require_baseline(name, made.action_space)
+    return Spaces.from_gym(made.observation_space, made.action_space)

@@ -195,14 +195,14 @@ def _plan(
     """What is run, and the settings of each variant."""
     from dreamer_plugin.config import compose
     from dreamer_plugin.study import reproduce as parts
-    from dreamer_plugin.study.ablations import ABLATIONS, parts_of
+    from dreamer_plugin.study.ablations import ABLATIONS, is_there, parts_of
 
     frames = _frames(asked.budget, curve)
     steps = parts.agent_steps(plain, frames)
     for part in dict.fromkeys(part for words in asked.without for part in parts_of(words)):
         config = [asked.preset, ABLATIONS[part].preset]
         without = compose(curve.env, config=config, overrides=asked.overrides).config
-        if without == plain or not ABLATIONS[part].there(plain, curve):
+        if not is_there(part, plain, without, curve.sees_numbers):
             raise UsageError(
                 f"--without {part}: {asked.preset} has no such part to leave out on {curve.env}"
                 f"{f' from {curve.seen}' if curve.seen else ''}."

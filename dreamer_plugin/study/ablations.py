@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from dreamer_plugin.config import Config
 from dreamer_plugin.errors import UsageError, choose
-from dreamer_plugin.study.published_curves import Curve
 
 SEPARATOR = "+"  # between parts that are left out together
 _FIGURE = "Figure 6a of arXiv:2301.04104v2, mean over 14 tasks"
@@ -19,13 +18,13 @@ class Ablation:
 
     Args:
         preset: of the shelf `ablation`. claim: what the paper says of leaving it out.
-        there: whether an agent has it that is to reach a curve, where the preset would change its
-            settings all the same.
+        there: whether an agent of these settings has it, which sees numbers or does not, where
+            the preset would change its settings all the same.
     """
 
     preset: str
     claim: str
-    there: Callable[[Config, Curve], bool] = lambda cfg, curve: True
+    there: Callable[[Config, bool], bool] = lambda cfg, numbers: True
 
 
 ABLATIONS = {
@@ -37,17 +36,17 @@ ABLATIONS = {
     "return-norm": Ablation(
         "without_return_norm",
         f"contributes most after the KL objective; advantages are normalised instead ({_FIGURE})",
-        lambda cfg, curve: cfg.behavior.return_norm.kind != "none",
+        lambda cfg, numbers: cfg.behavior.return_norm.kind != "none",
     ),
     "two-hot": Ablation(
         "without_two_hot",
         f"contributes most after these two; a Huber loss takes its place ({_FIGURE})",
-        lambda cfg, curve: "twohot" in f"{cfg.world.reward.output} {cfg.behavior.critic.output}",
+        lambda cfg, numbers: "twohot" in f"{cfg.world.reward.output} {cfg.behavior.critic.output}",
     ),
     "symlog": Ablation(
         "without_symlog",
         f"of observations: contributes on average, on some tasks ({_FIGURE})",
-        lambda cfg, curve: curve.sees_numbers,
+        lambda cfg, numbers: numbers,
     ),
     "unimix": Ablation(
         "without_unimix",
@@ -61,6 +60,15 @@ ABLATIONS = {
         "without_replay_context", "stored latents start each replayed sequence; no curve"
     ),
 }
+
+
+def is_there(part: str, whole: Config, without: Config, numbers: bool) -> bool:
+    """Whether leaving a part out changes an agent.
+
+    Args:
+        whole, without: settings of both. numbers: whether it sees vectors.
+    """
+    return without != whole and ABLATIONS[part].there(whole, numbers)
 
 
 def presets_of(words: str) -> list[str]:

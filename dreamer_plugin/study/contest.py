@@ -78,7 +78,7 @@ def origin(agent: str, cfg: Config, given: Sequence[str] = ()) -> str:
     seen = [f"env.{key}={value}" for key, value in sorted(options.items())]
     words = [settings_of(agent, cfg.env.id)[1]]
     if agent in DREAMERS:
-        words = [f"preset {DREAMERS[agent]} and the protocol of the suite", *given]
+        words = [f"preset {' '.join(DREAMERS[agent])} and the protocol of the suite", *given]
     return ", ".join(dict.fromkeys([*words, *seen]))
 
 

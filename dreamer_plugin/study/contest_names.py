@@ -1,6 +1,16 @@
 """Which agents can be compared, without what they need."""
 
-DREAMERS = {"dreamer": "v3", "dreamer-v1": "v1", "dreamer-v2": "v2"}  # name -> preset
+from __future__ import annotations
+
+from dreamer_plugin.study.ablations import ABLATIONS
+
+WITHOUT = "dreamer-without-"  # begins the names of V3 without one part
+DREAMERS = {  # name -> presets
+    "dreamer": ["v3"],
+    "dreamer-v1": ["v1"],
+    "dreamer-v2": ["v2"],
+    **{f"{WITHOUT}{part}": ["v3", each.preset] for part, each in ABLATIONS.items()},
+}
 # Name -> package, class, and which actions it takes.
 BASELINES = {
     "ppo": ("stable_baselines3", "PPO", "any"),

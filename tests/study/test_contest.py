@@ -212,6 +212,33 @@ def test_settings_are_the_zoos_where_it_has_them():
     assert told == "defaults of Stable-Baselines3, env.size=8"
 
 
+def test_an_agent_without_a_part_is_one_of_its_own():
+    names = ["dreamer", "dreamer-without-two-hot", "sac"]
+    resolved = cli_compare._resolved("gym/Pendulum-v1", names, ["optim.lr=1e-3"], {})
+    configs = {name: each.config for name, each in resolved.items()}
+    outputs = [cfg.world.reward.output for cfg in configs.values()]
+    assert outputs == ["twohot", "symexp_mse", "twohot"]
+    assert {cfg.optim.lr for cfg in configs.values()} == {1e-3}
+    origin = contest.origin("dreamer-without-two-hot", configs["dreamer-without-two-hot"])
+    assert origin.startswith("preset v3 without_two_hot and the protocol")
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ("symlog", []),  # of vectors; the ball is an image
+        ("return-norm", ["behavior.return_norm.kind=none"]),
+        ("replay-value", ["loss_scales.repval=0"]),
+    ],
+)
+def test_a_part_that_is_not_there_cannot_be_left_out(tmp_path, part, words):
+    name = f"dreamer-without-{part}"
+    given = ["compare", "--env", "toy/catch", "--agents", f"dreamer,{name}", *words]
+    result = call(*given, "--out", tmp_path / "c", code=2)
+    assert f"{name}: V3 has no such part to leave out on toy/catch" in result.output
+    assert not (tmp_path / "c").exists()
+
+
 def test_agents_that_see_other_envs_are_told_and_not_averaged(tmp_path):
     resolved = cli_compare._resolved("dmc/walker-walk", ["dreamer", "dreamer-v1", "sac"], [], {})
     configs = {name: each.config for name, each in resolved.items()}
