@@ -388,8 +388,9 @@ class Agent(nn.Module):
         return torch.rand(shape, generator=self.generator, device=self.device)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Agent:
-        """Moves the generator along, which is no module."""
+        """Moves generator and the optimiser's averages along, which are no modules."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.optimizer.move()
         if self.generator.device != self.device:
             saved = self.generator.get_state().cpu()
             self.generator = torch.Generator(self.device)

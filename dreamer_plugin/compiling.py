@@ -14,6 +14,7 @@ first update; acting keeps its plain form.
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -87,10 +88,17 @@ def worth_compiling(word: str, device: torch.device, updates: float) -> tuple[bo
 
 def compiler_missing(device: torch.device) -> str:
     """Why nothing can be compiled for `device` here, empty when it can."""
-    if device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++", "c++"))):
-        return "no C++ compiler found (Debian and Ubuntu: apt-get install g++)"
-    if device.type == "cuda" and find_spec("triton") is None:
+    if device.type == "cpu":
+        found = any(map(shutil.which, ("g++", "clang++", "c++")))
+        return "" if found else "no C++ compiler found (Debian and Ubuntu: apt-get install g++)"
+    if device.type != "cuda":
+        return f"updates are compiled for processors and CUDA devices, not for {device.type}"
+    if find_spec("triton") is None:
         return "no Triton found, which compiles for CUDA devices (pip install triton)"
+    if not (os.environ.get("CC") or any(map(shutil.which, ("gcc", "clang", "cc")))):
+        return "no C compiler found, which Triton needs (Debian and Ubuntu: apt-get install gcc)"
+    if torch.cuda.is_available() and torch.cuda.get_device_capability(device) < (7, 0):
+        return f"Triton does not know {torch.cuda.get_device_name(device)}"
     return ""
 
 

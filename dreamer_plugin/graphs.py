@@ -45,44 +45,55 @@ class CudaGraph:
 
     Args:
         generator: of the device that works.
+        beside: whose stream and memory it shares, as the two are never replayed at once.
     """
 
-    def __init__(self, generator: torch.Generator) -> None:
-        self._stream = torch.cuda.Stream(generator.device)
-        self._graph = torch.cuda.CUDAGraph()
-        self._graph.register_generator_state(generator)
+    def __init__(self, generator: torch.Generator, beside: CudaGraph | None = None) -> None:
+        self._device = generator.device
+        with torch.cuda.device(self._device):
+            self._stream: Any = beside._stream if beside else torch.cuda.Stream()
+            self._pool: Any = beside._pool if beside else torch.cuda.graph_pool_handle()
+            self._graph = torch.cuda.CUDAGraph()
+            self._graph.register_generator_state(generator)
 
     def warm_up(self, work: Work) -> Updated:
         """See `Recorder`."""
-        self._stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._stream):
-            updated = work()
-        torch.cuda.current_stream().wait_stream(self._stream)
+        with torch.cuda.device(self._device):
+            self._stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self._stream):
+                updated = work()
+            torch.cuda.current_stream().wait_stream(self._stream)
         return updated
 
     def record(self, work: Work) -> Updated:
-        """See `Recorder`; other threads may use the device meanwhile, as checkpoints do."""
-        with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
+        """See `Recorder`; other threads may use the device meanwhile."""
+        with (
+            torch.cuda.device(self._device),
+            torch.cuda.graph(self._graph, self._pool, self._stream, "thread_local"),
+        ):
             return work()
 
     def replay(self) -> None:
         """See `Recorder`."""
-        self._graph.replay()
+        with torch.cuda.device(self._device):
+            self._graph.replay()
 
 
 class GraphedUpdates:
     """In the place of `Agent.updating`; one graph for each kind of turn and shape of batch.
 
-    Graphs hold the places of parameters and averages. Where those are other ones than before, as
-    after loading or moving the agent, it begins anew.
+    Graphs hold the places of parameters, averages and generator. Where those are other ones than
+    before, as after loading or moving the agent, it begins anew. Numbers of the agent's settings
+    are recorded with it.
 
     Args:
-        recorder: makes what records, from the agent's generator.
+        recorder: makes what records, from the agent's generator and one made before, if any.
     """
 
-    def __init__(self, recorder: Callable[[torch.Generator], Recorder] = CudaGraph) -> None:
+    def __init__(self, recorder: Callable[..., Recorder] = CudaGraph) -> None:
         self._recorder = recorder
         self._places: list[int] = []
+        self._generator: torch.Generator | None = None
         self._graphs: dict[Any, _Graph] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -94,15 +105,22 @@ class GraphedUpdates:
     ) -> Updated:
         """See `Agent.update_on_device`; what is returned stays as it is after the next update."""
         places = [tensor.data_ptr() for tensor in _lasting(agent)]
-        if places != self._places:
+        if places != self._places or agent.generator is not self._generator:
             self._graphs.clear()
-            self._places = places
+            self._places, self._generator = places, agent.generator
         leaves = batch.items(include_nested=True, leaves_only=True)
         kind = turn, tuple((key, value.shape, value.dtype) for key, value in leaves)
         if kind not in self._graphs:
-            recorder = self._recorder(agent.generator)
+            beside = next((each.recorder for each in self._graphs.values()), None)
+            recorder = self._recorder(agent.generator, beside)
             self._graphs[kind] = _Graph(recorder, batch, torch.tensor(numbers, device=agent.device))
-        return self._graphs[kind](agent, batch, turn, numbers)
+        made = agent.updates
+        try:
+            return self._graphs[kind](agent, batch, turn, numbers)
+        except BaseException:  # nothing half recorded is gone on with
+            del self._graphs[kind]
+            agent.optimizer.updates = made
+            raise
 
 
 class _Graph:
@@ -113,7 +131,7 @@ class _Graph:
     """
 
     def __init__(self, recorder: Recorder, batch: TensorDict, numbers: Tensor) -> None:
-        self._recorder, self._batch, self._numbers = recorder, batch.clone(), numbers
+        self.recorder, self._batch, self._numbers = recorder, batch.clone(), numbers
         self._made = 0
         self._recorded: Updated | None = None
 
@@ -129,10 +147,10 @@ class _Graph:
 
         if self._made < WARM_UP:
             self._made += 1
-            return self._recorder.warm_up(work)
+            return self.recorder.warm_up(work)
         if self._recorded is None:
-            self._recorded = self._recorder.record(work)
-        self._recorder.replay()
+            self._recorded = self.recorder.record(work)
+        self.recorder.replay()
         return _kept(self._recorded)
 
 
@@ -145,7 +163,8 @@ def _kept(updated: Updated) -> Updated:
 
 def _lasting(agent: Agent) -> Iterator[Tensor]:
     """What one update leaves to the next."""
-    yield from agent.parameters()
     yield from agent.buffers()
-    for slots in agent.optimizer.state.values():
-        yield from slots.values()
+    for param in agent.parameters():
+        yield param
+        slots = agent.optimizer.state.get(param, {})
+        yield from (slots[name] for name in sorted(slots))

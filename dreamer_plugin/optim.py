@@ -222,6 +222,11 @@ class GroupedOptimizer(torch.optim.Optimizer):
         super().load_state_dict(state_dict)
         self.updates, self.begun = int(state_dict["updates"]), int(state_dict["begun"])
 
+    def move(self) -> None:
+        """Put averages where their parameters are now."""
+        for param, slots in self.state.items():
+            slots.update({name: value.to(param.device) for name, value in slots.items()})
+
     def named_state(self, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Averages as `{slot}.{parameter}` and the counts: what an exact resume needs, flat.
 

@@ -19,11 +19,20 @@ def test_without_a_compiler_it_says_what_to_install(monkeypatch):
     assert "apt-get install g++" in compiler_missing(torch.device("cpu"))
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_cuda_devices_need_triton_alone(monkeypatch, there):
+@pytest.mark.parametrize(
+    ("triton", "compiler", "says"),
+    [(True, "cc", ""), (True, "", "apt-get install gcc"), (None, "cc", "pip install triton")],
+)
+def test_cuda_devices_need_triton_and_what_it_needs(monkeypatch, triton, compiler, says):
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(compiling, "find_spec", lambda name: there or None)
-    assert bool(compiler_missing(torch.device("cuda"))) is not there
+    monkeypatch.setenv("CC", compiler)
+    monkeypatch.setattr(compiling, "find_spec", lambda name: triton)
+    missing = compiler_missing(torch.device("cuda"))
+    assert says in missing and bool(says) is bool(missing)
+
+
+def test_other_devices_are_not_compiled_for():
+    assert worth_compiling("auto", torch.device("mps"), 1e6)[1].endswith("not for mps")
 
 
 @pytest.mark.parametrize(

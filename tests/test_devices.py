@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from tensordict import TensorDict
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -52,11 +53,20 @@ class _Border(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
+class _Literals(TorchFunctionMode):
+    """Refuses tensors of Python's numbers on a device: torch copies them there unseen by others."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func in (torch.tensor, torch.as_tensor) and not isinstance(args[0], torch.Tensor):
+            assert kwargs.get("device") is None, f"{func} copies {args[0]} to {kwargs['device']}"
+        return func(*args, **kwargs)
+
+
 class _Generator:
     """Stands where a generator of another device would; its noise has no numbers anyway."""
 
-    def __init__(self, device="cpu") -> None:
-        self.device = torch.device(device)
+    device = AWAY
 
     def manual_seed(self, seed):
         return self
@@ -72,6 +82,7 @@ class _Generator:
 def away(monkeypatch):
     """`meta` with what every device that computes has: generators and autocast."""
     rand, enabled, autocast = torch.rand, torch.is_autocast_enabled, torch.autocast
+    generator = torch.Generator
 
     class Autocast(autocast):
         def __init__(self, device_type, *args, **options):
@@ -81,10 +92,17 @@ def away(monkeypatch):
         kept = {} if torch.device(device) == AWAY else {"generator": generator}
         return rand(*shape, device=device, **kept)
 
+    def plain_generator(device="cpu"):
+        return _Generator() if torch.device(device) == AWAY else generator(device)
+
     monkeypatch.setattr(torch, "rand", plain_rand)
-    monkeypatch.setattr(torch, "Generator", _Generator)
+    monkeypatch.setattr(torch, "Generator", plain_generator)
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda *kind: kind != ("meta",) and enabled())
     monkeypatch.setattr(torch, "autocast", Autocast)
+    # Parameters stay the optimiser's own as they move, as on devices that compute.
+    torch.__future__.set_swap_module_params_on_conversion(True)
+    yield
+    torch.__future__.set_swap_module_params_on_conversion(False)
 
 
 SEEN = gym.spaces.Dict({"image": gym.spaces.Box(0, 255, (64, 64, 3), np.uint8), **tiny.OBS})
@@ -128,10 +146,11 @@ def _batch(agent: Agent, rows: int = 2, length: int = 6) -> TensorDict:
 def test_an_update_stays_on_its_device_and_is_waited_for_once(overrides) -> None:
     agent = _agent(*overrides)
     batch = _batch(agent)
-    with _Border() as border:
+    with _Literals(), _Border() as border:
         agent.update(batch)
         latents, metrics = agent.update(batch)
     assert border.reads == 2  # of each, whether all was finite, at the end
+    assert agent.optimizer.state  # the optimiser's own parameters are those that moved
     assert border.copies == []
     assert {x.device for x in [*latents.values(), *metrics.values()]} == {AWAY}
 
@@ -141,7 +160,7 @@ def test_acting_stays_on_its_device() -> None:
     agent = _agent()
     noise = torch.empty(2, agent.noise_size, device=AWAY)
     row = _batch(agent)[:, 0]
-    with _Border() as border:
+    with _Literals(), _Border() as border:
         action, after = agent.act(row["obs"], row["is_first"], agent.initial(2), noise)
     assert border.reads == 0 and border.copies == []
     assert {x.device for x in [action, *after.values()]} == {AWAY}
@@ -151,7 +170,7 @@ def test_acting_stays_on_its_device() -> None:
 def test_losses_of_torchrl_stay_on_their_device() -> None:
     agent = _agent()
     loss, batch = DreamerLoss(agent), _batch(agent)
-    with _Border() as border:
+    with _Literals(), _Border() as border:
         sum(loss(batch).values()).backward()
     assert border.reads == 0 and border.copies == []
 
@@ -172,7 +191,17 @@ def test_a_policy_of_torchrl_brings_its_noise_alone() -> None:
         [2],
         device=AWAY,
     )
-    with _Border() as border:
+    with _Literals(), _Border() as border:
         policy(seen)
     assert border.reads == 0
     assert border.copies == [f"aten._to_copy.default of [2, {agent.noise_size}]"]
+
+
+@pytest.mark.usefixtures("away")
+def test_an_agent_that_learned_moves_with_its_averages() -> None:
+    agent = tiny.agent()
+    agent.update(tiny.batch())
+    agent.to(AWAY)
+    moved = [param for group in agent.optimizer.param_groups for param in group["params"]]
+    slots = [slot for slots in agent.optimizer.state.values() for slot in slots.values()]
+    assert len(slots) == 2 * len(moved) and {x.device for x in [*moved, *slots]} == {AWAY}

@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from dreamer_plugin.agent import Agent
+from dreamer_plugin.compiling import compile_agent
 from dreamer_plugin.errors import NotFiniteUpdate
 from dreamer_plugin.graphs import WARM_UP, CudaGraph, GraphedUpdates
 from dreamer_plugin.optim import Numbers
@@ -78,8 +79,8 @@ def _pair(**values) -> tuple[Agent, Agent, list[Tape]]:
     plain, graphed = (tiny.agent(tiny.setting(**values)) for _ in range(2))
     tapes = []
 
-    def recorder(generator):
-        assert generator is graphed.generator
+    def recorder(generator, beside):
+        assert generator is graphed.generator and beside in [None, *tapes]
         tapes.append(Tape(graphed))
         return tapes[-1]
 
@@ -191,7 +192,7 @@ def test_a_copy_records_by_itself() -> None:
     _, graphed, _ = _pair()
     for seed in range(6):
         graphed.update(tiny.batch(seed=seed))
-    graphed.updating._recorder = lambda generator: Tape(other)
+    graphed.updating._recorder = lambda generator, beside: Tape(other)
     other = copy.deepcopy(graphed)
     assert other.updating is not graphed.updating
     before = graphed.training_state()
@@ -224,14 +225,45 @@ def test_a_run_chooses_it(monkeypatch) -> None:
         assert isinstance(agent.updating, GraphedUpdates)
 
 
+def test_a_failure_while_recording_leaves_nothing_behind() -> None:
+    """Such as memory that is used up: the same update can be tried again."""
+    plain, graphed, tapes = _pair()
+    record, broken = Tape.record, [True]
+
+    def fail_once(tape, work):
+        updated = record(tape, work)
+        if broken.pop() if broken else False:
+            raise MemoryError("used up")
+        return updated
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tape, "record", fail_once)
+        for seed in range(12):
+            plain.update(tiny.batch(seed=seed))
+            if seed == 1 + WARM_UP:
+                with pytest.raises(MemoryError):
+                    graphed.update(tiny.batch(seed=seed))
+            graphed.update(tiny.batch(seed=seed))
+    _same(graphed, plain)
+    assert tapes[-1].replays
+
+
 @pytest.mark.gpu
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_a_cuda_graph_makes_the_plain_updates(precision) -> None:
-    plain, graphed = tiny.image_agent().to("cuda"), tiny.image_agent().to("cuda")
+@pytest.mark.parametrize("device", [f"cuda:{i}" for i in range(max(1, torch.cuda.device_count()))])
+def test_a_cuda_graph_makes_the_plain_updates(device, precision, compiled) -> None:
+    """From the same state: small roundings grow from update to update."""
+    plain, graphed = tiny.image_agent().to(device), tiny.image_agent().to(device)
     plain.precision = graphed.precision = precision
+    for agent in (plain, graphed) if compiled else ():
+        compile_agent(agent)
     plain.updating, graphed.updating = _with_numbers_on_the_device, GraphedUpdates(CudaGraph)
-    tolerance = 1e-4 if precision == torch.float32 else 5e-2
+    tolerance = 1e-3 if precision == torch.float32 else 5e-2
     for seed in range(10):
-        _, metrics = plain.update(tiny.image_batch(seed=seed).to("cuda"))
-        _, ours = graphed.update(tiny.image_batch(seed=seed).to("cuda"))
+        plain.load_training_state(graphed.training_state())
+        batch = tiny.image_batch(seed=seed).to(device)
+        expected, metrics = plain.update(batch)
+        latents, ours = graphed.update(batch)
         torch.testing.assert_close(ours, metrics, rtol=tolerance, atol=tolerance)
+        torch.testing.assert_close(latents["deter"], expected["deter"], rtol=0, atol=tolerance)

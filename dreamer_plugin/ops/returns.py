@@ -81,8 +81,9 @@ def lambda_return(
     Returns:
         `[N, H, ...]`. Source: Sutton & Barto eq. 12.18; `dreamerv3/agent.py`, `lambda_return`.
     """
-    lam = torch.as_tensor(lambda_tp1, dtype=value_tp1.dtype, device=value_tp1.device)
-    lam = lam.expand_as(value_tp1)
+    if not isinstance(lambda_tp1, Tensor):
+        lambda_tp1 = value_tp1.new_full((), lambda_tp1)  # `as_tensor` would copy it from the host
+    lam = lambda_tp1.to(value_tp1.dtype).expand_as(value_tp1)
     one_step = reward_tp1 + (1 - lam) * discount_tp1 * value_tp1
     carried = lam * discount_tp1
     ret = value_tp1[:, -1]

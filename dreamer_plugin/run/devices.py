@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from dreamer_plugin.errors import UsageError
 
 TYPES = ("cpu", "cuda", "mps")
+_ON_A_CPU = "PYTORCH_ENABLE_MPS_FALLBACK"  # torch then makes what a device lacks on the processor
 
 
 def choose_device(name: str) -> torch.device:
@@ -28,4 +31,7 @@ def choose_device(name: str) -> torch.device:
         raise UsageError(f"Device {name!r} is not here ({count} CUDA devices). Use auto or cpu.")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError(f"Device {name!r} is not here. Use auto or cpu.")
+    if device.type == "mps" and os.environ.get(_ON_A_CPU) != "1":
+        # Normal noise comes from `special.ndtri`, which torch has for processors and CUDA devices.
+        raise UsageError(f"Device mps lacks some operations: set {_ON_A_CPU}=1 before the start.")
     return device
