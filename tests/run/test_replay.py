@@ -143,7 +143,7 @@ def test_saving_does_not_copy_the_replay_into_memory(tiny, tmp_path):
     for _ in range(40):  # 4000 images of 12,288 bytes: 49 MB
         rb.extend(TensorDict(rows, [count]), env=[0] * count)
     with pytest.raises(AssertionError), taking_less_than(16 << 20):
-        np.ones(32 << 20, np.uint8)
+        np.ones(256 << 20, np.uint8)  # much, as the kernel may take other pages back meanwhile
     with taking_less_than(16 << 20):
         folder = tmp_path / "checkpoints" / "step-000000001"
         checkpoint.write(folder, {"replay": rb_state(rb)}, {})
