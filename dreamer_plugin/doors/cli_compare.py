@@ -76,13 +76,14 @@ def compare(
     refuse_keys(overrides or [], _OPTIONS)
     _refuse_unused(names, overrides or [], size)
     options["run.steps"] = str(steps)
-    resolved = _resolved(env, names, overrides or [], options)
+    known = _resolved(env, [*names, "dreamer"], overrides or [], options)
+    resolved = {name: known[name] for name in names}
     configs = {name: each.config for name, each in resolved.items()}
     require_rliable()
     any_config = next(iter(configs.values()))
     made = _require_agents(names, any_config)
-    whole = _resolved(env, ["dreamer"], overrides or [], options)["dreamer"].config
-    _refuse_absent(configs, whole, any(key.kind != "image" for key in made.obs))
+    numbers = any(key.kind != "image" for key in made.obs)
+    _refuse_absent(configs, known["dreamer"].config, numbers)
     env_id = any_config.env.id
     folder = out or Path("compare") / env_id.replace("/", "-")
     told = [*([f"size={size}"] if size else []), *map(shown_override, overrides or [])]
