@@ -120,10 +120,18 @@ class BlockLinear(nn.Module):
     Args:
         in_features, out_features: both divisible by `blocks`.
         blocks: number of blocks G. fan: of `init_weight`. bias: whether there is one.
+        inputs_first: order of the weights in memory, `[in/G, G, out/G]`, their shape is the same:
+            inputs that all blocks share then have one dense matrix, which is not copied first.
     """
 
     def __init__(
-        self, in_features: int, out_features: int, blocks: int, fan: str = "in", bias: bool = True
+        self,
+        in_features: int,
+        out_features: int,
+        blocks: int,
+        fan: str = "in",
+        bias: bool = True,
+        inputs_first: bool = False,
     ) -> None:
         super().__init__()
         for name, size in (("in_features", in_features), ("out_features", out_features)):
@@ -131,15 +139,19 @@ class BlockLinear(nn.Module):
                 raise ValueError(f"{name} {size} is not divisible by {blocks} blocks")
         self.blocks, self.fan = blocks, fan
         self.in_features, self.out_features = in_features, out_features
-        self.weight = nn.Parameter(
-            torch.empty(blocks, in_features // blocks, out_features // blocks)
-        )
+        weight = torch.empty(blocks, in_features // blocks, out_features // blocks)
+        if inputs_first:
+            weight = weight.transpose(0, 1).contiguous().transpose(0, 1)
+        self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw the weights anew; zero the bias."""
-        init_weight(self.weight, self.in_features, self.out_features, self.fan)
+        drawn = torch.empty_like(self.weight, memory_format=torch.contiguous_format)
+        init_weight(drawn, self.in_features, self.out_features, self.fan)
+        with torch.no_grad():
+            self.weight.copy_(drawn)  # the same numbers in any order of memory
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 

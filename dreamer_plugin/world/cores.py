@@ -59,12 +59,14 @@ class BlockGRU(nn.Module):
         self.from_stoch = Unit(stoch, hidden, style)
         self.from_action = Unit(action, hidden, style)
         widths = [deter + blocks * 3 * hidden] + [deter] * layers
+        biased = style.bias_under_norm
         self.mix = nn.ModuleList(
-            BlockLinear(n, deter, blocks, style.fan, style.bias_under_norm) for n in widths[:-1]
+            BlockLinear(n, deter, blocks, style.fan, biased, inputs_first=not i)
+            for i, n in enumerate(widths[:-1])
         )
         self.mix_norms = nn.ModuleList(style.make_norm(deter) for _ in range(layers))
         self.act = style.make_act()
-        self.gates = BlockLinear(widths[-1], 3 * deter, blocks, style.fan)
+        self.gates = BlockLinear(widths[-1], 3 * deter, blocks, style.fan, inputs_first=not layers)
 
     def embed_action(self, action: Tensor) -> Tensor:
         """`[..., A] -> [..., hidden]`; elements beyond [-1, 1] are put on the border."""
@@ -89,10 +91,11 @@ class BlockGRU(nn.Module):
         Args:
             deter: `[B, D]`. shared: `[B, 3*hidden]`.
         """
-        own, common = linear.weight.split([self.deter // self.blocks, shared.shape[-1]], 1)
-        dense = affine(shared, common.transpose(1, 2).flatten(0, 1), linear.bias)  # B G*out
+        inputs = linear.weight.transpose(0, 1)  # D/G+3*hidden G out: so they lie in memory
+        own, common = inputs.split([self.deter // self.blocks, shared.shape[-1]])
+        dense = affine(shared, common.flatten(1).t(), linear.bias)  # B G*out
         rows = deter.unflatten(-1, (self.blocks, -1)).transpose(0, 1)  # G B D/G
-        return dense + torch.bmm(rows, own).transpose(0, 1).flatten(1)
+        return dense + torch.bmm(rows, own.transpose(0, 1)).transpose(0, 1).flatten(1)
 
 
 class GRU(nn.Module):

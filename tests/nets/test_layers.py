@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -57,6 +58,26 @@ def test_a_block_layer_without_bias_is_the_matrix_alone() -> None:
     x = torch.randn(3, 6)
     assert torch.allclose(layer(x), x @ torch.block_diag(*layer.weight), atol=1e-6)
     assert [name for name, _ in layer.named_parameters()] == ["weight"]
+
+
+def test_the_order_in_memory_changes_no_weight() -> None:
+    layers = []
+    for inputs_first in (False, True):
+        torch.manual_seed(0)
+        layers.append(BlockLinear(800, 400, 8, inputs_first=inputs_first))
+    usual, first = (layer.weight for layer in layers)
+    assert torch.equal(usual, first) and usual.is_contiguous()
+    assert first.transpose(0, 1).is_contiguous()  # in/G G out/G
+
+
+def test_learning_keeps_the_order_in_memory() -> None:
+    """Gradients and averages in another order would be read across."""
+    layer = BlockLinear(8, 8, 2, inputs_first=True)
+    again = copy.deepcopy(layer)
+    again.load_state_dict({name: value.contiguous() for name, value in layer.state_dict().items()})
+    again(torch.randn(3, 8)).sum().backward()
+    assert again.weight.grad is not None
+    assert again.weight.grad.stride() == again.weight.stride() == layer.weight.stride()
 
 
 @pytest.mark.parametrize(("sizes", "name"), [((5, 4), "in_features 5"), ((4, 5), "out_features 5")])
