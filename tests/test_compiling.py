@@ -76,18 +76,18 @@ def test_words_that_yaml_takes_for_truth_values_are_understood(tmp_path):
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_compiled_updates_are_the_plain_ones(tmp_path, monkeypatch, precision):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    plain, compiled = tiny.agent(), tiny.agent()
+    plain, compiled, exact = tiny.agent(), tiny.agent(), tiny.agent()
     plain.precision = compiled.precision = precision
     compile_agent(compiled)
-    # bfloat16 has 8 bits, and compiled code rounds less often than the plain one.
-    tolerance = 1e-5 if precision == torch.float32 else 2e-2
-    _, expected = plain.update(tiny.batch())
-    _, metrics = compiled.update(tiny.batch())
-    for name, value in expected.items():
-        assert torch.isclose(metrics[name], value, rtol=tolerance, atol=1e-4), name
-    if (
-        precision == torch.float32
-    ):  # signs of small gradients differ in bfloat16, and steps with them
+    metrics = [agent.update(tiny.batch())[1] for agent in (plain, compiled, exact)]
+    for name, value in metrics[0].items():
+        ours, truth = metrics[1][name], metrics[2][name]
+        # bfloat16 has 8 bits, and draws differ where rounding tips them: compiled code, which
+        # rounds less often, is not much further from float32 than the plain one.
+        off = 2 * (value - truth).abs() + 1e-2 * truth.abs()
+        allowed = off if precision == torch.bfloat16 else 1e-5 * value.abs()
+        assert (ours - truth).abs() <= allowed + 1e-4, name
+    if precision == torch.float32:  # in bfloat16 signs of small gradients differ, steps with them
         _same_after_updates(plain, compiled)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dreamer_plugin.behavior.actor import Actor
 from dreamer_plugin.nets.layers import working_dtype
-from dreamer_plugin.nets.twin import frozen
+from dreamer_plugin.nets.twin import frozen, rounded_once
 from dreamer_plugin.world.rssm import RSSM
 
 Step: TypeAlias = Callable[
@@ -104,16 +104,26 @@ def imagine(
         TensorDict `[N, H+1]` with feat `[F]`, without a graph rounded to autocast's type where
         there is one, and action `[A]`.
     """
-    with frozen(rssm) if through else torch.no_grad():
-        feats, actions = [], []
-        for t in range(horizon):
-            feat, action, deter, stoch = step(rssm, actor, deter, stoch, noise[t])
-            feats.append(feat)
-            actions.append(action)
-        feats.append(_feat(rssm, deter, stoch))
-        actions.append(actor(feats[-1].detach()).sample(noise[horizon, :, rssm.noise_size :]))
-        dream = {"feat": torch.stack(feats, 1), "action": torch.stack(actions, 1)}
-        return TensorDict(dream, batch_size=dream["feat"].shape[:2])
+    start = deter, stoch, horizon, noise, step
+    if through:
+        with frozen(rssm):
+            return _roll(rssm, actor, *start)
+    dream: TensorDict = rounded_once(_roll, [rssm, actor], working_dtype(noise.device), *start)
+    return dream
+
+
+def _roll(
+    rssm: RSSM, actor: Actor, deter: Tensor, stoch: Tensor, horizon: int, noise: Tensor, step: Step
+) -> TensorDict:
+    feats, actions = [], []
+    for t in range(horizon):
+        feat, action, deter, stoch = step(rssm, actor, deter, stoch, noise[t])
+        feats.append(feat)
+        actions.append(action)
+    feats.append(_feat(rssm, deter, stoch))
+    actions.append(actor(feats[-1].detach()).sample(noise[horizon, :, rssm.noise_size :]))
+    dream = {"feat": torch.stack(feats, 1), "action": torch.stack(actions, 1)}
+    return TensorDict(dream, batch_size=dream["feat"].shape[:2])
 
 
 def with_true_start(cont: Tensor, known: Tensor) -> Tensor:

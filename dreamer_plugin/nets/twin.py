@@ -1,9 +1,9 @@
-"""Copies of a module that follow it, and modules that gradients pass without a trace."""
+"""Copies of a module that follow it, and modules whose parameters are others for a while."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -73,6 +73,34 @@ def as_data(module: nn.Module) -> Callable[..., Any]:
     """
     params = {name: param.detach() for name, param in module.named_parameters()}
     return lambda *args: functional_call(module, params, args)
+
+
+class _Taken(nn.Module):
+    """A function of modules as a module of its own, which can be given other parameters."""
+
+    def __init__(self, function: Callable[..., Any], modules: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.function, self.taken = function, nn.ModuleList(modules)
+
+    def forward(self, *args: Any) -> Any:
+        return self.function(*self.taken, *args)
+
+
+@torch.no_grad()
+def rounded_once(
+    function: Callable[..., Any], modules: Sequence[nn.Module], dtype: torch.dtype, *args: Any
+) -> Any:
+    """`function(*modules, *args)` without a graph, the modules' matrices in a type of less.
+
+    Autocast rounds a part of a matrix at each call, compiled code every matrix.
+
+    Args:
+        dtype: in which autocast multiplies; float32 rounds and copies nothing.
+    """
+    taken = _Taken(function, modules)
+    named = taken.named_parameters()
+    matrices = {name: param.to(dtype) for name, param in named if param.dim() > 1}
+    return functional_call(taken, matrices, args)
 
 
 @contextmanager

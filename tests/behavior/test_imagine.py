@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+import pytest
 import torch
 from tensordict import TensorDict
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dreamer_plugin.agent import Agent
-from dreamer_plugin.behavior.imagine import imagine, with_true_start
+from dreamer_plugin.behavior.imagine import dream_step, imagine, with_true_start
 
 from .. import tiny
 
@@ -41,6 +45,50 @@ def test_actions_matter_from_the_next_state_on() -> None:
     other[2, :, 4:] = 1 - other[2, :, 4:]  # the actions at step 2
     one, two = _dream(agent, noise)[1]["feat"], _dream(agent, other)[1]["feat"]
     assert torch.equal(one[:, :3], two[:, :3]) and not torch.equal(one[:, 3], two[:, 3])
+
+
+class _Copies(TorchDispatchMode):
+    """Counts the copies of each matrix of some modules that are made inside, casts among them."""
+
+    def __init__(self, *modules: torch.nn.Module) -> None:
+        super().__init__()
+        named = [item for module in modules for item in module.named_parameters()]
+        self._names = {p.untyped_storage().data_ptr(): n for n, p in named if p.dim() > 1}
+        self.made: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        copied = {"aten::clone": 0, "aten::_to_copy": 0, "aten::copy_": 1}.get(func._schema.name)
+        if copied is not None:
+            source = args[copied].untyped_storage().data_ptr()
+            self.made.update([self._names[source]] if source in self._names else [])
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("precision", "times"), [(torch.float32, 0), (torch.bfloat16, 1)])
+def test_no_step_of_a_dream_copies_weights(precision: torch.dtype, times: int) -> None:
+    """One matrix for what all blocks share, copied at each step, took half a dream of size 200m."""
+    agent = tiny.agent()
+    agent.precision = precision
+    noise = torch.rand(5, 6, agent.noise_size, generator=torch.Generator().manual_seed(1))
+    with _Copies(agent.world.rssm, agent.behavior.actor) as copies, agent.autocast():
+        _dream(agent, noise)
+    assert set(copies.made.values()) <= {times}
+    assert ("core.mix.0.weight" in copies.made) is bool(times)
+
+
+def test_weights_rounded_once_dream_as_those_that_autocast_rounds() -> None:
+    agent = tiny.agent()
+    agent.precision = torch.bfloat16
+    rssm, actor = agent.world.rssm, agent.behavior.actor
+    noise = torch.rand(5, 6, agent.noise_size, generator=torch.Generator().manual_seed(1))
+    with agent.autocast(), torch.no_grad():
+        (deter, stoch), dream = _dream(agent, noise)
+        for t in range(4):
+            feat, action, deter, stoch = dream_step(rssm, actor, deter, stoch, noise[t])
+            assert torch.equal(dream["feat"][:, t], feat)
+            assert torch.equal(dream["action"][:, t], action)
+    assert dream["feat"].dtype == torch.bfloat16
+    assert all(p.dtype == torch.float32 for p in agent.parameters())
 
 
 def _through(agent: Agent, noise: torch.Tensor) -> TensorDict:
