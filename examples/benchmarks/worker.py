@@ -128,10 +128,10 @@ def noise(job: Job) -> dict[str, np.ndarray]:
     }
 
 
-def tried(job: Job, where: str) -> str:
-    """What to say of an adapter that ran on a CPU: what of this job was never tried."""
+def tried(job: Job, where: str, compiled: bool = False) -> str:
+    """What to say of an adapter that ran on a CPU, `compiled` or not: what was never tried."""
     never = [] if job.device == "cpu" else ["on a GPU"]
-    never += ["compiled"] if "compile" in job.options else []
+    never += ["compiled"] if "compile" in job.options and not compiled else []
     return f"tried on a CPU with {where}" + (f", never {' or '.join(never)}" if never else "")
 
 
