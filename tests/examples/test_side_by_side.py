@@ -170,7 +170,8 @@ def test_an_adapter_says_what_was_never_tried(side_by_side):
     there = worker.Job("w", "1m", "float32", "cuda", "", options=["compile"])
     assert worker.tried(here, "jax 1") == "tried on a CPU with jax 1"
     assert worker.tried(there, "jax 1") == "tried on a CPU with jax 1, never on a GPU or compiled"
-    assert worker.tried(there, "jax 1", compiled=True) == "tried on a CPU with jax 1, never on a GPU"
+    known = worker.tried(there, "jax 1", compiled=True)
+    assert known == "tried on a CPU with jax 1, never on a GPU"
 
 
 def test_our_adapter_updates(side_by_side, monkeypatch):
