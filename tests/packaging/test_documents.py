@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,20 @@ def test_the_first_screen_holds_both_commands(readme):
 def test_ci_runs_the_same_test_command(readme, repo):
     (command,) = [line for line in readme.splitlines() if "&& pytest" in line]
     assert command in (repo / ".ci" / "run").read_text().splitlines()
+
+
+@pytest.mark.parametrize("fails", ["pip", "pytest"])
+def test_ci_ends_where_the_test_command_fails(readme, repo, fails):
+    """Bash goes on after a command that fails before `&&`, whatever `set -e` says."""
+    (command,) = [line for line in readme.splitlines() if "&& pytest" in line]
+    lines = (repo / ".ci" / "run").read_text().splitlines()
+    line = lines.index(command)
+    fakes = [
+        f"{name}() {{ {'false' if name == fails else 'true'}; }}" for name in ("pip", "pytest")
+    ]
+    script = ["set -euo pipefail", *fakes, *lines[line - 1 : line + 2], "echo went on"]
+    ended = subprocess.run(["bash", "-c", "\n".join(script)], capture_output=True, text=True)
+    assert ended.returncode and "went on" not in ended.stdout
 
 
 def test_python_of_the_documents_parses(repo):
