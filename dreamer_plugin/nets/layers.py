@@ -83,8 +83,9 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     compiling = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
     if bias is None or not compiling or x.device.type != "cpu":
         return F.linear(x, weight, bias)
-    product = F.linear(x, weight)
-    return product + bias.to(product.dtype)
+    # With an axis more, the compiler does not join the two again to what copies the bias.
+    product = F.linear(x.unsqueeze(0), weight)
+    return (product + bias.to(product.dtype)).squeeze(0)
 
 
 class Linear(nn.Linear):
