@@ -170,6 +170,19 @@ class BlockLinear(nn.Module):
         # Not `baddbmm`, which first copies the bias to every row; a compiler adds it in passing.
         return product + self.bias.to(product.dtype).view(self.blocks, 1, -1)
 
+    def split_inputs(self, own: int, *shared: int) -> tuple[Tensor, ...]:
+        """The weights of a block's own inputs, and of inputs that all blocks share, in order.
+
+        Args:
+            own, shared: numbers of inputs, in all those of a block.
+
+        Returns:
+            `[G, own, out/G]`, and of each shared part one dense matrix `[n, out]`; views where
+            inputs come first in memory.
+        """
+        first, *rest = self.weight.transpose(0, 1).split([own, *shared])  # n G out/G
+        return first.transpose(0, 1), *(part.flatten(1) for part in rest)
+
 
 class RMSNorm(nn.RMSNorm):
     """Root-mean-square norm over the last axis, computed in float32, scale only."""

@@ -91,11 +91,10 @@ class BlockGRU(nn.Module):
         Args:
             deter: `[B, D]`. shared: `[B, 3*hidden]`.
         """
-        inputs = linear.weight.transpose(0, 1)  # D/G+3*hidden G out: so they lie in memory
-        own, common = inputs.split([self.deter // self.blocks, shared.shape[-1]])
-        dense = affine(shared, common.flatten(1).t(), linear.bias)  # B G*out
+        own, common = linear.split_inputs(self.deter // self.blocks, shared.shape[-1])
+        dense = affine(shared, common.t(), linear.bias)  # B G*out
         rows = deter.unflatten(-1, (self.blocks, -1)).transpose(0, 1)  # G B D/G
-        return dense + torch.bmm(rows, own.transpose(0, 1)).transpose(0, 1).flatten(1)
+        return dense + torch.bmm(rows, own).transpose(0, 1).flatten(1)
 
 
 class GRU(nn.Module):

@@ -132,16 +132,15 @@ class DeferredScan:
         deter, hidden, blocks = core.deter, core.from_deter[0].out_features, core.blocks
         small = deter <= self.exact and embed.device.type == "cpu"
         low = torch.float32 if small else working_dtype(embed.device)
-        inputs = core.mix[0].weight.transpose(0, 1)  # in G D/G: so they lie in memory
-        own, *common = inputs.split([deter // blocks, 2 * hidden, hidden])
-        shared, from_action = (chunk.flatten(1) for chunk in common)  # in D
+        parts = core.mix[0].split_inputs(deter // blocks, 2 * hidden, hidden)
+        own, shared, from_action = parts  # G in D/G, in D, in D
         from_deter, from_embed = unit[0].weight.t().split([deter, embed.shape[-1]], 0)
         action_part = actions.to(low) @ from_action.to(low) + core.mix[0].bias.to(low)  # B T D
         embed_part = embed.to(low) @ from_embed.to(low) + unit[0].bias.to(low)  # B T hidden
         weights = Weights(
             *_unit_weights(core.from_deter),
             *_unit_weights(core.from_stoch),
-            mix_deter=own.transpose(0, 1).contiguous(),  # small products are slow otherwise
+            mix_deter=own.contiguous(),  # small products are slow otherwise
             mix_shared=shared,
             mix_scale=core.mix_norms[0].weight,
             gates=core.gates.weight,
