@@ -27,6 +27,7 @@ from dreamer_plugin.doors import (
 from dreamer_plugin.doors.cli_import import EnvImport
 from dreamer_plugin.doors.cli_usage import OneLineGroup
 from dreamer_plugin.doors.dialects import words_cli
+from dreamer_plugin.doors.idle_threads import let_threads_sleep_if_busy
 from dreamer_plugin.doors.run_paths import refuse_env_object
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.run.pretrained import place
@@ -346,7 +347,5 @@ def version() -> None:
 
 def main() -> None:
     """Entry point of `dreamer-plugin`."""
-    # Torch's idle threads spin by default and take the cores of env workers and other programs;
-    # it reads this when it is first imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    let_threads_sleep_if_busy(os.environ, Path("/proc/loadavg"))
     app()

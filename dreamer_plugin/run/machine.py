@@ -29,6 +29,7 @@ def machine_facts(device: torch.device, packages: Sequence[str] = ()) -> dict[st
         "device": device_name(device),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0,
         "threads": torch.get_num_threads(),
+        "waiting": os.environ.get("OMP_WAIT_POLICY", ""),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -80,6 +81,7 @@ def about(workload: Workload, cfg: Config, device: torch.device) -> dict[str, An
         "precision": str(precision).removeprefix("torch."),
         "device_name": device_name(device),
         "threads": torch.get_num_threads(),
+        "waiting": os.environ.get("OMP_WAIT_POLICY", ""),
         "torch": torch.__version__,
         "dreamer_plugin": version("dreamer-plugin"),
         "python": platform.python_version(),

@@ -129,7 +129,7 @@ class Worker:
 
 def start(entry: Entry, job: Job) -> Worker:
     """Start the worker of an implementation."""
-    env = dict(os.environ, OMP_WAIT_POLICY="PASSIVE")  # threads of those that wait must not spin
+    env = dict(os.environ)  # threads of those that wait spin for some milliseconds, then sleep
     env.pop("OMP_NUM_THREADS", None)
     if job.threads:
         env["OMP_NUM_THREADS"] = str(job.threads)
