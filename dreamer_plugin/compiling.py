@@ -47,7 +47,7 @@ def compile_agent(agent: Agent) -> None:
     compiled = functools.partial(_compiled, options=_options(agent.device))
     rssm = agent.world.rssm
     if isinstance(rssm.scan, DeferredScan):
-        rssm.scan = DeferredScan(compiled)
+        rssm.scan = DeferredScan(compiled, rssm.scan.small, exact=False)
     elif rssm.scan is plain_scan:  # that which computes values twice stays as it is
         rssm.scan = functools.partial(plain_scan, step=compiled(scan_step))
     agent.dream_step = compiled(agent.dream_step)

@@ -186,7 +186,7 @@ def _image_words(
     }
 
 
-_FLOAT32_SCAN = 1024  # D of a state; size 1m has 512, 12m 2048
+_SMALL = 1024  # D of a state; size 1m has 512, 12m 2048
 
 
 def build_rssm(cfg: Config, action_size: int, embed: int) -> RSSM:
@@ -210,7 +210,7 @@ def build_rssm(cfg: Config, action_size: int, embed: int) -> RSSM:
     if world.recompute:
         rssm.scan = RecomputingScan(world.recompute)
     elif supports(rssm):
-        rssm.scan = DeferredScan(exact=_FLOAT32_SCAN)
+        rssm.scan = DeferredScan(small=_SMALL)
     return rssm
 
 

@@ -31,6 +31,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dreamer_plugin.nets.layers import NORM_EPS, OFFICIAL, working_dtype
+from dreamer_plugin.nets.products import few_rows
 from dreamer_plugin.world.cores import BlockGRU, fast_tanh, gated, split_gates
 from dreamer_plugin.world.latent import CategoricalLatent
 from dreamer_plugin.world.rssm import RSSM, forget
@@ -109,13 +110,17 @@ class DeferredScan:
 
     Args:
         wrap: applied to the forward and the backward step, `torch.compile` for one.
-        exact: widest D that is filtered in float32 on a CPU whatever the precision; for steps of
-            few rows that are not compiled, casts cost more than bfloat16 saves.
+        small: widest D whose steps of few rows take longer to start products than to make them: on
+            a CPU, their float32 products are made by what starts soonest.
+        exact: filter such states in float32 on a CPU whatever the precision; for steps that are
+            not compiled, casts cost more than bfloat16 saves.
     """
 
-    def __init__(self, wrap: Callable[[Any], Any] = lambda step: step, exact: int = 0) -> None:
+    def __init__(
+        self, wrap: Callable[[Any], Any] = lambda step: step, small: int = 0, exact: bool = True
+    ) -> None:
         self.forward, self.backward = wrap(forward_step), wrap(backward_step)
-        self.exact = exact
+        self.small, self.exact = small, exact
 
     def __call__(
         self,
@@ -130,8 +135,8 @@ class DeferredScan:
         core, posterior = cast(Any, rssm.core), cast(Any, rssm.posterior)  # containers lose types
         unit, logits = posterior[0][0], posterior[1]
         deter, hidden, blocks = core.deter, core.from_deter[0].out_features, core.blocks
-        small = deter <= self.exact and embed.device.type == "cpu"
-        low = torch.float32 if small else working_dtype(embed.device)
+        small = deter <= self.small and embed.device.type == "cpu"
+        low = torch.float32 if small and self.exact else working_dtype(embed.device)
         parts = core.mix[0].split_inputs(deter // blocks, 2 * hidden, hidden)
         own, shared, from_action = parts  # G in D/G, in D, in D
         from_deter, from_embed = unit[0].weight.t().split([deter, embed.shape[-1]], 0)
@@ -157,7 +162,8 @@ class DeferredScan:
         # Autocast ends here: every type below is chosen on purpose.
         with torch.autocast(embed.device.type, enabled=False):
             states: tuple[Tensor, Tensor, Tensor] = _Scan.apply(  # type: ignore[no-untyped-call]
-                self, rssm.latent, action_part, embed_part, is_first, noise, *start, *lowered
+                *(self, rssm.latent, small),
+                *(action_part, embed_part, is_first, noise, *start, *lowered),
             )
         return states
 
@@ -174,6 +180,7 @@ class _Scan(torch.autograd.Function):
         ctx: Any,
         steps: DeferredScan,
         latent: CategoricalLatent,
+        small: bool,
         action_part: Tensor,
         embed_part: Tensor,
         is_first: Tensor,
@@ -186,11 +193,12 @@ class _Scan(torch.autograd.Function):
         rows = (action_part, embed_part, is_first, noise)
         inputs = (x.transpose(0, 1).contiguous() for x in rows)
         kept, out = [], []
-        for inputs_t in zip(*inputs, strict=True):
-            deter, stoch, post, kept_t = steps.forward(deter, stoch, *inputs_t, weights, latent)
-            out.append((deter, stoch, post))
-            kept.append(kept_t)
-        ctx.steps, ctx.latent, ctx.kept = steps, latent, kept
+        with few_rows(small):
+            for inputs_t in zip(*inputs, strict=True):
+                deter, stoch, post, kept_t = steps.forward(deter, stoch, *inputs_t, weights, latent)
+                out.append((deter, stoch, post))
+                kept.append(kept_t)
+        ctx.steps, ctx.latent, ctx.small, ctx.kept = steps, latent, small, kept
         ctx.save_for_backward(is_first, *lowered)
         deters, stochs, posts = (torch.stack(x, 1) for x in zip(*out, strict=True))
         return deters, stochs, posts
@@ -200,23 +208,22 @@ class _Scan(torch.autograd.Function):
     def backward(ctx: Any, d_deters: Tensor, d_stochs: Tensor, d_posts: Tensor) -> Any:
         is_first, *lowered = ctx.saved_tensors
         weights = Weights(*lowered)
-        rows = (is_first, d_deters, d_stochs, d_posts)
+        rows = (d_deters, d_stochs, d_posts, is_first)
         outside = [x.transpose(0, 1).contiguous() for x in rows]
-        d_deter, d_stoch = torch.zeros_like(outside[1][0]), torch.zeros_like(outside[2][0])
+        d_deter, d_stoch = torch.zeros_like(outside[0][0]), torch.zeros_like(outside[1][0])
         received: list[Received] = []
-        for t in reversed(range(len(ctx.kept))):
-            is_first_t, *gradients_t = (x[t] for x in outside)
-            d_deter, d_stoch, received_t = ctx.steps.backward(
-                d_deter, d_stoch, *gradients_t, is_first_t, ctx.kept[t], weights, ctx.latent.unimix
-            )
-            received.append(received_t)
+        with few_rows(ctx.small):
+            for t in reversed(range(len(ctx.kept))):
+                given = (*(x[t] for x in outside), ctx.kept[t], weights, ctx.latent.unimix)
+                d_deter, d_stoch, received_t = ctx.steps.backward(d_deter, d_stoch, *given)
+                received.append(received_t)
         received.reverse()
         kept = Kept(*(torch.stack(x) for x in zip(*ctx.kept, strict=True)))
         got = Received(*(torch.stack(x) for x in zip(*received, strict=True)))
         ctx.kept = None
         gradients = weight_gradients(kept, got, weights)
         parts = got.m.transpose(0, 1), got.p.transpose(0, 1)
-        return (None, None, *parts, None, None, d_deter, d_stoch, *gradients)
+        return (None, None, None, *parts, None, None, d_deter, d_stoch, *gradients)
 
 
 def forward_step(

@@ -102,9 +102,46 @@ def test_small_states_are_filtered_in_float32_where_that_is_asked_for():
 
             return call
 
-        _, grads = run(model(), DeferredScan(watched, exact=widest), autocast=True)
+        _, grads = run(model(), DeferredScan(watched, small=widest), autocast=True)
         assert seen == {dtype}
         assert all(grad.dtype == torch.float32 for grad in grads.values())
+
+
+def test_compiled_steps_keep_the_working_type():
+    """What `compiling.py` asks for: their casts cost less."""
+    seen = set()
+
+    def watched(step):
+        def call(*given):
+            seen.update(w.deter.dtype for w in given if isinstance(w, Weights))
+            return step(*given)
+
+        return call
+
+    run(model(), DeferredScan(watched, small=16, exact=False), autocast=True)
+    assert seen == {torch.bfloat16}
+
+
+@pytest.mark.parametrize(("widest", "inside"), [(16, "highest"), (15, "medium")])
+def test_small_float32_products_of_steps_are_left_to_mkl(widest, inside):
+    """Where an update has given float32 products to oneDNN, forwards and backwards."""
+    seen = []
+
+    def watched(step):
+        def call(*given):
+            seen.append(torch.get_float32_matmul_precision())
+            return step(*given)
+
+        return call
+
+    torch.set_float32_matmul_precision("medium")
+    try:
+        run(model(), DeferredScan(watched, small=widest))
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert len(seen) >= 4
+    assert set(seen) == {inside}
 
 
 @pytest.mark.parametrize(
