@@ -22,7 +22,10 @@ from . import tiny
 
 
 class _Notes(TorchDispatchMode):
-    """Notes every operation with the very tensors that it took and gave."""
+    """Notes every operation with the very tensors that it took and gave.
+
+    A CPU takes float32 products to this library or that one by a setting, which a graph would hold.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +33,8 @@ class _Notes(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        self.made.append((func, args, kwargs or {}, out))
+        products = torch.get_float32_matmul_precision()
+        self.made.append((func, args, kwargs or {}, out, products))
         return out
 
 
@@ -67,11 +71,14 @@ class Tape:
     @torch.no_grad()
     def replay(self):
         self.replays += 1
-        for func, args, kwargs, given in self.operations:
+        outside = torch.get_float32_matmul_precision()
+        for func, args, kwargs, given, products in self.operations:
+            torch.set_float32_matmul_precision(products)
             again = func(*args, **kwargs)
             for old, new in zip(tree_leaves(given), tree_leaves(again), strict=True):
                 if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
                     old.copy_(new)
+        torch.set_float32_matmul_precision(outside)
 
 
 def _pair(**values) -> tuple[Agent, Agent, list[Tape]]:
