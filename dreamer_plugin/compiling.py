@@ -35,6 +35,7 @@ _ON_A_CPU = {
     "cpp_wrapper": True,
     "cpp_wrapper_build_separate": True,
     "aot_inductor.compile_wrapper_opt_level": "O0",
+    "cpp.vec_isa_ok": True,  # else it compiles programs to find out what the processor says itself
 }
 _PIECES = {"world": ("encode", "losses", "judge"), "behavior": ("dream_losses", "replay_loss")}
 
