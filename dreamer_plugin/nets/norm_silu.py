@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_PIECE = 2**18  # numbers
+_PIECE = 2**18  # numbers for each thread, which share a piece
 _SHORT, _WIDTH = 16, 32  # rows of fewer numbers lie side by side, so many together at most
 _d_silu = torch.ops.aten.silu_backward.default  # of the gradient and the input
 
@@ -50,7 +50,7 @@ class _Rows:
     def pieces(self, x: Tensor) -> tuple[Tensor, ...]:
         """`x` cut between rows; of contiguous ones, views."""
         width = len(self.scale)
-        return x.reshape(-1, width).split(max(1, _PIECE // width))
+        return x.reshape(-1, width).split(max(1, _PIECE * torch.get_num_threads() // width))
 
     def means(self, x: Tensor) -> Tensor:
         """Mean of each row of a piece, as many times as it has channels, or once."""

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_PIECE = 2**18  # numbers
+_PIECE = 2**18  # numbers for each thread, which share a piece
 
 
 @torch.library.custom_op("dreamer_plugin::max_pool", mutates_args=())
@@ -33,7 +33,8 @@ def _(x: Tensor) -> Tensor:
 def _in_pieces(x: Tensor, pooled: Tensor, grad: Tensor) -> Tensor:
     """`_spread`, channels last, in pieces that stay in a processor's cache between operations."""
     out = torch.empty_like(x, memory_format=torch.channels_last)  # whose pairs can be written to
-    images = max(1, _PIECE // max(1, math.prod(x.shape[1:])))
+    piece_size = _PIECE * torch.get_num_threads()
+    images = max(1, piece_size // max(1, math.prod(x.shape[1:])))
     for *given, piece in zip(*(t.split(images) for t in (x, pooled, grad, out)), strict=True):
         torch.mul(*_tied_and_share(*given), out=_pairs(piece))
     return out
