@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,12 +26,8 @@ def fast_products(device: torch.device, precision: torch.dtype) -> Iterator[None
     if device.type != "cpu" or precision != torch.float32 or not onednn_is_exact_and_faster():
         yield
         return
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")  # on a CPU: oneDNN may take what it has
-    try:
+    with _matmul_precision("medium"):  # on a CPU: oneDNN may take what it has
         yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 @lru_cache
@@ -48,11 +44,15 @@ def onednn_is_exact_and_faster() -> bool:
 @contextmanager
 def few_rows(small: bool) -> Iterator[None]:
     """Inside `fast_products`, leave `small` products of few rows to MKL, which starts sooner."""
-    before = torch.get_float32_matmul_precision()
-    if not small or before == "highest":
+    with _matmul_precision("highest") if small else nullcontext():
         yield
-        return
-    torch.set_float32_matmul_precision("highest")
+
+
+@contextmanager
+def _matmul_precision(word: str) -> Iterator[None]:
+    """Torch's setting for float32 products is `word` inside, and afterwards what it was."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(word)
     try:
         yield
     finally:

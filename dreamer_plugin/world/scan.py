@@ -122,6 +122,10 @@ class DeferredScan:
         self.forward, self.backward = wrap(forward_step), wrap(backward_step)
         self.small, self.exact = small, exact
 
+    def is_small(self, deter: Tensor) -> bool:
+        """Whether states `[..., D]`, or their gradients, are of those of few numbers, on a CPU."""
+        return deter.shape[-1] <= self.small and deter.device.type == "cpu"
+
     def __call__(
         self,
         rssm: RSSM,
@@ -135,8 +139,8 @@ class DeferredScan:
         core, posterior = cast(Any, rssm.core), cast(Any, rssm.posterior)  # containers lose types
         unit, logits = posterior[0][0], posterior[1]
         deter, hidden, blocks = core.deter, core.from_deter[0].out_features, core.blocks
-        small = deter <= self.small and embed.device.type == "cpu"
-        low = torch.float32 if small and self.exact else working_dtype(embed.device)
+        exact = self.exact and self.is_small(start[0])
+        low = torch.float32 if exact else working_dtype(embed.device)
         parts = core.mix[0].split_inputs(deter // blocks, 2 * hidden, hidden)
         own, shared, from_action = parts  # G in D/G, in D, in D
         from_deter, from_embed = unit[0].weight.t().split([deter, embed.shape[-1]], 0)
@@ -162,8 +166,7 @@ class DeferredScan:
         # Autocast ends here: every type below is chosen on purpose.
         with torch.autocast(embed.device.type, enabled=False):
             states: tuple[Tensor, Tensor, Tensor] = _Scan.apply(  # type: ignore[no-untyped-call]
-                *(self, rssm.latent, small),
-                *(action_part, embed_part, is_first, noise, *start, *lowered),
+                self, rssm.latent, action_part, embed_part, is_first, noise, *start, *lowered
             )
         return states
 
@@ -180,7 +183,6 @@ class _Scan(torch.autograd.Function):
         ctx: Any,
         steps: DeferredScan,
         latent: CategoricalLatent,
-        small: bool,
         action_part: Tensor,
         embed_part: Tensor,
         is_first: Tensor,
@@ -193,12 +195,12 @@ class _Scan(torch.autograd.Function):
         rows = (action_part, embed_part, is_first, noise)
         inputs = (x.transpose(0, 1).contiguous() for x in rows)
         kept, out = [], []
-        with few_rows(small):
+        with few_rows(steps.is_small(deter)):
             for inputs_t in zip(*inputs, strict=True):
                 deter, stoch, post, kept_t = steps.forward(deter, stoch, *inputs_t, weights, latent)
                 out.append((deter, stoch, post))
                 kept.append(kept_t)
-        ctx.steps, ctx.latent, ctx.small, ctx.kept = steps, latent, small, kept
+        ctx.steps, ctx.latent, ctx.kept = steps, latent, kept
         ctx.save_for_backward(is_first, *lowered)
         deters, stochs, posts = (torch.stack(x, 1) for x in zip(*out, strict=True))
         return deters, stochs, posts
@@ -212,7 +214,7 @@ class _Scan(torch.autograd.Function):
         outside = [x.transpose(0, 1).contiguous() for x in rows]
         d_deter, d_stoch = torch.zeros_like(outside[0][0]), torch.zeros_like(outside[1][0])
         received: list[Received] = []
-        with few_rows(ctx.small):
+        with few_rows(ctx.steps.is_small(d_deters)):
             for t in reversed(range(len(ctx.kept))):
                 given = (*(x[t] for x in outside), ctx.kept[t], weights, ctx.latent.unimix)
                 d_deter, d_stoch, received_t = ctx.steps.backward(d_deter, d_stoch, *given)
@@ -223,7 +225,7 @@ class _Scan(torch.autograd.Function):
         ctx.kept = None
         gradients = weight_gradients(kept, got, weights)
         parts = got.m.transpose(0, 1), got.p.transpose(0, 1)
-        return (None, None, None, *parts, None, None, d_deter, d_stoch, *gradients)
+        return (None, None, *parts, None, None, d_deter, d_stoch, *gradients)
 
 
 def forward_step(

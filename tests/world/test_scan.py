@@ -90,35 +90,41 @@ def test_bfloat16_stays_near_the_plain_form_in_bfloat16():
         assert error(fast_grads[name], grads[name]) < 0.1, name
 
 
+def looking(look):
+    """A `wrap` of steps that calls `look` with what each step is given."""
+
+    def wrap(step):
+        def call(*given):
+            look(given)
+            return step(*given)
+
+        return call
+
+    return wrap
+
+
+def types_of_weights(**settings):
+    """In which types steps of such a scan multiply under autocast, and the gradients."""
+    seen = set()
+
+    def look(given):
+        seen.update(w.deter.dtype for w in given if isinstance(w, Weights))
+
+    _, grads = run(model(), DeferredScan(looking(look), **settings), autocast=True)
+    return seen, grads
+
+
 def test_small_states_are_filtered_in_float32_where_that_is_asked_for():
     """Those of 16 numbers are, and those wider than what was asked for are not."""
     for widest, dtype in ((16, torch.float32), (15, torch.bfloat16)):
-        seen = set()
-
-        def watched(step, seen=seen):
-            def call(*given):
-                seen.update(w.deter.dtype for w in given if isinstance(w, Weights))
-                return step(*given)
-
-            return call
-
-        _, grads = run(model(), DeferredScan(watched, small=widest), autocast=True)
+        seen, grads = types_of_weights(small=widest)
         assert seen == {dtype}
         assert all(grad.dtype == torch.float32 for grad in grads.values())
 
 
 def test_compiled_steps_keep_the_working_type():
     """What `compiling.py` asks for: their casts cost less."""
-    seen = set()
-
-    def watched(step):
-        def call(*given):
-            seen.update(w.deter.dtype for w in given if isinstance(w, Weights))
-            return step(*given)
-
-        return call
-
-    run(model(), DeferredScan(watched, small=16, exact=False), autocast=True)
+    seen, _ = types_of_weights(small=16, exact=False)
     assert seen == {torch.bfloat16}
 
 
@@ -126,14 +132,7 @@ def test_compiled_steps_keep_the_working_type():
 def test_small_float32_products_of_steps_are_left_to_mkl(widest, inside):
     """Where an update has given float32 products to oneDNN, forwards and backwards."""
     seen = []
-
-    def watched(step):
-        def call(*given):
-            seen.append(torch.get_float32_matmul_precision())
-            return step(*given)
-
-        return call
-
+    watched = looking(lambda given: seen.append(torch.get_float32_matmul_precision()))
     torch.set_float32_matmul_precision("medium")
     try:
         run(model(), DeferredScan(watched, small=widest))
