@@ -26,9 +26,12 @@ def subpixel_conv(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         weight: `[cout, cin, K, K]`, K odd. bias: `[cout]`.
     """
     folded = fold(weight)  # 4*cout cin k k
-    bias = None if bias is None else bias.repeat_interleave(4)
+    bias = None if bias is None else bias.repeat(4)
     small = F.conv2d(x, folded, bias, padding=folded.shape[-1] // 2)
-    return F.pixel_shuffle(small, 2)
+    n, _, h, w = small.shape
+    places = small.permute(0, 2, 3, 1).unflatten(-1, (2, 2, -1))  # N h w i j cout
+    rows = places.transpose(2, 3).reshape(n, 2 * h, 2 * w, -1)  # in runs of both j, all channels
+    return rows.permute(0, 3, 1, 2)
 
 
 def fold(weight: Tensor) -> Tensor:
@@ -38,12 +41,11 @@ def fold(weight: Tensor) -> Tensor:
         weight: `[cout, cin, K, K]`, K odd.
 
     Returns:
-        `[4*cout, cin, k, k]` with `k = 2 * ceil((K-1) / 4) + 1`, the four places of a channel
-        together.
+        `[4*cout, cin, k, k]` with `k = 2 * ceil((K-1) / 4) + 1`, all channels of a place together.
     """
     with torch.autocast(weight.device.type, enabled=False):  # sums of taps are rounded once
         taps = _seen_by(weight.shape[-1], weight.device).to(weight)
-        folded = torch.einsum("ocab,iua,jvb->oijcuv", weight, taps, taps)
+        folded = torch.einsum("ocab,iua,jvb->ijocuv", weight, taps, taps)
     return folded.flatten(0, 2)
 
 

@@ -103,7 +103,7 @@ class ChannelNorm(nn.Module):
     """Norm over channels, then the activation, of feature maps `[N, C, H, W]`.
 
     Attributes:
-        in_pieces: whether `nets/norm_silu.py` does both on a CPU, except for other runtimes.
+        in_pieces: whether `nets/norm_silu.py` does both on a CPU, except for compilers.
     """
 
     def __init__(self, channels: int, style: Style = OFFICIAL) -> None:
@@ -114,7 +114,7 @@ class ChannelNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`[N, C, H, W] -> [N, C, H, W]`."""
         rows = x.permute(0, 2, 3, 1)
-        if self.in_pieces and x.device.type == "cpu" and not torch.compiler.is_exporting():
+        if self.in_pieces and x.device.type == "cpu" and not torch.compiler.is_compiling():
             rows = norm_silu(rows, cast(Tensor, self.norm.weight), cast(float, self.norm.eps))
         else:
             rows = self.act(self.norm(rows))

@@ -43,7 +43,8 @@ def test_taps_that_see_one_pixel_are_added():
 def test_compiles_without_a_break():
     conv = UpConv(2, 3, 5)
     conv.fast = subpixel_conv
-    x = torch.randn(1, 2, 3, 4)
+    x = torch.randn(1, 2, 3, 4).to(memory_format=torch.channels_last)
+    assert conv(x).is_contiguous(memory_format=torch.channels_last)  # as what follows expects
     with torch.autocast("cpu", torch.bfloat16):
         compiled = torch.compile(conv, backend="aot_eager", fullgraph=True)(x)
         assert torch.allclose(compiled.float(), conv(x).float(), atol=1e-2)
