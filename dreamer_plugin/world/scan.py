@@ -194,6 +194,8 @@ class _Scan(torch.autograd.Function):
         weights = Weights(*lowered)
         rows = (action_part, embed_part, is_first, noise)
         inputs = (x.transpose(0, 1).contiguous() for x in rows)
+        # In memory like the states of later steps, or a compiler makes one more step for the first.
+        deter, stoch = deter.contiguous(), stoch.contiguous()
         kept, out = [], []
         with few_rows(steps.is_small(deter)):
             for inputs_t in zip(*inputs, strict=True):
