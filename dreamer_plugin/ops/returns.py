@@ -67,10 +67,10 @@ class Arranger(Protocol):
 def lambda_return(
     reward_tp1: Tensor, discount_tp1: Tensor, value_tp1: Tensor, lambda_tp1: Tensor | float
 ) -> Tensor:
-    """Backward recursion `G_t = r_{t+1} + d_{t+1} [(1 - l_{t+1}) v_{t+1} + l_{t+1} G_{t+1}]`.
+    """The recursion `G_t = r_{t+1} + d_{t+1} [(1 - l_{t+1}) v_{t+1} + l_{t+1} G_{t+1}]`.
 
-    Starts from `G_H = v_H`. Time is axis 1; index t of an input holds its value at t + 1,
-    t = 0 … H-1.
+    It ends in `G_H = v_H`. Time is axis 1; index t of an input holds its value at t + 1,
+    t = 0 … H-1. Sums of 1, 2, 4, … steps at once: a compiler takes seconds for a loop over H.
 
     Args:
         reward_tp1: `[N, H, ...]`.
@@ -84,14 +84,16 @@ def lambda_return(
     if not isinstance(lambda_tp1, Tensor):
         lambda_tp1 = value_tp1.new_full((), lambda_tp1)  # `as_tensor` would copy it from the host
     lam = lambda_tp1.to(value_tp1.dtype).expand_as(value_tp1)
-    one_step = reward_tp1 + (1 - lam) * discount_tp1 * value_tp1
+    lam = torch.cat([lam[:, :-1], torch.zeros_like(lam[:, -1:])], 1)  # nothing follows the last
+    ret = reward_tp1 + (1 - lam) * discount_tp1 * value_tp1
     carried = lam * discount_tp1
-    ret = value_tp1[:, -1]
-    returns = []
-    for t in reversed(range(value_tp1.shape[1])):
-        ret = one_step[:, t] + carried[:, t] * ret
-        returns.append(ret)
-    return torch.stack(returns[::-1], 1)
+    steps, ahead = ret.shape[1], 1
+    while ahead < steps:  # sums of `ahead` steps, and the share in them of what comes after
+        longer = ret[:, :-ahead] + carried[:, : steps - ahead] * ret[:, ahead:]
+        ret = torch.cat([longer, ret[:, -ahead:]], 1)
+        carried = carried[:, :-ahead] * carried[:, ahead:]
+        ahead *= 2
+    return ret
 
 
 def arrival_returns(

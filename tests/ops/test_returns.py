@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dreamer_plugin.ops.returns import (
     Arrival,
@@ -44,6 +46,26 @@ def test_lambda_may_differ_per_step() -> None:
     # l = (1, 0, *): G1 = 2 + 20 = 22 (one step), G0 = 1 + .5*22 (all of it)
     ret = lambda_return(REWARD[:, 1:], CONT[:, 1:], VALUE[:, 1:], torch.tensor([[1.0, 0, 0.3]]))
     assert torch.allclose(ret, torch.tensor([[12.0, 22.0, 18.0]]))
+
+
+@given(st.integers(1, 40), st.integers(0, 2**31))
+@settings(max_examples=40, deadline=None)
+def test_sums_of_many_steps_are_the_recursion(steps: int, seed: int) -> None:
+    # The docstring's equation, a step at a time, with a lambda, a discount and a reward per step.
+    rng = torch.Generator().manual_seed(seed)
+    draws = torch.rand(4, 2, steps, 3, generator=rng, dtype=torch.float64).requires_grad_()
+    reward, discount, value, lambda_ = draws
+    ret, expected = value[:, -1], []
+    for t in reversed(range(steps)):
+        after = (1 - lambda_[:, t]) * value[:, t] + lambda_[:, t] * ret
+        ret = reward[:, t] + discount[:, t] * after
+        expected.insert(0, ret)
+    ours, theirs = lambda_return(reward, discount, value, lambda_), torch.stack(expected, 1)
+    torch.testing.assert_close(ours, theirs)
+    weights = torch.rand(ours.shape, generator=rng, dtype=torch.float64)
+    (of_ours,) = torch.autograd.grad((ours * weights).sum(), draws)
+    (of_theirs,) = torch.autograd.grad((theirs * weights).sum(), draws)
+    torch.testing.assert_close(of_ours, of_theirs)
 
 
 def test_weights_by_hand() -> None:
