@@ -28,7 +28,6 @@ from dreamer_plugin.behavior.imagine import (
     Step,
     dream_step,
     imagine,
-    with_true_start,
 )
 from dreamer_plugin.errors import UsageError
 from dreamer_plugin.nets.products import fast_products
@@ -319,15 +318,12 @@ class Agent(nn.Module):
         if self.dreams.prior:
             starts["stoch"] = self._prior_draw(starts)
         dream = self.dream(starts, behavior)
-        reward, cont = self.world.judge(dream["feat"])
+        known = None
         if self.dreams.true_start:
             ends, discount = recorded["is_terminal"].flatten(), self.world.cont_discount
-            cont = with_true_start(cont, behavior.settings.arrange.start(ends, discount))
-        each, ret, metrics = behavior.dream_losses(dream, reward, cont)
-        if "repval" in self.scales:
-            bootstrap = ret[:, 0].unflatten(0, starts.batch_size)
-            each["repval"] = behavior.replay_loss(states["feat"][:, last], recorded, bootstrap)
-        return each, metrics
+            known = behavior.settings.arrange.start(ends, discount)
+        feat = states["feat"][:, last] if "repval" in self.scales else None
+        return behavior.losses(self.world.judge, dream, known, feat, recorded)
 
     def _shifted(self, batch: TensorDict) -> TensorDict:
         """The batch with its images moved, all of a row alike; the rest is shared with it."""

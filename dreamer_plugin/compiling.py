@@ -4,8 +4,7 @@
     one filtering step          T                    yes, or `world/scan.py`'s own, compiled too
     one dreamed step            H                    where the actor learns through dreams
     encoding, world losses      1                    yes
-    judging dreams              1                    to the actor, where it learns through dreams
-    losses of dreams, replay    1                    yes
+    all losses from dreams      1                    yes
 
 Steps are compiled, not loops: a loop compiled as a whole takes minutes. Shapes are those of the
 first update; acting keeps its plain form.
@@ -37,7 +36,7 @@ _ON_A_CPU = {
     "aot_inductor.compile_wrapper_opt_level": "O0",
     "cpp.vec_isa_ok": True,  # else it compiles programs to find out what the processor says itself
 }
-_PIECES = {"world": ("encode", "losses", "judge"), "behavior": ("dream_losses", "replay_loss")}
+_PIECES = {"world": ("encode", "losses"), "behavior": ("losses",)}
 
 
 def compile_agent(agent: Agent) -> None:

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dreamer_plugin.behavior.actor import Actor
+from dreamer_plugin.behavior.imagine import with_true_start
 from dreamer_plugin.behavior.normalize import Normalizer
 from dreamer_plugin.keys import Fields
 from dreamer_plugin.nets.heads import Head
@@ -86,6 +87,35 @@ class ActorCritic(nn.Module):
         self.return_norm, self.value_norm = return_norm, value_norm
         self.advantage_norm = advantage_norm
         self.settings = settings
+
+    def losses(
+        self,
+        judge: Callable[[Tensor], tuple[Tensor, Tensor]],
+        dream: Fields,
+        known: Tensor | None,
+        feat: Tensor | None,
+        batch: Fields,
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """All losses of dreams that start from `[B, T]` states.
+
+        Args:
+            judge: the world's, `[N, H+1, F]` feat to reward and continuation `[N, H+1]`.
+            dream: as of `dream_losses`.
+            known: `[N]`, the continuation of the start, where replay has it (`Arranger.start`).
+            feat: as of `replay_loss`, None where the critic does not learn along the records.
+            batch: as of `replay_loss`.
+
+        Returns:
+            Losses by name, `policy`, `value` and, with `feat`, `repval`; metrics.
+        """
+        reward, cont = judge(dream["feat"])
+        if known is not None:
+            cont = with_true_start(cont, known)
+        each, ret, metrics = self.dream_losses(dream, reward, cont)
+        if feat is not None:
+            bootstrap = ret[:, 0].unflatten(0, feat.shape[:2])
+            each["repval"] = self.replay_loss(feat, batch, bootstrap)
+        return each, metrics
 
     def dream_losses(
         self, dream: Fields, reward: Tensor, cont: Tensor
