@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from dreamer_plugin.run.allocator import allocator
+
 FILE = "machine.jsonl"
 PACKAGES = ("dreamer-plugin", "torch", "torchrl", "tensordict", "gymnasium", "numpy")
 
@@ -30,6 +32,7 @@ def machine_facts(device: torch.device, packages: Sequence[str] = ()) -> dict[st
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0,
         "threads": torch.get_num_threads(),
         "waiting": os.environ.get("OMP_WAIT_POLICY", ""),
+        "allocator": allocator(),
     }
 
 

@@ -14,7 +14,7 @@ import torch
 from dreamer_plugin.build import choose_precision
 from dreamer_plugin.config import Config
 from dreamer_plugin.errors import UsageError, nearest
-from dreamer_plugin.run.allocator import keep_memory
+from dreamer_plugin.run.allocator import allocator, keep_memory
 from dreamer_plugin.run.devices import choose_device
 from dreamer_plugin.run.machine import device_name
 from dreamer_plugin.study import bench_envs, bench_policy, bench_replay
@@ -82,6 +82,7 @@ def about(workload: Workload, cfg: Config, device: torch.device) -> dict[str, An
         "device_name": device_name(device),
         "threads": torch.get_num_threads(),
         "waiting": os.environ.get("OMP_WAIT_POLICY", ""),
+        "allocator": allocator(),
         "torch": torch.__version__,
         "dreamer_plugin": version("dreamer-plugin"),
         "python": platform.python_version(),

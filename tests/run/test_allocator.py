@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from dreamer_plugin.run import allocator
+
 # Page faults of twenty large temporaries, after a few have grown the heap.
 PROGRAM = """
 import resource
@@ -40,7 +42,15 @@ def test_kept_memory_is_not_fetched_again():
 
 
 def test_other_libraries_are_left_alone(monkeypatch):
-    from dreamer_plugin.run import allocator
-
     monkeypatch.setattr(platform, "libc_ver", lambda: ("musl", "1.2"))
+    assert not allocator.keep_memory()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="takes the place of glibc's")
+def test_an_allocator_that_was_loaded_first_is_named_and_left_alone(monkeypatch, tmp_path):
+    assert allocator.allocator() == "glibc"
+    maps = tmp_path / "maps"  # a line as of proc(5)
+    maps.write_text("7f01-7f02 r-xp 0000 fe:01 77 /usr/lib/libtcmalloc_minimal.so.4.5.10\n")
+    monkeypatch.setattr(allocator, "_MAPS", maps)
+    assert allocator.allocator() == "tcmalloc"
     assert not allocator.keep_memory()
