@@ -95,6 +95,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="OUT.json and OUT.png")
     parser.add_argument("--draw", action="store_true", help="measure nothing")
     asked = parser.parse_args()
+    if asked.updates < 1:
+        parser.error(f"--updates {asked.updates}: time at least one")
     keep_memory()  # as training does
     file = asked.out.with_suffix(".json")
     points = json.loads(file.read_text()) if file.exists() else []

@@ -273,6 +273,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=0, help="cores for each; 0: all")
     parser.add_argument("--json", action="store_true", help="one object per line on stdout")
     asked = parser.parse_args(words)
+    if asked.updates < 1:
+        parser.error(f"--updates {asked.updates}: time at least one")
     progress, console = Console(stderr=True), Console()
     if not console.is_terminal:
         console.width = 120

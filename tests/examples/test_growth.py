@@ -31,6 +31,13 @@ def test_points_are_measured_once_and_drawn(growth, monkeypatch, tmp_path):
     assert again[:3] == points and [p["value"] for p in again] == [1, 2, 3, 4]
 
 
+def test_no_updates_are_refused_by_name(growth, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["growth.py", "--out", "out", "--updates", "-1"])
+    with pytest.raises(SystemExit):
+        growth.main()
+    assert "--updates -1: time at least one" in capsys.readouterr().err
+
+
 def test_a_value_reaches_the_setting_that_its_axis_is_of(growth, monkeypatch):
     seen = []
     monkeypatch.setattr(

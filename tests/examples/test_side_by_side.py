@@ -66,6 +66,12 @@ def test_the_parts_of_a_peer(side_by_side, tmp_path):
     assert side_by_side.parse("torchrl") == side_by_side.Entry("torchrl")
 
 
+def test_no_updates_are_refused_by_name(side_by_side, capsys):
+    with pytest.raises(SystemExit):
+        side_by_side.main(["--updates", "0"])
+    assert "--updates 0: time at least one" in capsys.readouterr().err
+
+
 def test_a_peer_may_have_a_precision_of_its_own(side_by_side):
     job = side_by_side.Job("tiny", "1m", "float32", "cpu", "")
     entry = side_by_side.Entry("ours", ("compile", "bfloat16"), "somewhere")
