@@ -16,7 +16,7 @@ from dreamer_plugin.study import page
 from dreamer_plugin.study.charts import Line, heat_map, line_chart
 from dreamer_plugin.study.look import Look, look
 from dreamer_plugin.study.published_curves import Curve, published
-from dreamer_plugin.study.run_record import RETURN, RunRecord, read_runs
+from dreamer_plugin.study.run_record import COUNTERS, RETURN, RunRecord, read_runs
 
 LATENTS = ("kl", "post_entropy", "prior_entropy")
 STEPS, HOURS = "agent steps", "hours"
@@ -147,7 +147,8 @@ def _throughput(runs: Sequence[RunRecord]) -> Iterable[str]:
 
 def _rate(run: RunRecord, counter: str) -> tuple[list[float], list[float]]:
     """Increase per second between rows that logged losses."""
-    rows = [row for row in run.rows if any(name.startswith("loss/") for name in row)]
+    own = [row for row in run.rows if row.keys() >= COUNTERS]
+    rows = [row for row in own if any(name.startswith("loss/") for name in row)]
     pairs = [(a, b) for a, b in zip(rows, rows[1:], strict=False) if b["seconds"] > a["seconds"]]
     rates = [(b[counter] - a[counter]) / (b["seconds"] - a["seconds"]) for a, b in pairs]
     return [float(b["step"]) for _, b in pairs], rates

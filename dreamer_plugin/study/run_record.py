@@ -17,6 +17,7 @@ from dreamer_plugin.run.metrics import JSONL, read_metrics
 
 RECENT = 10  # episodes that a return is a mean of
 AXES = ("step", "seconds", "waited", "frames", "updates", "env")
+COUNTERS = {"step", "seconds", "frames", "updates"}  # of each row that a run writes
 RETURN = "episode/return"
 
 Series = tuple[list[float], list[float]]
@@ -43,9 +44,12 @@ class RunRecord:
         return list(dict.fromkeys(key for row in self.rows for key in row if key not in AXES))
 
     def series(self, name: str, axis: str = "step") -> Series:
-        """The values of a number and where on an axis they stand; those not finite left out."""
-        pairs = [(row[axis], row[name]) for row in self.rows if row.get(name) is not None]
-        return [float(x) for x, _ in pairs], [float(y) for _, y in pairs]
+        """The values of a number and where on an axis they stand; those not finite left out.
+
+        So are those of rows without the axis, which a program of the user may have added.
+        """
+        rows = [row for row in self.rows if None not in (row.get(axis), row.get(name))]
+        return [float(row[axis]) for row in rows], [float(row[name]) for row in rows]
 
     def returns(self, axis: str = "step") -> Series:
         """Mean return of the last ten episodes at the end of each training episode."""
@@ -59,7 +63,8 @@ class RunRecord:
 
     def summary(self) -> dict[str, Any]:
         """The run in a few numbers, by what they are."""
-        last = self.rows[-1] if self.rows else {}
+        own = [row for row in self.rows if row.keys() >= COUNTERS]
+        last = own[-1] if own else {}
         returns = self.returns()[1]
         facts = _best_facts(self.path)
         seconds = last.get("seconds", 0.0)

@@ -101,6 +101,17 @@ def test_runs_are_overlaid_with_what_was_published(tmp_path):
     assert "World model of a" not in page.headings
 
 
+def test_rows_of_other_programs_are_shown_where_they_have_a_step(tmp_path):
+    run = written(tmp_path / "a", "toy/catch", [1.0] * 12)
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 1300, "my/score": 0.5, "loss/mine": 1.0}) + "\n")
+    record = read_run(run)
+    assert record.series("my/score") == ([1300.0], [0.5])
+    assert record.series("my/score", "seconds") == ([], [])
+    assert record.summary()["agent steps"] == 1200 and record.summary()["hours"] == 24 / 3600
+    assert any("loss/mine" in text for text in Page(report([run], episodes=1)).text)
+
+
 def test_what_cannot_be_played_is_said(tmp_path):
     page = Page(report([written(tmp_path / "a", "toy/catch", [1.0] * 12)], episodes=1))
     assert any("Not shown: CheckpointError" in text for text in page.text)
