@@ -44,16 +44,20 @@ class Reporter:
         """Go on after a step: later rows are dropped, and what an earlier process told is known."""
         if self._folder is None or self._log is not None:
             return
-        self._log = MetricsLog(self._folder.path, step, self._sinks)
-        for row in read_metrics(self._folder.path):
-            self._watch.add(row)
+        self._go_on(self._folder, step)
         self._known.update(alarm.name for alarm in self._watch.alarms())
 
     def go_back(self, step: int) -> None:
-        """Go on after an earlier step than the last one told of."""
+        """Go on after an earlier step than the last one told of: what came later is forgotten."""
         if self._folder is not None and self._log is not None:
             self._log.close()
-            self._log = MetricsLog(self._folder.path, step, self._sinks)
+            self._go_on(self._folder, step)
+
+    def _go_on(self, folder: RunFolder, step: int) -> None:
+        self._log = MetricsLog(folder.path, step, self._sinks)
+        self._watch = Watch(self._cfg)
+        for row in read_metrics(folder.path):
+            self._watch.add(row)
 
     def close(self) -> None:
         """Flush and close what is open."""

@@ -12,7 +12,9 @@ from rich.console import Console
 import dreamer_envs
 from dreamer_plugin.config import compose, save_config
 from dreamer_plugin.ops import returns
+from dreamer_plugin.run.folder import RunFolder
 from dreamer_plugin.run.loop import train
+from dreamer_plugin.run.metrics import read_metrics
 from dreamer_plugin.run.reporter import Reporter
 from dreamer_plugin.run.symptoms import Alarm, Watch
 from dreamer_plugin.study import doctor
@@ -279,6 +281,31 @@ def test_an_alarm_is_told_once():
     reporter.look()
     reporter.judge(None, reporter.recorder())
     assert reporter.news() == []
+
+
+def test_steps_that_are_played_again_are_judged_once(tmp_path):
+    cfg = compose("gym/CartPole-v1").config
+    reporter = Reporter(cfg, RunFolder(tmp_path), None)
+    reporter.open(0)
+    slow = list(rows(3, **FALLING))
+    for row in slow:
+        reporter.write(row["step"], {**row, "waited": 0.0})
+    reporter.go_back(100)
+    # Slower than at first, so that time goes by between two rows of the same step.
+    reporter.write(200, {**slow[1], "seconds": 25.0, "waited": 14.0})
+    reporter.look()
+    assert reporter.news() == []  # of the rows that stand there are two: too few
+    reporter.write(300, {**slow[2], "seconds": 40.0, "waited": 28.0})
+    reporter.look()
+    assert [alarm.name for alarm in reporter.news()] == ["env bottleneck"]
+    reporter.close()
+    again = Watch(cfg)
+    for row in read_metrics(tmp_path):
+        again.add(row)
+    assert [row["seconds"] for row in again.logs] == [10.0, 25.0, 40.0]
+    # (28 - 0) of (40 - 10) seconds, over 200 steps
+    assert again.alarms()[0].evidence.startswith("93% of the time")
+    assert again.alarms()[0].evidence.endswith("140.0 ms a step.")
 
 
 def test_the_command_on_logs_alone(tmp_path):
