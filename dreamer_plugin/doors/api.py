@@ -211,9 +211,9 @@ class Dreamer:
         """Write the agent to a folder, as a run that `load` and the command line read.
 
         Args:
-            path: folder; made if needed. What this agent saved there before at other steps stays;
-                the run of another agent is set aside under a new name, with a warning, since `load`
-                gives the newest step, which might be that agent's.
+            path: folder; made if needed. What this agent saved there before at other steps stays,
+                with a warning where one is later, since `load` gives the newest step; the run of
+                another agent is set aside under a new name, with a warning.
             replay: also what `learn` needs to go on exactly; without it a loaded agent that learns
                 more starts with an empty replay.
 
@@ -235,6 +235,10 @@ class Dreamer:
             self._own.add(_identity(folder.path))
             save_config(self.config, folder.config_path)
             self._write(folder, replay)
+        step, (newest, _) = self.num_timesteps, checkpoint.steps(folder.checkpoints)[0]
+        if newest > step:
+            message = f"{path} holds step {newest:,}, which load gives: ask for which={step} there."
+            warnings.warn(message, stacklevel=2)
 
     def _write(self, folder: RunFolder, replay: bool) -> None:
         """The checkpoint of this moment, see `save`."""

@@ -215,6 +215,20 @@ def test_saving_again_into_ones_own_folder(tmp_path, recwarn):
     assert {path.name for path in tmp_path.iterdir()} == {"a", "b", "run"} and not recwarn
 
 
+def test_saving_below_a_later_step_says_how_to_load_it(tmp_path, recwarn):
+    agent = small(cartpole).learn(20, progress=False)
+    agent.save(tmp_path / "a")
+    agent.learn(20, progress=False).save(tmp_path / "a")
+    assert not recwarn
+    early = Dreamer.load(tmp_path / "a", env=cartpole, which=20).learn(4, progress=False)
+    with pytest.warns(UserWarning, match="holds step 40, which load gives: ask for which=24 there"):
+        early.save(tmp_path / "a")
+    assert Dreamer.load(tmp_path / "a").num_timesteps == 40
+    again = Dreamer.load(tmp_path / "a", which=24)
+    a, b = early.agent.training_state(), again.agent.training_state()
+    assert all(bool((a[name] == b[name]).all()) for name in a)
+
+
 def test_saving_where_another_run_trains_is_refused(tmp_path):
     place, other = tmp_path / "run", small(cartpole)
     agent = small(cartpole, run__logdir=str(place))
